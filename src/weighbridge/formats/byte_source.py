@@ -1,0 +1,203 @@
+"""Where do a file's bytes come from? One small interface, so that every reader works on any origin.
+
+A reader asks for ranges and never for a whole file. `LocalFile` and `LocalFolder` read a disk; `MemoryFile` and
+`MemoryFolder` are doubles for tests that count requests and bytes, and can pretend to be larger than what they hold.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from weighbridge.errors import FormatError, SourceError
+
+
+class ByteSource(Protocol):
+    """A file that can be read in ranges."""
+
+    @property
+    def name(self) -> str:
+        """The file's name, for messages."""
+
+    @property
+    def size(self) -> int:
+        """The file's length in bytes."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes from `offset`.
+
+        Raises:
+            FormatError: when the range is not inside the file.
+        """
+
+
+class Folder(Protocol):
+    """The files that lie beside each other."""
+
+    @property
+    def name(self) -> str:
+        """The folder's name, for messages."""
+
+    def names(self) -> Iterable[str]:
+        """The names of its files, sorted, without those of sub-folders."""
+
+    def open(self, name: str) -> ByteSource:
+        """The file of this name.
+
+        Raises:
+            FormatError: when the name would leave the folder.
+            SourceError: when there is no such file or it cannot be read.
+        """
+
+
+def check_range(name: str, size: int, offset: int, length: int) -> None:
+    """Refuses a range that does not lie inside the file, before anything is allocated for it.
+
+    Raises:
+        FormatError: when it does not.
+    """
+    if offset < 0 or length < 0 or offset + length > size:
+        raise FormatError(
+            f"{name} was asked for bytes {offset} to {offset + length} but has {size}",
+            "a file at least as long as its header says",
+            "it is cut short or damaged: get it again and compare its size with the publisher's",
+        )
+
+
+def check_name(folder: str, name: str) -> None:
+    """Refuses the name of a neighbour that would lead out of its folder.
+
+    Raises:
+        FormatError: for separators, `..`, drive letters, control characters and empty names.
+    """
+    if not name or name in (".", "..") or any(c in name for c in "/\\:\0") or not name.isprintable():
+        raise FormatError(
+            f"{folder} names the file {name[:100]!r}", "a plain file name in the same folder",
+            "do not use this file: it points outside its own folder",
+        )  # fmt: skip
+
+
+class LocalFile:
+    """A file on disk."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        try:
+            self._file = self._path.open("rb", buffering=0)
+            self._size = os.fstat(self._file.fileno()).st_size
+        except OSError as error:
+            raise SourceError(
+                f"{self._path} cannot be opened ({error.strerror})", "a readable file", "check the path and its permissions"
+            ) from error
+
+    @property
+    def name(self) -> str:
+        """The path as it was given."""
+        return str(self._path)
+
+    @property
+    def size(self) -> int:
+        """Bytes when it was opened."""
+        return self._size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes; a file that shrank meanwhile is an error."""
+        check_range(self.name, self._size, offset, length)
+        self._file.seek(offset)
+        parts: list[bytes] = []
+        while length:
+            part = self._file.read(length)
+            if not part:
+                raise SourceError(f"{self.name} ended early", "an unchanged file", "read it when nothing writes to it")
+            parts.append(part)
+            length -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class LocalFolder:
+    """A folder on disk. Links are followed, as the hub's cache consists of them; names never lead out."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+
+    @property
+    def name(self) -> str:
+        """The path as it was given."""
+        return str(self._path)
+
+    def names(self) -> Iterable[str]:
+        """Names of the plain files in it, sorted."""
+        try:
+            return sorted(entry.name for entry in os.scandir(self._path) if entry.is_file())
+        except OSError as error:
+            raise SourceError(
+                f"{self._path} cannot be listed ({error.strerror})", "a readable folder", "check the path and its permissions"
+            ) from error
+
+    def open(self, name: str) -> LocalFile:
+        """The file of this name in the folder."""
+        check_name(self.name, name)
+        return LocalFile(self._path / name)
+
+
+class MemoryFile:
+    """A file in memory that counts what is asked of it.
+
+    `size` may exceed the bytes held: a header can be tested without its gigabytes of weights. A read past the bytes
+    held is then a failure of the test, not of the file.
+
+    Example:
+        >>> file = MemoryFile("a.bin", b"abcdef", size=10**12)
+        >>> file.read(1, 3), file.requests, file.bytes_read
+        (b'bcd', 1, 3)
+    """
+
+    def __init__(self, name: str, data: bytes, size: int | None = None) -> None:
+        self._name, self._data, self._size = name, data, len(data) if size is None else size
+        self.requests = 0
+        self.bytes_read = 0
+
+    @property
+    def name(self) -> str:
+        """The name it was given."""
+        return self._name
+
+    @property
+    def size(self) -> int:
+        """The length that it claims."""
+        return self._size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes, counted."""
+        check_range(self._name, self._size, offset, length)
+        self.requests += 1
+        self.bytes_read += length
+        part = self._data[offset : offset + length]
+        assert len(part) == length, f"{self._name}: read of bytes {offset} to {offset + length} that the double lacks"
+        return part
+
+
+class MemoryFolder:
+    """A folder in memory: names and the files behind them."""
+
+    def __init__(self, files: Mapping[str, ByteSource | bytes], name: str = "memory") -> None:
+        self._files = {n: MemoryFile(n, f) if isinstance(f, bytes) else f for n, f in files.items()}
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """The name it was given."""
+        return self._name
+
+    def names(self) -> Iterable[str]:
+        """The names of its files, sorted."""
+        return sorted(self._files)
+
+    def open(self, name: str) -> ByteSource:
+        """The file of this name."""
+        check_name(self._name, name)
+        if name not in self._files:
+            raise SourceError(f"{self._name} has no file {name}", "a file of that name", "get the missing file")
+        return self._files[name]

@@ -1,0 +1,99 @@
+"""Sizes and counts as people write them, and back: the only place where GB and GiB appear in code.
+
+1 GB is 10^9 bytes, 1 GiB is 2^30 bytes (IEC 80000-13). A number without a unit is never guessed to have one: bytes
+are whole numbers or carry a unit; parameter counts may carry K, M, B or T (10^3 to 10^12).
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from weighbridge.errors import UnitError
+
+_BYTE_UNITS = {
+    "": 1, "b": 1, "byte": 1, "bytes": 1,
+    "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "pb": 10**15,
+    "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40, "pib": 2**50,
+}  # fmt: skip
+_COUNT_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
+_QUANTITY = re.compile(r"\s*([0-9][0-9_,]*(?:\.[0-9]+)?(?:[eE][0-9]{1,2})?)\s*([A-Za-z/]*)\s*")
+
+
+def _split(text: str, kind: str, example: str) -> tuple[Fraction, str]:
+    match = _QUANTITY.fullmatch(text[:100])
+    if match is None:
+        raise UnitError(f"{text[:100]!r} is not a {kind}", f"a number and a unit such as {example}", "write it so")
+    return Fraction(match[1].replace("_", "").replace(",", "")), match[2]
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes from text such as `80MB`, `1.5GiB` or `4096`.
+
+    Raises:
+        UnitError: for bits (`Gb`, `Gbit`), for rates, for fractions of a byte and for unknown units.
+
+    Example:
+        >>> parse_bytes("1.5GiB"), parse_bytes("80 MB"), parse_bytes("4096")
+        (1610612736, 80000000, 4096)
+    """
+    number, unit = _split(text, "size", "80MB, 1.5GiB or 4096")
+    if re.fullmatch(r"[KMGTP]?i?bits?|[KMGTP]i?b", unit):
+        raise UnitError(f"{text!r} counts bits", "bytes, such as 80MB or 1.5GiB", "divide by 8 and write B for bytes")
+    scale = _BYTE_UNITS.get(unit.lower())
+    if scale is None:
+        raise UnitError(f"{text!r} has the unit {unit!r}", "B, KB, MB, GB, TB or KiB, MiB, GiB, TiB", "use one of these")
+    size = number * scale
+    if size.denominator != 1:
+        raise UnitError(f"{text!r} is not a whole number of bytes", "whole bytes", "round it")
+    return int(size)
+
+
+def parse_count(text: str) -> int:
+    """A count of parameters, tokens or layers from text such as `1.3B`, `50k` or `32_000`.
+
+    Raises:
+        UnitError: when the unit is one of bytes (`GB`) or unknown, or the count is not whole.
+
+    Example:
+        >>> parse_count("1.3B"), parse_count("50k"), parse_count("32,000")
+        (1300000000, 50000, 32000)
+    """
+    number, unit = _split(text, "count", "1.3B, 50k or 32000")
+    scale = _COUNT_UNITS.get(unit.lower())
+    if scale is None:
+        raise UnitError(f"{text!r} has the unit {unit!r}", "a count: K, M, B, T or none", "leave units of size out")
+    count = number * scale
+    if count.denominator != 1:
+        raise UnitError(f"{text!r} is not a whole count", "a whole number", "round it")
+    return int(count)
+
+
+def format_bytes(size: int) -> str:
+    """Bytes for people, in both spellings above a megabyte, so that neither can be taken for the other.
+
+    Example:
+        >>> format_bytes(137_953_296_384)
+        '137.95 GB (128.48 GiB)'
+        >>> format_bytes(1500)
+        '1,500 B'
+    """
+    if abs(size) < 10**6:
+        return f"{size:,} B"
+    for exponent, name in ((5, "P"), (4, "T"), (3, "G"), (2, "M")):
+        if abs(size) >= 1000**exponent:
+            break
+    return f"{size / 1000**exponent:,.2f} {name}B ({size / 1024**exponent:,.2f} {name}iB)"
+
+
+def format_count(count: int) -> str:
+    """A count for people: short, with the unit K, M, B or T.
+
+    Example:
+        >>> format_count(134_515_008), format_count(1_571_308_810_240), format_count(512)
+        ('134.5M', '1.571T', '512')
+    """
+    for scale, name in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K")):
+        if abs(count) >= scale:
+            return f"{count / scale:.4g}{name}"
+    return str(count)
