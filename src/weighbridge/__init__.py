@@ -1,3 +1,34 @@
-"""Weighbridge: what does a neural network weigh?"""
+"""Weighbridge: what does a neural network weigh?
+
+    import weighbridge
+    weighbridge.inspect("config.json").parameters.total
+
+The names below are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from weighbridge.errors import WeighbridgeError
+    from weighbridge.formats.torch_module import read_module
+    from weighbridge.inspection import Inspection, inspect
+    from weighbridge.layer import LayerCount, count_layer
 
 __version__ = "0.1.0"
+__all__ = ["Inspection", "LayerCount", "WeighbridgeError", "count_layer", "inspect", "read_module"]
+
+_HOMES = {
+    "Inspection": "weighbridge.inspection", "inspect": "weighbridge.inspection",
+    "LayerCount": "weighbridge.layer", "count_layer": "weighbridge.layer",
+    "WeighbridgeError": "weighbridge.errors", "read_module": "weighbridge.formats.torch_module",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'weighbridge' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

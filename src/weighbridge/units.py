@@ -39,10 +39,12 @@ def parse_bytes(text: str) -> int:
     """
     number, unit = _split(text, "size", "80MB, 1.5GiB or 4096")
     if re.fullmatch(r"[KMGTP]?i?bits?|[KMGTP]i?b", unit):
-        raise UnitError(f"{text!r} counts bits", "bytes, such as 80MB or 1.5GiB", "divide by 8 and write B for bytes")
+        raise UnitError(f"{text!r} counts bits", "bytes such as 80MB or 1.5GiB", "divide by 8 and write B for bytes")
     scale = _BYTE_UNITS.get(unit.lower())
     if scale is None:
-        raise UnitError(f"{text!r} has the unit {unit!r}", "B, KB, MB, GB, TB or KiB, MiB, GiB, TiB", "use one of these")
+        raise UnitError(
+            f"{text!r} has the unit {unit!r}", "B, KB, MB, GB, TB, KiB, MiB, GiB or TiB", "use one of these"
+        )
     size = number * scale
     if size.denominator != 1:
         raise UnitError(f"{text!r} is not a whole number of bytes", "whole bytes", "round it")
@@ -80,9 +82,7 @@ def format_bytes(size: int) -> str:
     """
     if abs(size) < 10**6:
         return f"{size:,} B"
-    for exponent, name in ((5, "P"), (4, "T"), (3, "G"), (2, "M")):
-        if abs(size) >= 1000**exponent:
-            break
+    exponent, name = next((e, n) for e, n in ((5, "P"), (4, "T"), (3, "G"), (2, "M")) if abs(size) >= 1000**e)
     return f"{size / 1000**exponent:,.2f} {name}B ({size / 1024**exponent:,.2f} {name}iB)"
 
 

@@ -88,9 +88,8 @@ class LocalFile:
             self._file = self._path.open("rb", buffering=0)
             self._size = os.fstat(self._file.fileno()).st_size
         except OSError as error:
-            raise SourceError(
-                f"{self._path} cannot be opened ({error.strerror})", "a readable file", "check the path and its permissions"
-            ) from error
+            read = f"{self._path} cannot be opened ({error.strerror})"
+            raise SourceError(read, "a readable file", "check the path and its permissions") from error
 
     @property
     def name(self) -> str:
@@ -132,9 +131,8 @@ class LocalFolder:
         try:
             return sorted(entry.name for entry in os.scandir(self._path) if entry.is_file())
         except OSError as error:
-            raise SourceError(
-                f"{self._path} cannot be listed ({error.strerror})", "a readable folder", "check the path and its permissions"
-            ) from error
+            read = f"{self._path} cannot be listed ({error.strerror})"
+            raise SourceError(read, "a readable folder", "check the path and its permissions") from error
 
     def open(self, name: str) -> LocalFile:
         """The file of this name in the folder."""

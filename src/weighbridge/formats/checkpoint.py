@@ -32,8 +32,8 @@ class StoredFile:
 class Checkpoint:
     """A stored model as its header describes it: files, tensors, configuration, metadata.
 
-    `format` is the contract's word (`safetensors`, `gguf`, `torch`, `config`). `config` is the parsed `config.json` beside the
-    weights, where there is one. `digest` is the SHA-256 of the headers that were read, not of the weights.
+    `format` is the contract's word (`safetensors`, `gguf`, `torch`, `config`). `config` is the parsed `config.json`
+    beside the weights, where there is one. `digest` is the SHA-256 of the headers that were read, not of the weights.
     """
 
     source: str

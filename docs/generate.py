@@ -1,0 +1,144 @@
+"""Fills the parts of the documentation that the code knows best.
+
+`python docs/generate.py` rewrites the files; `--check` changes nothing, names each stale file and exits with 1. A part
+lies between `<!-- generated: NAME -->` and `<!-- end generated -->`. To add one, write a function that returns its
+Markdown and put `@part(FILE, NAME)` above it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+END = "<!-- end generated -->"
+WIDTH = 100
+
+Render = Callable[[], str]
+PARTS: dict[tuple[str, str], Render] = {}
+
+
+def part(file: str, name: str) -> Callable[[Render], Render]:
+    """Makes a function the writer of the part `name` in `file`, a path below docs/."""
+
+    def register(render: Render) -> Render:
+        assert (file, name) not in PARTS, f"two functions write {name} in {file}"
+        PARTS[file, name] = render
+        return render
+
+    return register
+
+
+def table(header: tuple[str, ...], rows: list[tuple[object, ...]], right: tuple[int, ...] = ()) -> str:
+    """A Markdown table; `right` are the columns of numbers."""
+    rules = ["---:" if column in right else "---" for column in range(len(header))]
+    cells = [header, tuple(rules), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in cells)
+
+
+def code(names: tuple[str, ...]) -> str:
+    """Names as code, with commas."""
+    return ", ".join(f"`{name}`" for name in names)
+
+
+@part("concepts/encodings-and-recipes.md", "encodings")
+def encodings() -> str:
+    """The table of every encoding."""
+    from weighbridge.model.encodings import ENCODINGS
+
+    header = (
+        "encoding", "elements per block", "bytes per block", "bytes per tensor", "bits per weight", "GGUF type",
+        "real numbers", "other spellings",
+    )  # fmt: skip
+    rows: list[tuple[object, ...]] = [
+        (
+            f"`{encoding.name}`",
+            encoding.elements_per_block,
+            encoding.bytes_per_block,
+            encoding.bytes_per_tensor or "",
+            f"{encoding.bits_per_weight:g}",
+            "" if encoding.gguf_type is None else encoding.gguf_type,
+            "yes" if encoding.is_float else "no",
+            code(encoding.aliases),
+        )
+        for encoding in ENCODINGS.values()
+    ]
+    return table(header, rows, right=(1, 2, 3, 4, 5))
+
+
+@part("reference/families.md", "families")
+def families() -> str:
+    """The table of every family that can be described from a configuration."""
+    from weighbridge.model.families import families as described
+
+    header = ("family", "models", "`model_type`", "GGUF `general.architecture`", "taken from")
+    rows: list[tuple[object, ...]] = [
+        (f"`{family.name}`", family.title, code(family.model_types), code(family.gguf_architectures), family.source)
+        for family in described()
+    ]
+    return table(header, rows)
+
+
+@part("reference/cli.md", "cli")
+def command_line() -> str:
+    """The help of `weigh` and of each of its commands, as the terminal shows it."""
+    import click
+
+    from weighbridge.cli import main
+
+    if not isinstance(main, click.Command):
+        sys.exit(f"weighbridge.cli.main is a {type(main).__name__}, not a click command: its help cannot be written")
+    return "\n\n".join(help_of(main, "weigh", None))
+
+
+def help_of(command: object, name: str, parent: object) -> Iterator[str]:
+    """A heading and the help of a command, then those of the commands below it, in the order of the alphabet."""
+    import click
+
+    assert isinstance(command, click.Command)
+    assert parent is None or isinstance(parent, click.Context)
+    context = click.Context(command, info_name=name, parent=parent, terminal_width=WIDTH, max_content_width=WIDTH)
+    text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines()).strip()
+    yield f"## `{context.command_path}`\n\n```text\n{text}\n```"
+    if isinstance(command, click.Group):
+        for child in command.list_commands(context):
+            below = command.get_command(context, child)
+            if below is not None and not below.hidden:
+                yield from help_of(below, child, context)
+
+
+def filled(text: str, file: str, name: str, content: str) -> str:
+    """The text of a file with one part replaced."""
+    begin = f"<!-- generated: {name} -->"
+    if text.count(begin) != 1 or END not in text.split(begin)[1]:
+        sys.exit(f"docs/{file} needs one {begin} and an {END} after it")
+    before, rest = text.split(begin)
+    after = rest.split(END, 1)[1]
+    return f"{before}{begin}\n\n{content.strip()}\n\n{END}{after}"
+
+
+def main(arguments: list[str]) -> int:
+    """Writes or checks every part."""
+    parser = argparse.ArgumentParser(description="Fill the generated parts of the documentation.")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 when a file is stale")
+    check = parser.parse_args(arguments).check
+    stale = []
+    for file in sorted({file for file, _ in PARTS}):
+        path = DOCS / file
+        old = new = path.read_text(encoding="utf-8")
+        for (place, name), render in PARTS.items():
+            if place == file:
+                new = filled(new, file, name, render())
+        if new != old:
+            stale.append(f"docs/{file}")
+            if not check:
+                path.write_text(new, encoding="utf-8")
+    for name in stale:
+        print(f"{name}: stale, run python docs/generate.py" if check else f"{name}: written")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,7 @@
+"""The command `weigh`."""
+
+from __future__ import annotations
+
+from weighbridge.cli.main import main
+
+__all__ = ["main"]

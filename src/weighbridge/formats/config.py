@@ -1,0 +1,121 @@
+"""What does a `config.json` say about a model's shape? The one table that translates its spellings.
+
+Sources: the configuration classes of transformers 5.x and the published files in which older spellings survive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from weighbridge.errors import ConfigError
+from weighbridge.formats import json_text
+from weighbridge.formats.byte_source import ByteSource
+from weighbridge.model.hyperparameters import Hyperparameters
+
+LARGEST_CONFIG_BYTES = 16 * 2**20
+
+SPELLINGS = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_size", "n_embd": "hidden_size", "d_model": "hidden_size",
+    "num_hidden_layers": "num_layers", "n_layer": "num_layers", "num_layers": "num_layers", "n_layers": "num_layers",
+    "num_attention_heads": "num_heads", "n_head": "num_heads", "num_heads": "num_heads", "n_heads": "num_heads",
+    "num_key_value_heads": "num_kv_heads", "n_head_kv": "num_kv_heads", "num_kv_heads": "num_kv_heads",
+    "head_dim": "head_dim",
+    "intermediate_size": "intermediate_size", "n_inner": "intermediate_size",
+    "max_position_embeddings": "max_positions", "n_positions": "max_positions",
+    "type_vocab_size": "num_token_types",
+    "num_local_experts": "num_experts", "num_experts": "num_experts",
+    "num_experts_per_tok": "experts_per_token",
+    "tie_word_embeddings": "tie_embeddings",
+    "num_labels": "num_labels",
+}  # fmt: skip
+"""Our name for each spelling; keys that are not here keep their name."""
+
+TRAINING = frozenset({
+    "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop", "classifier_dropout", "embd_pdrop", "hidden_dropout",
+    "hidden_dropout_prob", "initializer_range", "resid_pdrop", "router_aux_loss_coef", "summary_first_dropout",
+    "gradient_checkpointing", "learning_rate", "batch_size", "weight_decay", "label_smoothing", "output_router_logits",
+    "router_jitter_noise", "dropout", "num_train_epochs", "warmup_steps", "adam_beta1", "adam_beta2", "max_grad_norm",
+})  # fmt: skip
+"""Settings of training: they steer how parameters are learned and are not parameters."""
+
+INFERENCE = frozenset({
+    "bos_token_id", "eos_token_id", "pad_token_id", "do_sample", "max_length", "max_new_tokens", "min_length", "num_beams",
+    "repetition_penalty", "temperature", "top_k", "top_p", "use_cache", "task_specific_params", "typical_p",
+})  # fmt: skip
+"""Settings of use: neither parameters nor hyperparameters of the model."""
+
+
+def parse(source: ByteSource) -> dict[str, Any]:
+    """The object in a `config.json`.
+
+    Raises:
+        FormatError: when it is not JSON, is too deep or too long, or repeats a key.
+        ConfigError: when the JSON is not an object.
+    """
+    size = min(source.size, LARGEST_CONFIG_BYTES + 1)
+    config = json_text.parse(source.read(0, size), source.name, allow_bom=True, allow_constants=True,
+                             max_bytes=LARGEST_CONFIG_BYTES)  # fmt: skip
+    if not isinstance(config, dict):
+        raise ConfigError(f"{source.name} holds a JSON {type(config).__name__}", "an object with a model's settings",
+                          "give a config.json")  # fmt: skip
+    return config
+
+
+def hyperparameters(config: Mapping[str, Any], name: str) -> Hyperparameters:
+    """The settings of a model in our spelling.
+
+    Raises:
+        ConfigError: when the config names no model type, or spells one setting twice with different values.
+
+    Example:
+        >>> found = hyperparameters({"model_type": "gpt2", "n_embd": 768, "n_layer": 12}, "config.json")
+        >>> found.model_type, found.count("hidden_size"), found.count("num_layers")
+        ('gpt2', 768, 12)
+    """
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or not model_type:
+        raise ConfigError(f"{name} has no model_type", "a config.json that names its model type", "add the key")
+    settings: dict[str, Any] = {}
+    spellings: dict[str, str] = {}
+    for key, value in config.items():
+        ours = SPELLINGS.get(key, key)
+        if ours in settings and settings[ours] != value and None not in (settings[ours], value):
+            raise ConfigError(
+                f"{name} has {spellings[ours]} = {str(settings[ours])[:60]!r} and {key} = {str(value)[:60]!r}",
+                "one value for both spellings", "remove the wrong one",
+            )  # fmt: skip
+        if settings.get(ours) is None:
+            settings[ours], spellings[ours] = value, key
+    if "num_labels" not in settings and isinstance(config.get("id2label"), dict):
+        settings["num_labels"] = len(config["id2label"])
+    return Hyperparameters(name, model_type, settings, _classes(config, name), spellings=spellings)
+
+
+def _classes(config: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    classes = config.get("architectures") or ()
+    if not isinstance(classes, list | tuple) or not all(isinstance(c, str) for c in classes):
+        raise ConfigError(
+            f"{name} has architectures = {str(classes)[:60]!r}", "a list of class names", "correct the key"
+        )
+    return tuple(classes)
+
+
+def kinds_of_settings(config: Mapping[str, Any], shape_keys: Iterable[str]) -> dict[str, str]:
+    """For each setting what it is: `architecture`, `training`, `inference` or `other`. None of them is a parameter.
+
+    `shape_keys` are the keys that the family reads.
+
+    Example:
+        >>> kinds_of_settings({"n_layer": 12, "attn_pdrop": 0.1, "top_p": 0.9, "note": ""}, {"n_layer"})
+        {'n_layer': 'architecture', 'attn_pdrop': 'training', 'top_p': 'inference', 'note': 'other'}
+    """
+    shape_keys = set(shape_keys)
+    return {
+        key: "architecture" if key in shape_keys or key in SPELLINGS
+        else "training" if key in TRAINING
+        else "inference" if key in INFERENCE
+        else "other"
+        for key in config
+    }  # fmt: skip

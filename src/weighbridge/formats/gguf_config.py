@@ -1,0 +1,94 @@
+"""What does a GGUF file's metadata say about a model's shape?
+
+The keys are those of llama.cpp (`gguf-py/gguf/constants.py`, 2026-11), each under the name of its architecture. Two
+settings have no key: whether the head is tied and whether projections have biases. llama.cpp itself takes them from the
+tensor table; so does this reader, and lists them as inferred.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weighbridge.errors import ConfigError, UnknownNameError
+from weighbridge.formats.checkpoint import Checkpoint
+from weighbridge.formats.gguf import MetadataArray
+from weighbridge.model import families
+from weighbridge.model.hyperparameters import Hyperparameters
+
+KEYS = {
+    "vocab_size": "vocab_size",
+    "embedding_length": "hidden_size",
+    "block_count": "num_layers",
+    "attention.head_count": "num_heads",
+    "attention.head_count_kv": "num_kv_heads",
+    "attention.key_length": "head_dim",
+    "feed_forward_length": "intermediate_size",
+    "context_length": "max_positions",
+    "expert_count": "num_experts",
+    "expert_used_count": "experts_per_token",
+    "attention.sliding_window": "sliding_window",
+}
+"""Our name for each key of a file, without the architecture in front."""
+
+
+def hyperparameters(checkpoint: Checkpoint) -> Hyperparameters:
+    """The settings of the model in a GGUF file.
+
+    Raises:
+        ConfigError: when the file names no architecture, or a setting differs from layer to layer.
+        UnknownNameError: when no family describes the architecture.
+    """
+    metadata = checkpoint.metadata
+    architecture = metadata.get("general.architecture")
+    if not isinstance(architecture, str):
+        raise ConfigError(f"{checkpoint.source} has no general.architecture", "a GGUF file that names it",
+                          "convert the model again with a current converter")  # fmt: skip
+    known = {name: family for family in families.families() for name in family.gguf_architectures}
+    if architecture not in known:
+        raise UnknownNameError("GGUF architecture", architecture, known, "its stored elements are counted all the same")
+    settings: dict[str, Any] = {}
+    spellings: dict[str, str] = {}
+    for key, ours in KEYS.items():
+        name = f"{architecture}.{key}"
+        if name in metadata:
+            settings[ours], spellings[ours] = _one_value(checkpoint.source, name, metadata[name]), name
+    shapes = {tensor.name: tensor.shape for tensor in checkpoint.tensors}
+    inferred = _infer(settings, shapes, metadata)
+    model_type = (
+        known[architecture].model_types[0] if architecture not in known[architecture].model_types else architecture
+    )
+    classes: tuple[str, ...] = ()
+    if architecture == "llama" and settings.get("num_experts"):
+        model_type = "mixtral"
+    elif architecture == "llama":
+        settings.pop("num_experts", None)
+    elif architecture == "bert":  # converters drop the pooler and every head
+        classes, settings["pooler"] = ("BertModel",), False
+    return Hyperparameters(checkpoint.source, model_type, settings, classes, tuple(inferred), spellings)
+
+
+def _one_value(source: str, name: str, value: Any) -> Any:
+    """A setting that may be listed layer by layer, where all layers agree."""
+    if not isinstance(value, MetadataArray):
+        return value
+    values = set(value.values or ())
+    if len(values) != 1:
+        raise ConfigError(f"{source} has another {name} in each layer", "one value for all layers",
+                          "ask for support of this variant, as no count is better than a wrong one")  # fmt: skip
+    return values.pop()
+
+
+def _infer(settings: dict[str, Any], shapes: dict[str, tuple[int, ...]], metadata: Any) -> list[str]:
+    """Fills in what has no key; names what was taken from the tensor table."""
+    inferred = ["tie_embeddings"]
+    settings["tie_embeddings"] = "output.weight" not in shapes
+    if "blk.0.attn_q.bias" in shapes:
+        settings["attention_bias"] = True
+        inferred.append("attention_bias")
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    if "vocab_size" not in settings and isinstance(tokens, MetadataArray):
+        settings["vocab_size"] = tokens.length
+    types = metadata.get("tokenizer.ggml.token_type_count")
+    if types is not None:
+        settings["num_token_types"] = types
+    return inferred

@@ -1,0 +1,308 @@
+"""What does a model weigh? Readers and descriptions brought together: the engine behind every door.
+
+`inspect` returns an `Inspection`; the command line, the web page and the HTTP interface only print it, so that the same
+input gives the same numbers in all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from weighbridge.errors import ConfigError, UnknownNameError, WeighbridgeError
+from weighbridge.formats import config as config_format
+from weighbridge.formats import reader, reconcile
+from weighbridge.formats.checkpoint import Checkpoint
+from weighbridge.formats.reconcile import Reconciliation, Status
+from weighbridge.model import encodings, families, recipes
+from weighbridge.model.architecture import Architecture
+from weighbridge.model.buffers import buffer_reason
+from weighbridge.model.hyperparameters import Hyperparameters
+from weighbridge.predict import counts
+from weighbridge.predict.counts import ParameterCount, StateCount
+
+STATE_ENCODINGS = ("bf16", "fp8", "q8_0")
+PLAIN_ENCODINGS = ("fp32", "bf16", "fp16", "fp8", "int8", "int4")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCount:
+    """What a file holds, by the header alone.
+
+    `elements` counts every stored element; `buffers` those that are no parameters by name, type or rule; `tied` those of
+    tensors that share another's storage, which are not in `elements` a second time.
+    """
+
+    elements: int
+    buffers: int
+    by_encoding: Mapping[str, int]
+
+    @property
+    def parameters(self) -> int:
+        """Floating-point elements that are not buffers."""
+        return self.elements - self.buffers
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The weight of one model. `architecture` is None when no family describes it; then the header alone speaks."""
+
+    source: str
+    format: str
+    checkpoint: Checkpoint
+    hyperparameters: Hyperparameters | None
+    architecture: Architecture | None
+    reconciliation: Reconciliation
+    context_tokens: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def parameters(self) -> ParameterCount:
+        """The counts: of the described model, or of the file's floating-point elements where none is described."""
+        if self.architecture is not None:
+            return counts.count(self.architecture)
+        assert self.stored is not None
+        total = self.stored.parameters
+        components = dict.fromkeys(counts.COMPONENTS, 0) | {"other": total}
+        return ParameterCount(total=total, active_per_token=total, embedding=0, by_component=components, by_layer=(),
+                              tied_embeddings=False, tied_per_use=total, biases=0, buffers=self.stored.buffers,
+                              matmul=0)  # fmt: skip
+
+    @cached_property
+    def stored(self) -> StoredCount | None:
+        """What the weight files hold; None for a bare configuration."""
+        if not self.checkpoint.tensors and self.format == "config":
+            return None
+        elements = buffers = 0
+        by_encoding: dict[str, int] = {}
+        for tensor in self.checkpoint.tensors:
+            if tensor.tied_to is not None:
+                continue
+            elements += tensor.elements
+            by_encoding[tensor.encoding.name] = by_encoding.get(tensor.encoding.name, 0) + tensor.elements
+            if buffer_reason(tensor.name, tensor.shape, tensor.encoding) is not None:
+                buffers += tensor.elements
+        return StoredCount(elements, buffers, by_encoding)
+
+    @cached_property
+    def state(self) -> StateCount | None:
+        """What the model keeps between tokens; None when no family describes it."""
+        return None if self.architecture is None else counts.count_state(self.architecture)
+
+    @cached_property
+    def flops_per_token(self) -> int | None:
+        """FLOPs of one token's forward pass at the asked context; None when no family describes the model."""
+        if self.architecture is None:
+            return None
+        return counts.forward_flops_per_token(self.architecture, self.context_tokens)
+
+    def bytes_for(self, names: Iterable[str]) -> dict[str, int]:
+        """Bytes of the tensors in these encodings and mixes, as far as each can store this model."""
+        if self.architecture is None:
+            elements = self.parameters.total
+            return {n: encodings.find(n).size_bytes((elements,)) for n in names if n in PLAIN_ENCODINGS}
+        return {
+            name: recipes.RECIPES[name].size_bytes(self.architecture)
+            for name in names
+            if recipes.RECIPES[name].can_store(self.architecture)
+        }
+
+    @cached_property
+    def bytes_by_encoding(self) -> dict[str, int]:
+        """Bytes of the tensors in every encoding and mix; a file's header comes on top."""
+        return self.bytes_for(recipes.RECIPES)
+
+    @cached_property
+    def fallbacks(self) -> dict[str, list[str]]:
+        """For each mix the tensors that it cannot encode as meant, and what they get instead."""
+        if self.architecture is None:
+            return {}
+        found = {name: recipes.RECIPES[name].fallbacks(self.architecture) for name in self.bytes_by_encoding}
+        return {name: sentences for name, sentences in found.items() if sentences}
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of the JSON contract."""
+        known, counted = self.architecture is not None, self.parameters
+        return {
+            "source": self.source,
+            "format": self.format,
+            "family": self.architecture.family if self.architecture else None,
+            "model_type": self.hyperparameters.model_type if self.hyperparameters else None,
+            "parameters": {
+                "total": counted.total,
+                "active_per_token": counted.active_per_token if known else None,
+                "embedding": counted.embedding if known else None,
+                "non_embedding": counted.non_embedding if known else None,
+                "tied_embeddings": counted.tied_embeddings if known else None,
+                "by_component": dict(counted.by_component),
+                "by_layer": list(counted.by_layer),
+                "conventions": counted.conventions if known else {"floating_point_elements_stored": counted.total},
+                "stored_elements": self.stored.elements if self.stored else None,
+                "buffers": self.stored.buffers if self.stored else None,
+                "mtp": counted.mtp,
+            },
+            "bytes": {
+                "stored": self.checkpoint.size_bytes if self.stored else None,
+                "tensors": self.checkpoint.tensor_bytes if self.stored else None,
+                "header": sum(f.header_bytes for f in self.checkpoint.files) if self.stored else None,
+                "padding": sum(f.padding_bytes for f in self.checkpoint.files) if self.stored else None,
+                "by_encoding": self.bytes_by_encoding,
+                "fallbacks": self.fallbacks,
+                "stored_elements_by_encoding": dict(self.stored.by_encoding) if self.stored else None,
+            },
+            "state": self.to_json_state(),
+            "flops": {
+                "per_token_forward": self.flops_per_token,
+                "matmul_parameters": counted.matmul if known else None,
+                "context_tokens": self.context_tokens,
+            },
+            "reconciliation": self.reconciliation.to_json(),
+            "settings": self._settings_json(),
+            "basis": {"parameters": "exact", "bytes.stored": "exact", "bytes.by_encoding": "specified", "state": "exact",
+                      "flops": "exact"},
+            "files": [{"name": f.name, "size_bytes": f.size_bytes, "header_bytes": f.header_bytes,
+                       "tensor_bytes": f.tensor_bytes, "padding_bytes": f.padding_bytes} for f in self.checkpoint.files],
+            "digest": self.checkpoint.digest or None,
+            "notes": list(self.notes),
+        }  # fmt: skip
+
+    def to_json_state(self) -> dict[str, Any]:
+        """The part `state` of the JSON contract."""
+        state = self.state
+        if state is None:
+            return {"kv_bytes_per_token": None, "kv_bytes_per_token_global": None, "recurrent_bytes_per_sequence": None,
+                    "cross_bytes_per_sequence": None, "note": "unknown: no family describes this model"}  # fmt: skip
+        windows = ", ".join(f"{window:,}" for window in state.windows)
+        note = f"some layers stop growing after {windows} tokens" if windows else ""
+        bf16 = encodings.find("bf16")
+        return {
+            "kv_bytes_per_token": {name: state.kv_bytes_per_token(encodings.find(name)) for name in STATE_ENCODINGS},
+            "kv_bytes_per_token_global": {"bf16": state.kv_bytes_per_token_global(bf16)},
+            "recurrent_bytes_per_sequence": state.recurrent_per_sequence * bf16.bytes_per_block,
+            "cross_bytes_per_sequence": state.cross_per_sequence * bf16.bytes_per_block,
+            "note": note,
+        }
+
+    def _settings_json(self) -> dict[str, str]:
+        if self.checkpoint.config is None:
+            return {}
+        shape_keys = self.hyperparameters.spellings.values() if self.architecture and self.hyperparameters else ()
+        return config_format.kinds_of_settings(self.checkpoint.config, shape_keys)
+
+    def _repr_html_(self) -> str:
+        """The table and the picture, for notebooks."""
+        from weighbridge.show import report
+
+        return report.fragment(self)
+
+
+def inspect(
+    source: str | Path | Mapping[str, Any] | Checkpoint,
+    *,
+    context_tokens: int = 0,
+    settings: Mapping[str, Any] | None = None,
+) -> Inspection:
+    """Weighs a model: a path, a configuration as a mapping, a checkpoint, or a live `torch.nn.Module`.
+
+    Args:
+        source: a folder, a weight file, an index or a `config.json`; or a mapping with the keys of a `config.json`; or
+            what `weighbridge.formats.torch_module.read_module` and other readers return.
+        context_tokens: positions that the token of the FLOPs count attends to.
+        settings: keys of the configuration to change first, for what-if questions.
+
+    Raises:
+        WeighbridgeError: when the source cannot be read, or nothing can be counted in it.
+
+    Example:
+        >>> shape = {"model_type": "llama", "hidden_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 32,
+        ...          "num_key_value_heads": 8, "intermediate_size": 8192, "vocab_size": 128256,
+        ...          "tie_word_embeddings": True}
+        >>> llama = inspect(shape)
+        >>> llama.parameters.total, llama.parameters.tied_per_use
+        (1235814400, 1498482688)
+        >>> inspect(shape, settings={"num_hidden_layers": 17}).parameters.total - llama.parameters.total
+        60821504
+    """
+    checkpoint = _checkpoint(source)
+    notes: list[str] = []
+    if settings:
+        if checkpoint.config is None:
+            raise ConfigError(
+                f"{checkpoint.source} has no config.json to change", "a configuration", "name a config.json"
+            )
+        checkpoint = replace(
+            checkpoint, config={**checkpoint.config, **settings}, tensors=(), files=(), format="config"
+        )
+        notes.append("settings were changed: " + ", ".join(f"{key} = {value}" for key, value in settings.items()))
+    hyperparameters, architecture, reason = _describe(checkpoint)
+    if reason:
+        notes.append(reason)
+    if architecture is not None:
+        notes += architecture.notes
+    reconciliation = _reconcile(checkpoint, architecture, hyperparameters)
+    if architecture is not None and isinstance(source, str | Path) and _foreign(source, checkpoint, architecture):
+        notes.append("the config.json beside the file describes another model and was left aside")
+        hyperparameters = architecture = None
+        reconciliation = Reconciliation(Status.NOT_APPLICABLE, note="no family describes this file")
+    if architecture is None:
+        notes.append(
+            "parameters.total counts the floating-point elements stored that are no buffers by name, type or rule"
+        )
+    return Inspection(checkpoint.source, checkpoint.format, checkpoint, hyperparameters, architecture, reconciliation,
+                      context_tokens, tuple(notes))  # fmt: skip
+
+
+def _checkpoint(source: Any) -> Checkpoint:
+    if isinstance(source, Checkpoint):
+        return source
+    if isinstance(source, str | Path):
+        return reader.read(source)
+    if isinstance(source, Mapping) and ("model_type" in source or not source):
+        return Checkpoint("config", "config", (), (), config=source)
+    from weighbridge.formats import torch_module
+
+    return torch_module.read_module(source)
+
+
+def _describe(checkpoint: Checkpoint) -> tuple[Hyperparameters | None, Architecture | None, str]:
+    """The description of a checkpoint's model; for weights without one, None and the reason."""
+    try:
+        if checkpoint.format == "gguf":
+            from weighbridge.formats import gguf_config
+
+            found = gguf_config.hyperparameters(checkpoint)
+        elif checkpoint.config is not None:
+            found = config_format.hyperparameters(checkpoint.config, checkpoint.source)
+        else:
+            return None, None, "the file comes without a configuration: its family is unknown"
+        return found, families.build(found), ""
+    except WeighbridgeError as error:
+        if not checkpoint.tensors:
+            raise
+        kind = "family unknown" if isinstance(error, UnknownNameError) else "description left out"
+        return None, None, f"{kind}: {error}"
+
+
+def _reconcile(
+    checkpoint: Checkpoint, architecture: Architecture | None, hyperparameters: Hyperparameters | None
+) -> Reconciliation:
+    if not checkpoint.tensors:
+        return Reconciliation(Status.NOT_APPLICABLE, note="a configuration alone: no file to hold it against")
+    if architecture is None or hyperparameters is None:
+        return Reconciliation(Status.NOT_APPLICABLE, note="no family describes this file")
+    if checkpoint.config is not None and checkpoint.config.get("quantization_config"):
+        return Reconciliation(
+            Status.NOT_APPLICABLE, note="packed weights: their stored names and shapes are the packer's"
+        )
+    return reconcile.reconcile(architecture, checkpoint, hyperparameters.inferred)
+
+
+def _foreign(source: str | Path, checkpoint: Checkpoint, architecture: Architecture) -> bool:
+    """Whether a weight file that was named itself has little to do with the configuration beside it."""
+    if Path(source).is_dir() or checkpoint.config is None or not checkpoint.tensors:
+        return False
+    packed = checkpoint.config.get("quantization_config")
+    return not packed and reconcile.overlap(architecture, checkpoint) < 0.5

@@ -1,0 +1,65 @@
+"""How many parameters has attention, and what does its cache hold?
+
+With d the width, h query heads, g key-value heads and e numbers a head: d*h*e for the queries, d*g*e each for keys and
+values, h*e*d for the output, and the biases. Multi-head attention has g = h, grouped-query attention g < h,
+multi-query attention g = 1. The cache holds 2*g*e numbers for each token. A new token spends 2*h*e FLOPs on the scores
+and 2*h*e on the weighted sum for each position it attends to (Vaswani et al. 2017; Ainslie et al. 2023).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from weighbridge.model.blocks.block import Block, State, StateKind, Weight
+from weighbridge.model.blocks.linear import projection
+from weighbridge.model.tensors import Component
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attention(Block):
+    """Self-attention with separate or fused projections.
+
+    `names` are those of the query, key, value and output projections, or of the fused one and the output.
+    `causal` attention keeps a cache; `window` bounds it.
+
+    Example:
+        >>> Attention(hidden_size=768, num_heads=12, num_kv_heads=12, head_dim=64).parameters
+        2359296
+        >>> llama_2_70b = Attention(hidden_size=8192, num_heads=64, num_kv_heads=8, head_dim=128)
+        >>> llama_2_70b.parameters, llama_2_70b.states()[0].elements_per_token
+        (150994944, 2048)
+    """
+
+    hidden_size: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    names: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    qkv_bias: bool = False
+    output_bias: bool = False
+    transposed: bool = False
+    causal: bool = True
+    window: int | None = None
+
+    def weights(self) -> tuple[Weight, ...]:
+        """Query, key, value (or the three in one) and output projections, with their biases."""
+        queries, keys = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        *names, output = self.names
+        roles = ("attention_q", "attention_k", "attention_v") if len(names) == 3 else ("attention_qkv",)
+        widths = (queries, keys, keys) if len(names) == 3 else (queries + 2 * keys,)
+        inputs = [weight for name, role, width in zip(names, roles, widths, strict=True)
+                  for weight in projection(name, self.hidden_size, width, role=role, component=Component.ATTENTION,
+                                           bias=self.qkv_bias, transposed=self.transposed)]  # fmt: skip
+        return (*inputs, *projection(output, queries, self.hidden_size, role="attention_output",
+                                     component=Component.ATTENTION, bias=self.output_bias,
+                                     transposed=self.transposed))  # fmt: skip
+
+    def states(self) -> tuple[State, ...]:
+        """Keys and values of every token held; nothing for an encoder."""
+        if not self.causal:
+            return ()
+        return (State(kind=StateKind.KV, elements_per_token=2 * self.num_kv_heads * self.head_dim, window=self.window),)
+
+    def attention_flops_per_position(self) -> int:
+        """Scores and weighted sum, over all query heads."""
+        return 4 * self.num_heads * self.head_dim

@@ -1,0 +1,48 @@
+"""How many parameters has a mixture of experts, and how many does a token use?
+
+E experts of a feed-forward block each, of which a router (d*E) picks k for every token. All must be held; a token
+multiplies with k of them (Shazeer et al. 2017; Jiang et al. 2024). A layer's other parts are shared: multiplying
+a whole model by E counts them E times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from weighbridge.model.blocks.block import Block, Weight
+from weighbridge.model.blocks.linear import projection
+from weighbridge.model.tensors import Component
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experts(Block):
+    """Routed experts, one set of tensors each, and their router.
+
+    `names` are those of gate, up and down, with `{expert}` for the number; without a gate the first is left out.
+
+    Example:
+        >>> mixtral = Experts(hidden_size=4096, intermediate_size=14336, num_experts=8, experts_per_token=2)
+        >>> mixtral.parameters
+        1409318912
+    """
+
+    hidden_size: int
+    intermediate_size: int
+    num_experts: int
+    experts_per_token: int
+    router: str = "gate"
+    names: tuple[str, ...] = ("experts.{expert}.w1", "experts.{expert}.w3", "experts.{expert}.w2")
+    router_bias: bool = False
+
+    def weights(self) -> tuple[Weight, ...]:
+        """Router (experts, hidden); of each expert gate and up (intermediate, hidden), down (hidden, intermediate)."""
+        *ups, down = self.names
+        roles = ("experts_gate", "experts_up") if len(ups) == 2 else ("experts_up",)
+        d, f = self.hidden_size, self.intermediate_size
+        maps = [(name, d, f, role) for name, role in zip(ups, roles, strict=True)] + [(down, f, d, "experts_down")]
+        router = projection(self.router, d, self.num_experts, role="router", component=Component.ROUTER,
+                            bias=self.router_bias)  # fmt: skip
+        return (*router, *(weight for name, inputs, outputs, role in maps
+                           for weight in projection(name, inputs, outputs, role=role, component=Component.EXPERTS,
+                                                    experts=self.num_experts,
+                                                    active=self.experts_per_token)))  # fmt: skip

@@ -1,0 +1,62 @@
+"""Which family describes a model? One file a family; it only wires blocks from hyperparameters.
+
+A family file defines `FAMILY`. It is found by its presence in this folder: nothing else has to be changed to add one.
+A file that is named like its `model_type` is found without loading the others.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+
+from weighbridge.errors import UnknownNameError
+from weighbridge.model.architecture import Architecture
+from weighbridge.model.family import Family
+from weighbridge.model.hyperparameters import Hyperparameters
+
+
+def _modules() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def _load(module: str) -> Family:
+    family = importlib.import_module(f"{__name__}.{module}").FAMILY
+    assert isinstance(family, Family)
+    return family
+
+
+def families() -> Iterator[Family]:
+    """Every family, by the name of its file."""
+    return (_load(module) for module in _modules())
+
+
+def find(model_type: str) -> Family:
+    """The family that describes this `model_type`.
+
+    Raises:
+        UnknownNameError: when none does; it lists the nearest that are described.
+
+    Example:
+        >>> find("qwen2").name
+        'llama'
+    """
+    modules = _modules()
+    if model_type in modules and model_type in (family := _load(model_type)).model_types:
+        return family
+    known = {name: family for family in families() for name in family.model_types}
+    if model_type not in known:
+        raise UnknownNameError(
+            "model type", model_type, known, "weigh a supported model, or its weight files themselves"
+        )
+    return known[model_type]
+
+
+def build(hyperparameters: Hyperparameters) -> Architecture:
+    """The description of the model that these hyperparameters mean.
+
+    Raises:
+        UnknownNameError: when no family describes the model type.
+        ConfigError: when a setting is missing, impossible or not described by the family.
+    """
+    return find(hyperparameters.model_type).build(hyperparameters)

@@ -1,0 +1,35 @@
+"""Mixtral: Llama's wiring with eight routed experts, two a token, in place of the feed-forward block.
+
+Source: transformers `models/mixtral/{configuration,modeling}_mixtral.py`; tensor names are those of the published
+checkpoints (`block_sparse_moe.experts.{expert}.w1`), which transformers 5 merges when it loads them.
+"""
+
+from __future__ import annotations
+
+from weighbridge.model.architecture import Architecture
+from weighbridge.model.blocks import Experts
+from weighbridge.model.families.llama import decoder
+from weighbridge.model.family import Family
+from weighbridge.model.hyperparameters import Hyperparameters
+
+
+def build(hyperparameters: Hyperparameters) -> Architecture:
+    """The decoder with routed experts; 8 and 2 are the defaults of the reference class."""
+    experts = Experts(
+        hidden_size=hyperparameters.count("hidden_size"),
+        intermediate_size=hyperparameters.count("intermediate_size"),
+        num_experts=hyperparameters.count("num_experts", 8),
+        experts_per_token=hyperparameters.count("experts_per_token", 2),
+    )
+    hyperparameters.check_experts(experts.num_experts, experts.experts_per_token)
+    return decoder(hyperparameters, "block_sparse_moe", experts, ("Mixtral",))
+
+
+FAMILY = Family(
+    name="mixtral",
+    title="Mixtral 8x7B, 8x22B and their fine-tunes",
+    model_types=("mixtral",),
+    gguf_architectures=(),  # llama.cpp spells it `llama` with experts; formats.gguf_config tells them apart
+    source="transformers models/mixtral",
+    build=build,
+)

@@ -1,0 +1,110 @@
+"""Which numbers fix a model's shape? One spelling for each, whatever the file calls it.
+
+A reader translates its own spellings at the border (`formats.config`, `formats.gguf_config`); families read only these:
+
+`vocab_size`, `hidden_size`, `num_layers`, `num_heads`, `num_kv_heads`, `head_dim`, `intermediate_size`,
+`max_positions`, `num_token_types`, `num_experts`, `experts_per_token`, `sliding_window`, `tie_embeddings`,
+`attention_bias`, `mlp_bias`, `num_labels`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from weighbridge.errors import ConfigError
+
+_LARGEST = 2**40  # no published model has a dimension near this; products of a few stay exact integers
+
+
+@dataclass(frozen=True, slots=True)
+class Hyperparameters:
+    """The shape-giving settings of one model, with the checks that every reader of them needs.
+
+    `model_type` and `classes` (the `architectures` of a Hugging Face configuration) say which family is meant.
+    `inferred` lists the settings that were taken from the tensor table itself, which therefore prove nothing about it.
+    `spellings` gives the source's own name of a setting, for messages.
+    """
+
+    source: str
+    model_type: str
+    settings: Mapping[str, Any]
+    classes: tuple[str, ...] = ()
+    inferred: tuple[str, ...] = ()
+    spellings: Mapping[str, str] = field(default_factory=dict)
+
+    def _key(self, name: str) -> str:
+        return self.spellings.get(name, name)
+
+    def _unusable(self, name: str, expected: str) -> ConfigError:
+        read = f"{self.source} has {self._key(name)} = {str(self.settings[name])[:60]!r}"
+        return ConfigError(read, expected, "correct the key")
+
+    def count(self, name: str, default: int | None = None) -> int:
+        """A whole number from 1 up; the default stands in for a key that is missing or null.
+
+        Raises:
+            ConfigError: when the key is missing without a default, or holds anything else.
+        """
+        value = self.settings.get(name)
+        if value is None:
+            if default is None:
+                read = f"{self.source} has no {self._key(name)}"
+                raise ConfigError(read, "the key with a whole number", "use the model's full config.json")
+            return default
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < _LARGEST:
+            raise self._unusable(name, "a whole number from 1 up")
+        return value
+
+    def optional_count(self, name: str) -> int | None:
+        """As `count`, but None for a key that is missing or null."""
+        return None if self.settings.get(name) is None else self.count(name)
+
+    def flag(self, name: str, default: bool) -> bool:
+        """True or false; the default stands in for a missing or null key.
+
+        Raises:
+            ConfigError: when the key holds anything else.
+        """
+        value = self.settings.get(name)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise self._unusable(name, "true or false")
+        return value
+
+    def divided(self, name: str, whole: int, by: int) -> int:
+        """`whole / by`, for a size that has no key of its own; both must divide exactly.
+
+        Raises:
+            ConfigError: when they do not.
+        """
+        if whole % by:
+            read = f"{self.source} gives {whole} / {by} for {name}"
+            raise ConfigError(read, "a division without remainder", "correct the sizes")
+        return whole // by
+
+    def check_experts(self, num_experts: int, experts_per_token: int) -> None:
+        """Refuses a router that picks more experts than there are.
+
+        Raises:
+            ConfigError: when it does.
+        """
+        if experts_per_token > num_experts:
+            read = f"{self.source} routes a token to {experts_per_token} of {num_experts} experts"
+            raise ConfigError(read, "at most as many as there are", f"correct {self._key('experts_per_token')}")
+
+    def refuse(self, name: str, reason: str) -> None:
+        """Refuses a setting that the family does not describe, instead of counting around it.
+
+        Raises:
+            ConfigError: when the key is present with a value that switches it on.
+        """
+        if self.settings.get(name):
+            raise ConfigError(
+                f"{self.source} sets {self._key(name)} = {str(self.settings[name])[:60]!r}, {reason}",
+                "a model without it", "ask for support of this variant, as no count is better than a wrong one",
+            )  # fmt: skip

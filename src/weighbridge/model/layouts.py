@@ -1,0 +1,106 @@
+"""By which name and shape does a file store a weight?
+
+Hugging Face checkpoints use the module paths of transformers, which the families give. GGUF files use llama.cpp's
+names, which depend on the role alone (llama.cpp `src/llama-arch.cpp` and `gguf-py/gguf/tensor_mapping.py`, 2026-11).
+llama.cpp merges the experts of a layer into one tensor, stores linear weights as (out, in) throughout, and leaves out a
+tied head, which it takes from the token table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from weighbridge.model import encodings
+from weighbridge.model.blocks import Weight
+from weighbridge.model.encodings import Encoding
+from weighbridge.model.tensors import Kind, TensorSpec
+
+GGUF_NAMES = {
+    "token_embedding": "token_embd",
+    "position_embedding": "position_embd",
+    "type_embedding": "token_types",
+    "embedding_norm": "token_embd_norm",
+    "attention_norm": "attn_norm",
+    "attention_q": "attn_q",
+    "attention_k": "attn_k",
+    "attention_v": "attn_v",
+    "attention_qkv": "attn_qkv",
+    "attention_output": "attn_output",
+    "attention_output_norm": "attn_output_norm",
+    "mlp_norm": "ffn_norm",
+    "mlp_gate": "ffn_gate",
+    "mlp_up": "ffn_up",
+    "mlp_down": "ffn_down",
+    "mlp_output_norm": "layer_output_norm",
+    "router": "ffn_gate_inp",
+    "experts_gate": "ffn_gate_exps",
+    "experts_up": "ffn_up_exps",
+    "experts_down": "ffn_down_exps",
+    "final_norm": "output_norm",
+    "head": "output",
+}
+"""llama.cpp's name for each role; a role that is not here is not stored in GGUF files."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorGroup:
+    """Like tensors in one row: a weight, the path it stands under, the layers it stands in."""
+
+    path: str
+    weight: Weight
+    layers: Sequence[int] | None
+
+    @property
+    def count(self) -> int:
+        """How many tensors the row stands for."""
+        return (1 if self.layers is None else len(self.layers)) * self.weight.experts
+
+    @property
+    def elements(self) -> int:
+        """Elements of all of them."""
+        return self.count * self.weight.elements
+
+    @property
+    def name(self) -> str:
+        """The name with `{layer}` and `{expert}` left open."""
+        return f"{self.path}.{self.weight.name}" if self.path else self.weight.name
+
+
+def gguf_shape(group: TensorGroup) -> tuple[int, ...]:
+    """The shape of the tensor that llama.cpp stores for a group, in reference order."""
+    weight = group.weight
+    shape = weight.shape[::-1] if weight.transposed else weight.shape
+    return (weight.experts, *shape) if weight.experts > 1 else shape
+
+
+def gguf_name(group: TensorGroup, layer: int | None) -> str | None:
+    """llama.cpp's name for a group in a layer, or None when its files do not hold it."""
+    name = GGUF_NAMES.get(group.weight.role)
+    if name is None or group.weight.tied_to is not None or group.weight.kind is not Kind.PARAMETER:
+        return None
+    suffix = "bias" if group.weight.name.endswith("bias") else "weight"
+    return f"{name}.{suffix}" if layer is None else f"blk.{layer}.{name}.{suffix}"
+
+
+def huggingface_tensors(groups: Sequence[TensorGroup], encoding: Encoding) -> Iterator[TensorSpec]:
+    """Each tensor of each group, layer by layer in the order of the groups, tied copies included."""
+    for group in groups:
+        weight = group.weight
+        for layer in group.layers if group.layers is not None else (None,):
+            for expert in range(weight.experts):
+                name = group.name.format(layer=layer, expert=expert)
+                stored = encoding if weight.kind is Kind.PARAMETER else encodings.find("int64")
+                yield TensorSpec(name, weight.shape, stored, weight.role, weight.component, layer, weight.active,
+                                 weight.experts, weight.kind, weight.tied_to)  # fmt: skip
+
+
+def gguf_tensors(groups: Sequence[TensorGroup], encoding: Encoding) -> Iterator[TensorSpec]:
+    """Each tensor that a GGUF file of the model holds, experts merged."""
+    for group in groups:
+        weight = group.weight
+        for layer in group.layers if group.layers is not None else (None,):
+            name = gguf_name(group, layer)
+            if name is not None:
+                yield TensorSpec(name, gguf_shape(group), encoding, weight.role, weight.component, layer,
+                                 weight.active, weight.experts)  # fmt: skip
