@@ -75,7 +75,7 @@ def families() -> str:
 
     header = ("family", "models", "`model_type`", "GGUF `general.architecture`", "taken from")
     rows: list[tuple[object, ...]] = [
-        (f"`{family.name}`", family.title, code(family.model_types), code(family.gguf_architectures), family.source)
+        (f"`{family.name}`", family.title, code(family.model_types), code(sorted(family.gguf)), family.source)
         for family in described()
     ]
     return table(header, rows)

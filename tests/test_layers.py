@@ -19,7 +19,7 @@ PACKAGE = "weighbridge"
 SOURCE = Path(__file__).resolve().parent.parent / "src" / PACKAGE
 
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("errors", "units", "estimate"),
+    ("errors", "units", "estimate", "output_file"),
     ("model",),
     ("formats",),
     ("hardware",),
@@ -32,6 +32,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("serve",),
     ("steward",),
     ("show",),
+    ("notebook",),
     ("__init__",),
     ("cli", "web"),
     ("__main__",),

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from weighbridge.errors import WeighbridgeError
     from weighbridge.formats.torch_module import read_module
-    from weighbridge.inspection import Inspection, inspect
     from weighbridge.layer import LayerCount, count_layer
+    from weighbridge.notebook import Inspection, inspect
 
 __version__ = "0.1.0"
 __all__ = ["Inspection", "LayerCount", "WeighbridgeError", "count_layer", "inspect", "read_module"]
 
 _HOMES = {
-    "Inspection": "weighbridge.inspection", "inspect": "weighbridge.inspection",
+    "Inspection": "weighbridge.notebook", "inspect": "weighbridge.notebook",
     "LayerCount": "weighbridge.layer", "count_layer": "weighbridge.layer",
     "WeighbridgeError": "weighbridge.errors", "read_module": "weighbridge.formats.torch_module",
 }  # fmt: skip

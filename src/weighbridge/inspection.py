@@ -21,6 +21,7 @@ from weighbridge.model import encodings, families, recipes
 from weighbridge.model.architecture import Architecture
 from weighbridge.model.buffers import buffer_reason
 from weighbridge.model.hyperparameters import Hyperparameters
+from weighbridge.model.tensors import Kind, TensorSpec
 from weighbridge.predict import counts
 from weighbridge.predict.counts import ParameterCount, StateCount
 
@@ -32,18 +33,19 @@ PLAIN_ENCODINGS = ("fp32", "bf16", "fp16", "fp8", "int8", "int4")
 class StoredCount:
     """What a file holds, by the header alone.
 
-    `elements` counts every stored element; `buffers` those that are no parameters by name, type or rule; `tied` those of
-    tensors that share another's storage, which are not in `elements` a second time.
+    `elements` counts every element of every named tensor; `buffers` those that are no parameters by name, type or rule;
+    `tied` those of names that share another tensor's storage.
     """
 
     elements: int
     buffers: int
+    tied: int
     by_encoding: Mapping[str, int]
 
     @property
     def parameters(self) -> int:
-        """Floating-point elements that are not buffers."""
-        return self.elements - self.buffers
+        """Floating-point elements that are not buffers, each storage once."""
+        return self.elements - self.buffers - self.tied
 
 
 @dataclass(frozen=True)
@@ -76,16 +78,15 @@ class Inspection:
         """What the weight files hold; None for a bare configuration."""
         if not self.checkpoint.tensors and self.format == "config":
             return None
-        elements = buffers = 0
+        buffers = tied = 0
         by_encoding: dict[str, int] = {}
         for tensor in self.checkpoint.tensors:
-            if tensor.tied_to is not None:
-                continue
-            elements += tensor.elements
             by_encoding[tensor.encoding.name] = by_encoding.get(tensor.encoding.name, 0) + tensor.elements
-            if buffer_reason(tensor.name, tensor.shape, tensor.encoding) is not None:
+            if tensor.tied_to is not None:
+                tied += tensor.elements
+            elif tensor.kind is not Kind.PARAMETER or buffer_reason(tensor.name, tensor.shape, tensor.encoding):
                 buffers += tensor.elements
-        return StoredCount(elements, buffers, by_encoding)
+        return StoredCount(sum(by_encoding.values()), buffers, tied, by_encoding)
 
     @cached_property
     def state(self) -> StateCount | None:
@@ -118,9 +119,13 @@ class Inspection:
     @cached_property
     def fallbacks(self) -> dict[str, list[str]]:
         """For each mix the tensors that it cannot encode as meant, and what they get instead."""
+        return self.fallbacks_for(self.bytes_by_encoding)
+
+    def fallbacks_for(self, names: Iterable[str]) -> dict[str, list[str]]:
+        """The fallbacks of these mixes, one sentence for each kind; mixes without any are left out."""
         if self.architecture is None:
             return {}
-        found = {name: recipes.RECIPES[name].fallbacks(self.architecture) for name in self.bytes_by_encoding}
+        found = {name: recipes.RECIPES[name].fallbacks(self.architecture) for name in names}
         return {name: sentences for name, sentences in found.items() if sentences}
 
     def to_json(self) -> dict[str, Any]:
@@ -142,6 +147,7 @@ class Inspection:
                 "conventions": counted.conventions if known else {"floating_point_elements_stored": counted.total},
                 "stored_elements": self.stored.elements if self.stored else None,
                 "buffers": self.stored.buffers if self.stored else None,
+                "tied_copies": self.stored.tied if self.stored else None,
                 "mtp": counted.mtp,
             },
             "bytes": {
@@ -161,10 +167,11 @@ class Inspection:
             },
             "reconciliation": self.reconciliation.to_json(),
             "settings": self._settings_json(),
-            "basis": {"parameters": "exact", "bytes.stored": "exact", "bytes.by_encoding": "specified", "state": "exact",
-                      "flops": "exact"},
+            "basis": {"parameters": "exact", "bytes.stored": "exact", "bytes.by_encoding": "specified",
+                      "state": "exact", "flops": "exact"},
             "files": [{"name": f.name, "size_bytes": f.size_bytes, "header_bytes": f.header_bytes,
-                       "tensor_bytes": f.tensor_bytes, "padding_bytes": f.padding_bytes} for f in self.checkpoint.files],
+                       "tensor_bytes": f.tensor_bytes, "padding_bytes": f.padding_bytes}
+                      for f in self.checkpoint.files],
             "digest": self.checkpoint.digest or None,
             "notes": list(self.notes),
         }  # fmt: skip
@@ -192,11 +199,21 @@ class Inspection:
         shape_keys = self.hyperparameters.spellings.values() if self.architecture and self.hyperparameters else ()
         return config_format.kinds_of_settings(self.checkpoint.config, shape_keys)
 
-    def _repr_html_(self) -> str:
-        """The table and the picture, for notebooks."""
-        from weighbridge.show import report
+    def tensors_json(self) -> list[dict[str, Any]]:
+        """Every tensor: those of the file, or those of the description where there is no file."""
+        stored = self.stored is not None
+        return [
+            {"name": t.name, "shape": list(t.shape), "elements": t.elements, "tied_to": t.tied_to,
+             "encoding": t.encoding.name if stored else None, "bytes": t.size_bytes if stored else None}
+            for t in self.tensors
+        ]  # fmt: skip
 
-        return report.fragment(self)
+    @cached_property
+    def tensors(self) -> tuple[TensorSpec, ...]:
+        """The stored tensors; for a configuration alone the described ones, whose encoding is not known."""
+        if self.stored is not None or self.architecture is None:
+            return self.checkpoint.tensors
+        return tuple(self.architecture.tensors())
 
 
 def inspect(
@@ -248,9 +265,7 @@ def inspect(
         hyperparameters = architecture = None
         reconciliation = Reconciliation(Status.NOT_APPLICABLE, note="no family describes this file")
     if architecture is None:
-        notes.append(
-            "parameters.total counts the floating-point elements stored that are no buffers by name, type or rule"
-        )
+        notes.append("total counts the stored floating-point elements that are no buffers by name, type or rule")
     return Inspection(checkpoint.source, checkpoint.format, checkpoint, hyperparameters, architecture, reconciliation,
                       context_tokens, tuple(notes))  # fmt: skip
 

@@ -1,7 +1,8 @@
 """How many parameters has one layer? From a short specification to a count with its formula.
 
-`linear:100x50`, `neuron:3`, `conv:7x7:3:64`, `embedding:50257x12288`, `attention:768:12`, `mlp:768:3072`, `moe:4096:14336:8:2`,
-`layernorm:768`, `lstm:128:256`, `relu` ... Options follow as words or `key=value`: `conv:3x3:64:64:groups=64`, `linear:100x50:nobias`.
+`linear:100x50`, `neuron:3`, `conv:7x7:3:64`, `embedding:50257x12288`, `attention:768:12`, `mlp:768:3072`,
+`moe:4096:14336:8:2`, `layernorm:768`, `lstm:128:256`, `relu` ... Options follow as words or `key=value`:
+`conv:3x3:64:64:groups=64`, `linear:100x50:nobias`.
 The counts are those of the blocks that whole models are built from.
 """
 
@@ -13,7 +14,17 @@ from typing import Any
 
 from weighbridge.errors import UnitError, UnknownNameError
 from weighbridge.model.blocks import (
-    Activation, Attention, Block, Convolution, Embedding, Experts, FeedForward, Linear, Norm, Recurrent, Use,
+    Activation,
+    Attention,
+    Block,
+    Convolution,
+    Embedding,
+    Experts,
+    FeedForward,
+    Linear,
+    Norm,
+    Recurrent,
+    Use,
 )  # fmt: skip
 from weighbridge.model.blocks.activation import FIXED, LEARNED
 from weighbridge.model.tensors import Kind

@@ -354,12 +354,16 @@ def test_header_beyond_any_tokenizer() -> None:
     assert source.bytes_read < 6 * 10**7
 
 
-def shard(no: int = 0, count: int = 2, total: int = 2, name: bytes = b"a", kind: int = UINT16) -> bytes:
+def shard(
+    no: int = 0, count: int = 2, total: int | None = 2, name: bytes = b"a", kind: int = UINT16, no_kind: int = UINT16
+) -> bytes:
     code = {UINT16: "<H", UINT32: "<I", UINT64: "<Q", FLOAT32: "<f", BOOL: "<B"}[kind]
     pairs = [
-        pair(b"split.no", UINT16, struct.pack("<H", no)), pair(b"split.count", kind, struct.pack(code, count)),
-        pair(b"split.tensors.count", UINT32, struct.pack("<I", total)),
-    ]  # fmt: skip
+        pair(b"split.no", no_kind, struct.pack("<B" if no_kind == BOOL else "<H", no)),
+        pair(b"split.count", kind, struct.pack(code, count)),
+    ]
+    if total is not None:
+        pairs.append(pair(b"split.tensors.count", UINT32, struct.pack("<I", total)))
     return header(pairs, [tensor(name)]) + PAD
 
 
@@ -368,8 +372,9 @@ GOOD = shard(1, name=b"b")
 
 def test_good_shards_are_read() -> None:
     """Nothing is wrong: the tests below fail for what they change."""
-    folder = MemoryFolder({"m-00002-of-00002.gguf": GOOD})
-    assert len(gguf.read(MemoryFile("m-00001-of-00002.gguf", shard()), folder).files) == 2
+    for second in (GOOD, shard(1, total=None, name=b"b")):
+        folder = MemoryFolder({"m-00002-of-00002.gguf": second})
+        assert len(gguf.read(MemoryFile("m-00001-of-00002.gguf", shard()), folder).files) == 2
 
 
 @pytest.mark.parametrize(
@@ -383,6 +388,8 @@ def test_good_shards_are_read() -> None:
         (header([pair(b"split.count", UINT16, b"\2\0")]), GOOD, "says split.no = None"),
         (header([pair(b"split.count", UINT16, b"\2\0"), pair(b"split.no", BOOL, b"\0")]), GOOD, "split.no = False"),
         (shard(total=3), GOOD, "split.tensors.count = 3"),
+        (shard(total=None), GOOD, "split.tensors.count = None"),
+        (shard(), shard(1, name=b"b", no_kind=BOOL), "m-00002-of-00002.gguf says split.no = True"),
         (shard(), shard(0, name=b"b"), "m-00002-of-00002.gguf says split.no = 0"),
         (shard(), shard(1, 3, name=b"b"), "m-00002-of-00002.gguf says split.no = 1, split.count = 3"),
         (shard(), shard(1, total=7, name=b"b"), "m-00002-of-00002.gguf says .*split.tensors.count = 7"),
@@ -391,7 +398,7 @@ def test_good_shards_are_read() -> None:
         (shard(), GOOD[:-1 - len(PAD)] , "m-00002-of-00002.gguf: .* would end"),
         (shard(), b"", "m-00002-of-00002.gguf: the file has 0 bytes"),
     ],
-    ids=range(15),
+    ids=range(17),
 )  # fmt: skip
 def test_shards_that_contradict_each_other(first: bytes, second: bytes, match: str) -> None:
     """A shard is another one, of another model, of another number of files, or holds what a sibling holds."""

@@ -340,6 +340,16 @@ def test_items_are_kept_up_to_the_limits(more: int) -> None:
     assert sum(value.values is None for value in metadata.values()) == max(more, 0)
 
 
+def test_items_inside_a_skipped_array_do_not_count_as_kept() -> None:
+    inner = struct.pack("<IQ", 0, 32) + bytes(32)
+    length = gguf.MAX_KEPT_ITEMS + 1
+    assert length * 32 > gguf.MAX_KEPT_ITEMS_PER_FILE
+    skipped = text(b"skipped") + struct.pack("<IIQ", 9, 9, length) + inner * length
+    metadata = gguf.read(MemoryFile("m.gguf", header([skipped, text(b"kept") + struct.pack("<I", 9) + inner]))).metadata
+    assert metadata["skipped"] == gguf.MetadataArray("array", length, None)
+    assert metadata["kept"].values == (0,) * 32
+
+
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=15)
 TENSORS = st.lists(
     st.builds(

@@ -1,7 +1,7 @@
-"""The command `weigh`."""
+"""The command `weigh`: thin functions over the library. Only this room and `web` read arguments, and print."""
 
 from __future__ import annotations
 
-from weighbridge.cli.main import main
+from weighbridge.cli.group import main
 
 __all__ = ["main"]

@@ -80,16 +80,15 @@ def check_name(folder: str, name: str) -> None:
 
 
 class LocalFile:
-    """A file on disk."""
+    """A file on disk. It is open only while it is read: a reader asks a few times, and no handle is left behind."""
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         try:
-            self._file = self._path.open("rb", buffering=0)
-            self._size = os.fstat(self._file.fileno()).st_size
+            with self._path.open("rb") as file:
+                self._size = os.fstat(file.fileno()).st_size
         except OSError as error:
-            read = f"{self._path} cannot be opened ({error.strerror})"
-            raise SourceError(read, "a readable file", "check the path and its permissions") from error
+            raise self._unreadable(error) from error
 
     @property
     def name(self) -> str:
@@ -98,21 +97,25 @@ class LocalFile:
 
     @property
     def size(self) -> int:
-        """Bytes when it was opened."""
+        """Bytes when it was first opened."""
         return self._size
 
     def read(self, offset: int, length: int) -> bytes:
-        """Exactly `length` bytes; a file that shrank meanwhile is an error."""
+        """Exactly `length` bytes; a file that has shrunk meanwhile is an error."""
         check_range(self.name, self._size, offset, length)
-        self._file.seek(offset)
-        parts: list[bytes] = []
-        while length:
-            part = self._file.read(length)
-            if not part:
-                raise SourceError(f"{self.name} ended early", "an unchanged file", "read it when nothing writes to it")
-            parts.append(part)
-            length -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        try:
+            with self._path.open("rb") as file:
+                file.seek(offset)
+                data = file.read(length)
+        except OSError as error:
+            raise self._unreadable(error) from error
+        if len(data) != length:
+            raise SourceError(f"{self.name} ended early", "an unchanged file", "read it when nothing writes to it")
+        return data
+
+    def _unreadable(self, error: OSError) -> SourceError:
+        read = f"{self._path} cannot be read ({error.strerror})"
+        return SourceError(read, "a readable file", "check the path and its permissions")
 
 
 class LocalFolder:

@@ -33,16 +33,18 @@ SPELLINGS = {
 """Our name for each spelling; keys that are not here keep their name."""
 
 TRAINING = frozenset({
-    "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop", "classifier_dropout", "embd_pdrop", "hidden_dropout",
-    "hidden_dropout_prob", "initializer_range", "resid_pdrop", "router_aux_loss_coef", "summary_first_dropout",
+    "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop", "classifier_dropout", "embd_pdrop",
+    "hidden_dropout", "hidden_dropout_prob", "initializer_range", "resid_pdrop", "router_aux_loss_coef",
+    "summary_first_dropout",
     "gradient_checkpointing", "learning_rate", "batch_size", "weight_decay", "label_smoothing", "output_router_logits",
     "router_jitter_noise", "dropout", "num_train_epochs", "warmup_steps", "adam_beta1", "adam_beta2", "max_grad_norm",
 })  # fmt: skip
 """Settings of training: they steer how parameters are learned and are not parameters."""
 
 INFERENCE = frozenset({
-    "bos_token_id", "eos_token_id", "pad_token_id", "do_sample", "max_length", "max_new_tokens", "min_length", "num_beams",
-    "repetition_penalty", "temperature", "top_k", "top_p", "use_cache", "task_specific_params", "typical_p",
+    "bos_token_id", "eos_token_id", "pad_token_id", "do_sample", "max_length", "max_new_tokens", "min_length",
+    "num_beams", "repetition_penalty", "temperature", "top_k", "top_p", "typical_p", "use_cache",
+    "task_specific_params",
 })  # fmt: skip
 """Settings of use: neither parameters nor hyperparameters of the model."""
 

@@ -303,7 +303,7 @@ def _table(cursor: _Cursor, count: int) -> list[tuple[str, tuple[int, ...], Enco
         if n_dims > MAX_DIMS:
             cursor.fail(f"tensor {name!r} has {n_dims} dimensions", f"at most {MAX_DIMS}", _GET_AGAIN)
         *ne, number, offset = cursor.numbers(f"{n_dims}QIQ")
-        if 0 in ne or max(ne, default=1) >= 2**63 or math.prod(ne) >= 2**63:
+        if 0 in ne or math.prod(ne) >= 2**63:
             cursor.fail(f"tensor {name!r} has ne = {ne}", "dimensions above 0 and below 2^63 elements", _GET_AGAIN)
         encoding = _encoding(cursor, name, number)
         shape = tuple(reversed(ne))

@@ -13,6 +13,7 @@ from weighbridge.errors import ConfigError, UnknownNameError
 from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.formats.gguf import MetadataArray
 from weighbridge.model import families
+from weighbridge.model.family import GgufMeaning
 from weighbridge.model.hyperparameters import Hyperparameters
 
 KEYS = {
@@ -36,16 +37,13 @@ def hyperparameters(checkpoint: Checkpoint) -> Hyperparameters:
 
     Raises:
         ConfigError: when the file names no architecture, or a setting differs from layer to layer.
-        UnknownNameError: when no family describes the architecture.
+        UnknownNameError: when no family describes the architecture, with or without experts as in the file.
     """
     metadata = checkpoint.metadata
     architecture = metadata.get("general.architecture")
     if not isinstance(architecture, str):
         raise ConfigError(f"{checkpoint.source} has no general.architecture", "a GGUF file that names it",
                           "convert the model again with a current converter")  # fmt: skip
-    known = {name: family for family in families.families() for name in family.gguf_architectures}
-    if architecture not in known:
-        raise UnknownNameError("GGUF architecture", architecture, known, "its stored elements are counted all the same")
     settings: dict[str, Any] = {}
     spellings: dict[str, str] = {}
     for key, ours in KEYS.items():
@@ -54,17 +52,24 @@ def hyperparameters(checkpoint: Checkpoint) -> Hyperparameters:
             settings[ours], spellings[ours] = _one_value(checkpoint.source, name, metadata[name]), name
     shapes = {tensor.name: tensor.shape for tensor in checkpoint.tensors}
     inferred = _infer(settings, shapes, metadata)
-    model_type = (
-        known[architecture].model_types[0] if architecture not in known[architecture].model_types else architecture
-    )
-    classes: tuple[str, ...] = ()
-    if architecture == "llama" and settings.get("num_experts"):
-        model_type = "mixtral"
-    elif architecture == "llama":
-        settings.pop("num_experts", None)
-    elif architecture == "bert":  # converters drop the pooler and every head
-        classes, settings["pooler"] = ("BertModel",), False
-    return Hyperparameters(checkpoint.source, model_type, settings, classes, tuple(inferred), spellings)
+    routed = bool(settings.get("num_experts"))
+    if not routed:
+        settings.pop("num_experts", None)  # converters write 0 for a dense model
+    meaning = _meaning(architecture, routed)
+    settings |= meaning.settings
+    return Hyperparameters(checkpoint.source, meaning.model_type, settings, (meaning.class_name,), tuple(inferred),
+                           spellings)  # fmt: skip
+
+
+def _meaning(architecture: str, routed: bool) -> GgufMeaning:
+    """The family's word for an architecture, with or without experts."""
+    known = [(name, meaning) for family in families.families() for name, meaning in family.gguf.items()]
+    for name, meaning in known:
+        if name == architecture and meaning.routed == routed:
+            return meaning
+    names = [name for name, meaning in known if meaning.routed == routed]
+    raise UnknownNameError(f"GGUF architecture {'with' if routed else 'without'} experts", architecture, names,
+                           "its stored elements are counted all the same")  # fmt: skip
 
 
 def _one_value(source: str, name: str, value: Any) -> Any:

@@ -72,26 +72,27 @@ def reconcile(architecture: Architecture, checkpoint: Checkpoint, inferred: tupl
     """
     stored = {tensor.name: tensor for tensor in checkpoint.tensors}
     layout = "gguf" if checkpoint.format == "gguf" else "huggingface"
-    described, note = _best_spelling(list(architecture.tensors(layout)), stored, architecture.base_prefix)
+    described, spelling = _best_spelling(list(architecture.tensors(layout)), stored, architecture.base_prefix)
     differences: list[Difference] = []
     matched = 0
     for tensor in described.values():
         found = stored.get(tensor.name)
         if found is None:
             if tensor.tied_to is None:
-                differences.append(Difference("missing", tensor.name, -tensor.elements, False,
-                                              f"described with shape {list(tensor.shape)}, not in the file"))  # fmt: skip
+                note = f"described with shape {list(tensor.shape)}, not in the file"
+                differences.append(Difference("missing", tensor.name, -tensor.elements, False, note))
         elif found.shape != tensor.shape:
-            differences.append(Difference("shape", tensor.name, found.elements - tensor.elements, False,
-                                          f"described as {list(tensor.shape)}, stored as {list(found.shape)}"))  # fmt: skip
-        elif tensor.tied_to is not None and found.tied_to is None:
-            differences.append(Difference("tied_copy", tensor.name, found.elements, True,
-                                          f"the same matrix as {tensor.tied_to}, stored twice"))  # fmt: skip
+            note = f"described as {list(tensor.shape)}, stored as {list(found.shape)}"
+            differences.append(Difference("shape", tensor.name, found.elements - tensor.elements, False, note))
+        elif tensor.tied_to is not None:
+            how = "stored twice" if found.tied_to is None else "a second name of the same storage"
+            note = f"the same matrix as {tensor.tied_to}, {how}"
+            differences.append(Difference("tied_copy", tensor.name, found.elements, True, note))
         else:
             matched += 1
     differences += [_extra(tensor) for name, tensor in stored.items() if name not in described]
     status = Status.AGREES if all(d.explained for d in differences) else Status.DIFFERS
-    return Reconciliation(status, tuple(differences), matched, inferred, note)
+    return Reconciliation(status, tuple(differences), matched, inferred, spelling)
 
 
 def overlap(architecture: Architecture, checkpoint: Checkpoint) -> float:
@@ -105,7 +106,7 @@ def overlap(architecture: Architecture, checkpoint: Checkpoint) -> float:
 def _extra(tensor: TensorSpec) -> Difference:
     """A stored tensor that the description does not name."""
     if tensor.tied_to is not None:
-        return Difference("tied_copy", tensor.name, 0, True, f"shares the storage of {tensor.tied_to}")
+        return Difference("tied_copy", tensor.name, tensor.elements, True, f"shares the storage of {tensor.tied_to}")
     reason = buffer_reason(tensor.name, tensor.shape, tensor.encoding)
     if reason is not None:
         return Difference("buffer", tensor.name, tensor.elements, True, reason)

@@ -15,6 +15,7 @@ import gc
 import hashlib
 import math
 import re
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -140,7 +141,7 @@ def read_sharded(folder: Folder, names: Sequence[str], index: ByteSource | None 
     if listing is None:
         _check_parts(folder.name, files)
     else:
-        left_out = [name for name in files if name not in set(listing.weight_map.values())]
+        left_out = sorted(set(files).difference(listing.files))
         if left_out:
             notes.append(
                 f"{len(left_out)} files beside the index are not named by it and left out: {left_out[0]} first"
@@ -295,14 +296,15 @@ def _tensors(header: dict[str, Any], source: ByteSource, file: str, data_start: 
         dtype, dimensions, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
         if begin != expected or end < begin:
             raise FormatError(
-                f"{source.name} puts {name[:200]!r} at bytes {begin:,} to {end:,} of its data",
+                f"{source.name} puts {name[:200]!r} at bytes {reprlib.repr(begin)} to {reprlib.repr(end)} of its data",
                 f"it to begin at {expected:,}, as tensors follow each other without gap or overlap", _WRITER,
             )  # fmt: skip
         expected = end
-        bits = math.prod(dimensions) * _BITS[dtype]
-        if bits != (end - begin) * 8 or bits > _U64 or (not bits and _overflows(dimensions)):
+        bits = _bits(dimensions, _BITS[dtype])
+        if bits != (end - begin) * 8:
             raise FormatError(
-                f"{source.name} gives {name[:200]!r} {end - begin:,} bytes for shape {_short(dimensions)} of {dtype}",
+                f"{source.name} gives {name[:200]!r} {reprlib.repr(end - begin)} bytes for {dtype} of shape "
+                f"{reprlib.repr(dimensions)}",
                 f"{_size(bits)} of them", _WRITER,
             )  # fmt: skip
         byte_range = (data_start + begin, data_start + end)
@@ -314,33 +316,33 @@ def _tensors(header: dict[str, Any], source: ByteSource, file: str, data_start: 
     return tensors
 
 
-def _overflows(shape: Iterable[int]) -> bool:
-    """Whether the product leaves 64 bits on the way, even if a zero brings it back."""
+def _bits(shape: Sequence[int], element_bits: int) -> int | None:
+    """The tensor's bits; None when the product leaves 64 bits on the way, even if a zero brings it back."""
+    # Few and small dimensions cannot leave them; many large ones would take quadratic time to multiply.
+    if len(shape) <= 4 and max(shape, default=0) < 2**14:
+        return math.prod(shape) * element_bits
     product = 1
     for length in shape:
         product *= length
         if length > _U64 or product > _U64:
-            return True
-    return False
+            return None
+    return product * element_bits if product * element_bits <= _U64 else None
 
 
-def _size(bits: int) -> str:
-    if bits > _U64:
+def _size(bits: int | None) -> str:
+    if bits is None:
         return "fewer than 2^61"
     return f"{bits // 8:,}" if bits % 8 == 0 else f"a whole number, not {bits / 8:,}"
 
 
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 120 else text[:117] + "..."
-
-
 def _bad_entry(file: str, name: str, entry: Any) -> FormatError:
     """The error for an entry that does not have the form of the format: says which part is wrong."""
+    if isinstance(entry, dict):
+        entry = {field: entry[field] for field in ("dtype", "shape", "data_offsets") if field in entry}
     dtype = entry.get("dtype") if isinstance(entry, dict) else None
     unknown = isinstance(dtype, str) and dtype not in DTYPES
     return FormatError(
-        f"{file} describes the tensor {name[:200]!r} as {_short(entry)}",
+        f"{file} describes the tensor {name[:200]!r} as {reprlib.repr(entry)}",
         f"a dtype such as {', '.join(DTYPES)}" if unknown
         else "a dtype, a shape of whole numbers and data_offsets of two, such as "
         '{"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}',

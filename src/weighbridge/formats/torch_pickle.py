@@ -29,7 +29,7 @@ from weighbridge.model.encodings import Encoding
 from weighbridge.model.tensors import Kind
 
 MAX_OPCODES = 6_000_000
-"""A tensor takes 30 to 45 of them."""
+"""A tensor takes 30 to 45 of them, and a million of them about a second."""
 MAX_DEPTH = 100
 MAX_NAME_CHARACTERS = 1000
 MAX_NAMES_CHARACTERS = 32 * 1024 * 1024
@@ -73,8 +73,7 @@ _WRAPPED = frozenset(
 )
 """Each takes a tensor first and gives it back."""
 _FROM_TYPE = "torch._tensor._rebuild_from_type_v2"
-_SPARSE, _NESTED = "torch._utils._rebuild_sparse_tensor", "torch._utils._rebuild_nested_tensor"
-_META = "torch._utils._rebuild_meta_tensor_no_storage"
+_SPARSE, _META = "torch._utils._rebuild_sparse_tensor", "torch._utils._rebuild_meta_tensor_no_storage"
 _BUILTINS = ("builtins", "__builtin__")
 _DICTS = frozenset(
     {"collections.OrderedDict", "collections.defaultdict", "collections.Counter"} | {f"{m}.dict" for m in _BUILTINS}
@@ -83,8 +82,8 @@ _PLAIN = ("bool", "bytearray", "bytes", "complex", "float", "frozenset", "int", 
 _HARMLESS = (
     frozenset(_STORAGES) | frozenset(_DTYPES) | frozenset(_REBUILDS) | _WRAPPED | _DICTS
     | {f"{module}.{name}" for module in _BUILTINS for name in _PLAIN}
-    | {_FROM_TYPE, _SPARSE, _NESTED, _META, "torch.Size", "torch.device", "torch.dtype", "torch.Tensor",
-       "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer", "torch.serialization._get_layout",
+    | {_FROM_TYPE, _SPARSE, _META, "torch._utils._rebuild_nested_tensor", "torch.Size", "torch.device", "torch.dtype",
+       "torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer", "torch.serialization._get_layout",
        "torch._utils._rebuild_wrapper_subclass", "torch._utils._rebuild_device_tensor_from_numpy",
        "torch.per_tensor_affine", "torch.per_channel_affine", "torch.per_channel_affine_float_qparams",
        "argparse.Namespace", "_codecs.encode", "pathlib.PosixPath", "pathlib.WindowsPath", "numpy.dtype",
@@ -260,7 +259,9 @@ class _Walk:
                 self.marks.append(len(self.stack))
             case "TUPLE" | "FROZENSET":
                 push(tuple(self.pop_mark()))
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+            case "TUPLE1":
+                push((self.pop(),))
+            case "TUPLE2" | "TUPLE3":
                 push(tuple([self.pop() for _ in range(int(name[-1]))][::-1]))
             case "EMPTY_TUPLE":
                 push(())
@@ -287,16 +288,10 @@ class _Walk:
                 push(_Node([], []))
             case "EMPTY_LIST" | "EMPTY_SET":
                 push(_Node(None, []))
-            case "SETITEMS":
-                self.put(self.pop_mark())
-            case "SETITEM":
-                value, key = self.pop(), self.pop()
-                self.put([key, value])
-            case "APPEND":
-                value = self.pop()
-                self.add([value])
-            case "APPENDS" | "ADDITEMS":
-                self.add(self.pop_mark())
+            case "SETITEMS" | "SETITEM":
+                self.put(self.pop_mark() if name == "SETITEMS" else [self.pop(), self.pop()][::-1])
+            case "APPENDS" | "ADDITEMS" | "APPEND":
+                self.add([self.pop()] if name == "APPEND" else self.pop_mark())
             case "DUP":
                 push(self.top())
             case "POP":
@@ -313,20 +308,20 @@ class _Walk:
             case _:  # protocols 0 and 1, which cannot hold storages, and references to what the pickle does not hold
                 self.fail(f"has the opcode {name}")
 
-    def container(self) -> _Node:
+    def container(self, kind: str) -> _Node:
         value = self.top()
-        if not isinstance(value, _Node):
-            self.fail("adds items to what is no container")
+        if not isinstance(value, _Node) or (not value.name and (value.keys is None) != (kind == "list")):
+            self.fail(f"adds items of a {kind} to what is none")
         return value
 
     def add(self, items: list[Any]) -> None:
-        node = self.container()
+        node = self.container("list")
         node.values += items
         if node.keys is not None:
             node.keys += range(len(node.keys), len(node.values))
 
     def put(self, items: list[Any]) -> None:
-        node = self.container()
+        node = self.container("dict")
         if len(items) % 2:
             self.fail("has a key without a value")
         for i in range(0, len(items), 2):

@@ -76,11 +76,11 @@ def _directory(source: ByteSource) -> tuple[bytes, int, int]:
     tail = source.read(start, source.size - start)
     at = tail.rfind(b"PK\5\6")
     if at < 0 or len(tail) - at < 22:
-        _fail(source, "no zip directory at its end", "a whole zip file", _GET_AGAIN)
+        _fail(source, "it has no zip directory at its end", "a whole zip file", _GET_AGAIN)
     disk, other_disk, here, count, size, offset, comment = struct.unpack_from("<4H2LH", tail, at + 4)
     end = start + at
     if at + 22 + comment != len(tail):
-        _fail(source, "bytes after its zip directory", "a zip file that ends with its directory", _GET_AGAIN)
+        _fail(source, "it has bytes after its zip directory", "a zip file that ends with its directory", _GET_AGAIN)
     if at >= 20 and tail[at - 20 : at - 16] == b"PK\6\7":
         (end,) = struct.unpack_from("<Q", tail, at - 12)
         record = source.read(end, 56)
@@ -88,15 +88,15 @@ def _directory(source: ByteSource) -> tuple[bytes, int, int]:
         narrow = (here, count, size, offset)
         for is_, of, top in zip(narrow, wide, (0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF), strict=True):
             if record[:4] != b"PK\6\6" or is_ not in (of, top):
-                _fail(source, "two zip directories that disagree", "one ZIP64 directory", _DO_NOT_USE)
+                _fail(source, "it has two zip directories that disagree", "one ZIP64 directory", _DO_NOT_USE)
         here, count, size, offset = wide
     if here != count or (disk, other_disk) not in ((0, 0), (0xFFFF, 0xFFFF)):
-        _fail(source, "a zip split over several disks", "a single zip file", "join its parts first")
+        _fail(source, "it is a zip split over several disks", "a single zip file", "join its parts first")
     if count > MAX_ENTRIES or size > MAX_DIRECTORY_BYTES:
-        read = f"a zip directory of {count:,} entries in {size:,} bytes"
+        read = f"it has a zip directory of {count:,} entries in {size:,} bytes"
         _fail(source, read, f"at most {MAX_ENTRIES:,} entries in {MAX_DIRECTORY_BYTES:,} bytes", _DO_NOT_USE)
     if offset + size > end or size < 46 * count:
-        _fail(source, "a zip directory that does not fit before the file's end", "a whole zip file", _GET_AGAIN)
+        _fail(source, "its zip directory does not fit into the file", "a whole zip file", _GET_AGAIN)
     return tail[offset - start :][:size] if offset >= start else source.read(offset, size), count, offset
 
 
@@ -107,7 +107,7 @@ def _entries(source: ByteSource, directory: bytes, count: int, directory_offset:
     at = 0
     for _ in range(count):
         if len(directory) - at < 46 or directory[at : at + 4] != b"PK\1\2":
-            _fail(source, f"a damaged zip directory at entry {len(found)}", "a directory record", _GET_AGAIN)
+            _fail(source, f"its zip directory is damaged at entry {len(found)}", "a directory record", _GET_AGAIN)
         flags, method, crc, stored, size, n, extra, note, _, offset = struct.unpack_from(
             "<8x2H4x3L4H6xL", directory, at
         )
@@ -116,17 +116,17 @@ def _entries(source: ByteSource, directory: bytes, count: int, directory_offset:
         at += 46 + n + extra + note
         name = raw_name.decode("utf-8", "replace")
         if at > len(directory) or not name or not name.isprintable() or "\ufffd" in name:
-            _fail(source, f"the zip entry name {name[:100]!r}", "a readable name", _GET_AGAIN)
+            _fail(source, f"it has the zip entry name {name[:100]!r}", "a readable name", _GET_AGAIN)
         if name.lower() in names:
-            _fail(source, f"two zip entries named {name[:100]!r}", "names of their own", _DO_NOT_USE)
+            _fail(source, f"it has two zip entries named {name[:100]!r}", "names of their own", _DO_NOT_USE)
         names.add(name.lower())
         if flags & 0x2041:
-            _fail(source, f"the encrypted zip entry {name[:100]!r}", "open entries", "save it without a password")
+            _fail(source, f"the zip entry {name[:100]!r} is encrypted", "open entries", "save it without a password")
         wide = iter(_zip64(fields))
         size, stored, offset = (next(wide, x) if x == 0xFFFFFFFF else x for x in (size, stored, offset))
         found.append(_Entry(name, raw_name, flags, method, crc, stored, size, offset, directory_offset))
     if at != len(directory):
-        _fail(source, "bytes left over in its zip directory", "a directory of whole records", _GET_AGAIN)
+        _fail(source, "its zip directory has bytes left over", "a directory of whole records", _GET_AGAIN)
     order = sorted(range(count), key=lambda i: found[i].offset)
     for i, j in itertools.pairwise(order):
         found[i] = found[i]._replace(end=found[j].offset)
@@ -143,8 +143,8 @@ def _zip64(fields: bytes) -> tuple[int, ...]:
     while len(fields) - at >= 4:
         key, length = struct.unpack_from("<2H", fields, at)
         if key == 1:
-            values = fields[at + 4 : at + 4 + min(length, 24) // 8 * 8]
-            return struct.unpack(f"<{len(values) // 8}Q", values[: len(values) // 8 * 8])
+            count = len(fields[at + 4 : at + 4 + min(length, 24)]) // 8
+            return struct.unpack_from(f"<{count}Q", fields, at + 4)
         at += 4 + length
     return ()
 
@@ -155,7 +155,12 @@ def _data_start(source: ByteSource, entry: _Entry) -> int:
     n, extra = struct.unpack_from("<2H", header, 26)
     begin: int = entry.offset + 30 + n + extra
     if header[:4] != b"PK\3\4" or header[30:] != entry.raw_name or n != len(entry.raw_name):
-        _fail(source, f"another local header than the directory's for {entry.name[:100]!r}", "the same", _DO_NOT_USE)
+        _fail(
+            source,
+            f"the local header of {entry.name[:100]!r} disagrees with the zip directory",
+            "one name",
+            _DO_NOT_USE,
+        )
     if begin + entry.stored > entry.end:
         _fail(source, f"the zip entry {entry.name[:100]!r} overruns its place", "entries that lie apart", _DO_NOT_USE)
     return begin
@@ -165,7 +170,7 @@ def _unpacked(source: ByteSource, entry: _Entry) -> bytes:
     """The bytes of `data.pkl`, inflated where somebody deflated it, never more than the directory says."""
     limit = min(MAX_PICKLE_BYTES, MAX_PICKLE_RATIO * entry.stored)
     if entry.size > limit or entry.method not in (0, 8) or entry.stored > MAX_PICKLE_BYTES:
-        read = f"data.pkl of {entry.size:,} bytes in {entry.stored:,} (zip method {entry.method})"
+        read = f"its data.pkl has {entry.size:,} bytes in {entry.stored:,} (zip method {entry.method})"
         _fail(source, read, f"at most {limit:,} bytes, stored or deflated", _DO_NOT_USE)
     data = source.read(_data_start(source, entry), entry.stored)
     if entry.method == 8:
@@ -175,7 +180,12 @@ def _unpacked(source: ByteSource, entry: _Entry) -> bytes:
             data = b""
     # torch.serialization.set_crc32_options(False) writes 0.
     if len(data) != entry.size or entry.crc not in (0, zlib.crc32(data)):
-        _fail(source, "data.pkl whose size or checksum is another", "a whole data.pkl", _GET_AGAIN)
+        _fail(
+            source,
+            "its data.pkl has another size or checksum than the zip directory says",
+            "a whole data.pkl",
+            _GET_AGAIN,
+        )
     return data
 
 
@@ -185,13 +195,13 @@ def _check_storages(source: ByteSource, table: TensorTable, entries: dict[str, _
         key, item = storage.key[:100], storage.encoding.bytes_per_block
         entry = entries.get(f"{folder}/data/{storage.key}")
         if entry is None:
-            _fail(source, f"storage {key!r} has no entry", f"an entry data/{key}", _GET_AGAIN)
+            _fail(source, f"storage {key!r} has no entry", "an entry for each storage", _GET_AGAIN)
         if not storage.elements * item <= entry.size < (storage.elements + 1) * item:
             read = f"storage {key!r} has {entry.size:,} bytes"
             _fail(source, read, f"its {storage.elements:,} elements of {item} bytes", _GET_AGAIN)
-        if entry.size > (entry.stored if entry.method == 0 else _DEFLATE_RATIO * entry.stored):
-            read = f"storage {key!r} claims {entry.size:,} bytes in {entry.stored:,}"
-            _fail(source, read, "a storage that is as large as it says", _DO_NOT_USE)
+        if entry.method not in (0, 8) or entry.size > entry.stored * (_DEFLATE_RATIO if entry.method else 1):
+            read = f"storage {key!r} claims {entry.size:,} bytes in {entry.stored:,} (zip method {entry.method})"
+            _fail(source, read, "storages stored or deflated, as large as they say", _DO_NOT_USE)
 
 
 def _specs(source: ByteSource, table: TensorTable, entries: dict[str, _Entry], folder: str) -> tuple[TensorSpec, ...]:
@@ -237,7 +247,7 @@ def _refuse_other_formats(source: ByteSource) -> None:
     if head.startswith(b"PK\3\4"):
         return
     if _LEGACY_MAGIC in head:
-        action = "load it with torch.load(weights_only=True) and save it again with a current torch to make it readable"
+        action = "load it with torch.load(weights_only=True) and save it again with torch.save, which makes it readable"
         _fail(source, "it has the legacy format, from before torch 1.6", "a zip checkpoint", action)
     if head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
         action = "do not load it with torch.load(weights_only=False), which would run what it says"
@@ -250,17 +260,20 @@ def _fail(source: ByteSource, read: str, expected: str, action: str) -> NoReturn
 
 
 def read(source: ByteSource, folder: Folder | None = None) -> Checkpoint:
-    """The checkpoint of one PyTorch zip file. Such a file names no neighbours: `folder` is there for all readers alike.
+    r"""The checkpoint of one PyTorch zip file. It names no neighbours: `folder` is there for all readers alike.
 
     Raises:
         FormatError: for other formats, for damage, for archives and pickles that torch does not write, for TorchScript
             and for files whose tensors cannot be told without running code.
 
     Example:
+        >>> import io, zipfile
         >>> from weighbridge.formats.byte_source import MemoryFile
-        >>> read(MemoryFile("a.bin", b"GGUF"))
-        Traceback (most recent call last):
-        weighbridge.errors.FormatError: a.bin: it begins with b'GGUF'; expected a zip checkpoint of torch.save; check that it is a torch file.
+        >>> with zipfile.ZipFile(file := io.BytesIO(), "w") as archive:
+        ...     archive.writestr("archive/data.pkl", b"\x80\x02}X\x05\0\0\0epochK\x03s.")
+        >>> checkpoint = read(MemoryFile("a.pt", file.getvalue()))
+        >>> checkpoint.tensors, checkpoint.metadata["values"]
+        ((), {'epoch': 3})
     """
     _refuse_other_formats(source)
     directory, count, offset = _directory(source)

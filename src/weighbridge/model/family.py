@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from weighbridge.errors import ConfigError
 from weighbridge.model.architecture import Architecture
@@ -12,17 +13,30 @@ from weighbridge.model.hyperparameters import Hyperparameters
 
 
 @dataclass(frozen=True, slots=True)
+class GgufMeaning:
+    """What a GGUF architecture means: the model type and class whose weights its files hold.
+
+    `routed` says whether it is meant for files with experts. `settings` are those that converters decide.
+    """
+
+    model_type: str
+    class_name: str
+    routed: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Family:
     """Models that one wiring describes.
 
-    `model_types` are the spellings of Hugging Face configurations, `gguf_architectures` those of llama.cpp that mean
-    this family, `source` names the implementation that the wiring was taken from.
+    `model_types` are the spellings of Hugging Face configurations, `gguf` maps llama.cpp's architectures to what they
+    mean here, `source` names the implementation that the wiring was taken from.
     """
 
     name: str
     title: str
     model_types: tuple[str, ...]
-    gguf_architectures: tuple[str, ...]
+    gguf: Mapping[str, GgufMeaning]
     source: str
     build: Callable[[Hyperparameters], Architecture]
 

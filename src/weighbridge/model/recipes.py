@@ -13,7 +13,6 @@ kinds are known:
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -75,7 +74,7 @@ class Recipe:
         return sum(assignment.size_bytes for assignment in self.assign(architecture))
 
     def can_store(self, architecture: Architecture) -> bool:
-        """Whether the quantizer takes this model: it refuses rows for whose type it has no neighbour of smaller blocks."""
+        """Whether the quantizer takes this model: it refuses rows whose type has no neighbour of smaller blocks."""
         if self.kind != "gguf":
             return True
         return architecture.gguf_architecture is not None and all(
@@ -84,15 +83,17 @@ class Recipe:
         )
 
     def fallbacks(self, architecture: Architecture) -> list[str]:
-        """One sentence for each kind of tensor that cannot have the encoding meant for it."""
-        found: Counter[tuple[str, int, str, str]] = Counter()
+        """One sentence for each row length whose tensors cannot have the encoding meant for them."""
+        found: dict[tuple[int, str, str], dict[str, int]] = {}
         for a in self.assign(architecture):
             if a.wanted is not None:
-                number = a.group.count // a.group.weight.experts if a.layers is None else len(a.layers)
-                found[a.group.name, a.group.weight.in_features, a.wanted.name, a.encoding.name] += number
+                names = found.setdefault((a.group.weight.in_features, a.wanted.name, a.encoding.name), {})
+                copies = a.group.count if a.layers is None else len(a.layers) * a.group.weight.experts
+                names[a.group.weight.name] = names.get(a.group.weight.name, 0) + copies
         return [
-            f"{name} ({number} x): a row of {row} is not a whole number of {wanted} blocks; stored as {actual}"
-            for (name, row, wanted, actual), number in found.items()
+            f"{actual} in place of {wanted} in {sum(names.values()):,} tensors whose rows of {row:,} are no whole "
+            f"number of its blocks ({', '.join(sorted(names))})"
+            for (row, wanted, actual), names in found.items()
         ]
 
     def _assign_flat(self, group: TensorGroup) -> Assignment:

@@ -23,8 +23,8 @@ COMPONENTS = tuple(component.value for component in Component)
 class ParameterCount:
     """A model's parameters, one field for each convention. The components add up to `total`.
 
-    `embedding` is the token table alone; `non_embedding` is the total without all tables (tokens, positions, types), head
-    included; `tied_per_use` counts a tied head as if it were stored; `mtp` are next-token-prediction layers.
+    `embedding` is the token table alone; `non_embedding` is the total without all tables (tokens, positions, types),
+    head included; `tied_per_use` counts a tied head as if it were stored; `mtp` are next-token-prediction layers.
     """
 
     total: int
@@ -101,8 +101,9 @@ def count(architecture: Architecture) -> ParameterCount:
             layers[layer] += weight.elements * weight.experts
     total = components.total()
     return ParameterCount(
-        total=total, active_per_token=active, embedding=embedding, by_component=dict(components), by_layer=tuple(layers),
-        tied_embeddings=architecture.tie_embeddings, tied_per_use=total + tied, biases=biases, buffers=buffers,
+        total=total, active_per_token=active, embedding=embedding, by_component=dict(components),
+        by_layer=tuple(layers), tied_embeddings=architecture.tie_embeddings, tied_per_use=total + tied,
+        biases=biases, buffers=buffers,
         matmul=matmul,
     )  # fmt: skip
 
@@ -123,7 +124,7 @@ def forward_flops_per_token(architecture: Architecture, context_tokens: int = 0)
         >>> shape = {"hidden_size": 768, "num_layers": 12, "num_heads": 12, "vocab_size": 50257}
         >>> gpt2 = families.build(Hyperparameters("gpt2", "gpt2", shape))
         >>> forward_flops_per_token(gpt2), forward_flops_per_token(gpt2, 1024) - forward_flops_per_token(gpt2)
-        (247063296, 37748736)
+        (247064064, 37748736)
     """
     flops = 0
     for placement in architecture.placements:

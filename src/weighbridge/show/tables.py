@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 from weighbridge.formats.reconcile import Difference, Status
 from weighbridge.inspection import Inspection
 from weighbridge.layer import LayerCount
-from weighbridge.model import recipes
 from weighbridge.units import format_bytes, format_count
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from weighbridge.formats.values import ValueCount
+    from weighbridge.model.encodings import Encoding
+    from weighbridge.model.family import Family
+    from weighbridge.model.recipes import Recipe
 
 BAR = 24
 SHOWN_RECIPES = ("fp32", "bf16", "int8", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "int4", "q3_k_m", "q2_k")
@@ -38,9 +42,13 @@ def show_inspection(console: Console, inspection: Inspection) -> None:
     console.print(f"[bold]{_escape(inspection.source)}[/]", highlight=False, soft_wrap=True)
     console.print(f"{inspection.format}, family {family}", highlight=False)
     console.print()
-    _table(console, f"{counted.total:,} parameters ({format_count(counted.total)}, exact)", ("component", "parameters", "share", ""),
-           [(name.replace("_", " "), f"{count:,}", f"{count / counted.total:.2%}", bar(count / counted.total))
-            for name, count in counted.by_component.items() if count])  # fmt: skip
+    title = f"{counted.total:,} parameters ({format_count(counted.total)}, exact)"
+    rows = [
+        (name.replace("_", " "), f"{count:,}", f"{count / counted.total:.2%}", bar(count / counted.total))
+        for name, count in counted.by_component.items()
+        if count
+    ]
+    _table(console, title, ("component", "parameters", "share", ""), rows)
     if known:
         _conventions(console, inspection)
     _bytes(console, inspection)
@@ -76,32 +84,31 @@ def _bytes(console: Console, inspection: Inspection) -> None:
     _table(console, "bytes of the tensors at other encodings (specified block sizes; a file's header comes on top)",
            ("encoding", "bytes", "for people", "bits/parameter"), rows, right=(1, 2, 3))  # fmt: skip
     if inspection.architecture is not None:
-        sentences = {s for name in sizes for s in recipes.find(name).fallbacks(inspection.architecture)}
-        for sentence in sorted(sentences)[:MOST_DIFFERENCES]:
-            console.print(f"fallback: {sentence}", highlight=False, soft_wrap=True)
-        if sentences:
+        fallbacks = inspection.fallbacks_for(sizes)
+        for name, sentences in fallbacks.items():
+            for sentence in sentences:
+                console.print(f"fallback: {name} stores {_escape(sentence)}", highlight=False, soft_wrap=True)
+        if fallbacks:
             console.print()
 
 
 def _state(console: Console, inspection: Inspection) -> None:
-    document = inspection.to_json_state()
-    per_token = document["kv_bytes_per_token"]
-    flops = inspection.flops_per_token or 0
+    state, counted = inspection.to_json_state(), inspection.parameters
+    per_token, growing = state["kv_bytes_per_token"], state["kv_bytes_per_token_global"]["bf16"]
+    rows = [("parameters that it uses, of those that are held", f"{counted.active_per_token:,} of {counted.total:,}")]
+    if any(per_token.values()):
+        rows += [(f"KV cache, {name}", f"{size:,} B") for name, size in per_token.items()]
+    else:
+        rows.append(("KV cache", "none: an encoder keeps no cache"))
+    if growing != per_token["bf16"]:
+        rows.append(("KV cache once the windows are full, bf16", f"{growing:,} B"))
+    if state["recurrent_bytes_per_sequence"]:
+        rows.append(("recurrent state per sequence, bf16", f"{state['recurrent_bytes_per_sequence']:,} B"))
     where = (
-        f"at a context of {inspection.context_tokens:,}"
-        if inspection.context_tokens
-        else "attention left out; --context adds it"
+        f"context {inspection.context_tokens:,}" if inspection.context_tokens else "without attention: see --context"
     )
-    rows = [(f"KV cache per token, {name}", f"{size:,} B") for name, size in per_token.items()] if any(per_token.values()) else [
-        ("KV cache per token", "none: an encoder keeps no cache")]  # fmt: skip
-    if document["kv_bytes_per_token_global"]["bf16"] != per_token["bf16"]:
-        rows.append(
-            ("KV cache per token once windows are full, bf16", f"{document['kv_bytes_per_token_global']['bf16']:,} B")
-        )
-    if document["recurrent_bytes_per_sequence"]:
-        rows.append(("recurrent state per sequence, bf16", f"{document['recurrent_bytes_per_sequence']:,} B"))
-    rows.append((f"FLOPs per token, forward ({where})", f"{flops:,}"))
-    _table(console, "per token (exact)", ("quantity", "value"), rows, right=(1,))
+    rows.append((f"FLOPs, forward ({where})", f"{inspection.flops_per_token:,}"))
+    _table(console, "for one token (exact)", ("quantity", "value"), rows, right=(1,))
 
 
 def _stored(console: Console, inspection: Inspection) -> None:
@@ -113,13 +120,10 @@ def _stored(console: Console, inspection: Inspection) -> None:
     padding = sum(file.padding_bytes for file in checkpoint.files)
     rows = [(f"{name} elements", f"{count:,}", f"{count / max(1, stored.elements):.2%}")
             for name, count in sorted(stored.by_encoding.items(), key=lambda item: -item[1])]  # fmt: skip
+    for name, count in (("buffers among them", stored.buffers), ("second names of tied storage", stored.tied)):
+        rows += [(name, f"{count:,}", f"{count / stored.elements:.2%}")] if count else []
     rows += [("tensors", f"{checkpoint.tensor_bytes:,} B", ""), ("header and metadata", f"{header:,} B", ""),
              ("padding", f"{padding:,} B", ""), ("all files", f"{checkpoint.size_bytes:,} B", "")]  # fmt: skip
-    if stored.buffers:
-        rows.insert(
-            len(stored.by_encoding),
-            ("of these, buffers", f"{stored.buffers:,}", f"{stored.buffers / stored.elements:.2%}"),
-        )
     names = f"{len(checkpoint.files)} file" + ("s" if len(checkpoint.files) != 1 else "")
     _table(console, f"stored: {stored.elements:,} elements in {len(checkpoint.tensors):,} tensors, {names} (exact)",
            ("what", "amount", "share"), rows, right=(1, 2))  # fmt: skip
@@ -134,8 +138,9 @@ def _reconciliation(console: Console, inspection: Inspection) -> None:
     meaning = (
         "header and description prove each other" if result.status is Status.AGREES else "they are not the same model"
     )
-    console.print(f"reconciliation: [{colour}]{result.status.value}[/] - {meaning}: {result.matched:,} tensors match by name and shape",
-                  highlight=False, soft_wrap=True)  # fmt: skip
+    outcome = f"reconciliation: [{colour}]{result.status.value}[/] - {meaning}"
+    matched = f"{result.matched:,} tensors match by name and shape"
+    console.print(f"{outcome}: {matched}", highlight=False, soft_wrap=True)
     if result.inferred:
         console.print(f"  taken from the file itself, so not proved: {', '.join(result.inferred)}", highlight=False)
     if result.note:
@@ -161,16 +166,40 @@ def _difference_lines(differences: Sequence[Difference]) -> Iterable[str]:
 
 
 def show_tensors(console: Console, inspection: Inspection) -> None:
-    """Every tensor, a line each: those of the file, or those of the description where there is no file."""
-    tensors = inspection.checkpoint.tensors or (
-        tuple(inspection.architecture.tensors()) if inspection.architecture else ()
-    )
-    for tensor in tensors:
-        tied = f"  = {tensor.tied_to}" if tensor.tied_to else ""
+    """Every tensor, a line each with tabs between: those of the file, or of the description where there is no file."""
+    stored = inspection.stored is not None
+    for tensor in inspection.tensors:
         shape = "x".join(str(size) for size in tensor.shape) or "scalar"
-        size = f"{tensor.size_bytes:,} B" if inspection.checkpoint.tensors else ""
-        encoding = tensor.encoding.name if inspection.checkpoint.tensors else "-"
-        console.out(f"{tensor.name}\t{shape}\t{tensor.elements}\t{encoding}\t{size}{tied}", highlight=False)
+        cells = [tensor.name, shape, str(tensor.elements)]
+        cells += [tensor.encoding.name, str(tensor.size_bytes)] if stored else []
+        console.out("\t".join([*cells, *([f"= {tensor.tied_to}"] if tensor.tied_to else [])]), highlight=False)
+
+
+def show_values(console: Console, values: ValueCount) -> None:
+    """Zeros among the weights that were read."""
+    zero = values.read - values.nonzero
+    rows = [("elements read", f"{values.read:,}"), ("not zero", f"{values.nonzero:,}"), ("zero", f"{zero:,}"),
+            ("not readable here", f"{values.unread:,}")]  # fmt: skip
+    _table(console, "values (exact)", ("what", "elements"), rows, right=(1,))
+    for note in values.notes:
+        console.print(f"note: {_escape(note)}", highlight=False, soft_wrap=True)
+
+
+def show_encodings(console: Console, encodings: Iterable[Encoding], mixes: Iterable[Recipe]) -> None:
+    """The tables of `weigh encodings`."""
+    rows = [(e.name, str(e.elements_per_block), str(e.bytes_per_block), f"{e.bits_per_weight:g}", ", ".join(e.aliases))
+            for e in encodings]  # fmt: skip
+    heads = ("name", "elements a block", "bytes a block", "bits a weight", "also spelled")
+    _table(console, "encodings (specified)", heads, rows,
+           right=(1, 2, 3))  # fmt: skip
+    kinds = [(r.name, r.kind, r.default.name) for r in mixes]
+    _table(console, "mixes", ("name", "kind", "mostly"), kinds, right=())
+
+
+def show_families(console: Console, families: Iterable[Family]) -> None:
+    """The table of `weigh families`."""
+    rows = [(f.name, ", ".join(f.model_types), f.title) for f in families]
+    _table(console, "families", ("name", "model types", "models"), rows, right=())
 
 
 def show_layer(console: Console, layer: LayerCount) -> None:

@@ -54,8 +54,7 @@ def tiles(inspection: Inspection) -> list[Tile]:
             key = group.weight.role.replace("_", " "), group.weight.component.value
             found[key] = found.get(key, 0) + group.elements
             repeats[key] = max(repeats.get(key, 0), group.count)
-    return [Tile(label, component, count, f"{repeats[label, component]} tensors" if repeats[label, component] > 1 else "")
-            for (label, component), count in found.items()]  # fmt: skip
+    return [Tile(*key, count, f"{repeats[key]} tensors" if repeats[key] > 1 else "") for key, count in found.items()]
 
 
 def _stored_tiles(inspection: Inspection, most: int = 40) -> list[Tile]:
@@ -156,7 +155,8 @@ def _legend(components: Sequence[str]) -> list[str]:
     marks, x = [], 8.0
     for component in components:
         label = component.replace("_", " ")
-        marks.append(f'<rect x="{x:.0f}" y="{HEIGHT + 14}" width="14" height="14" fill="{COLOURS[component]}"/>'
-                     f'<text class="w-ink" x="{x + 20:.0f}" y="{HEIGHT + 26}" font-size="13">{label}</text>')  # fmt: skip
+        place, colour = f'x="{x:.0f}" y="{HEIGHT + 14}"', COLOURS[component]
+        marks.append(f'<rect {place} width="14" height="14" fill="{colour}"/>')
+        marks.append(f'<text class="w-ink" x="{x + 20:.0f}" y="{HEIGHT + 26}" font-size="13">{label}</text>')
         x += 44 + 7.2 * len(label)
     return marks

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Attention, Embedding, FeedForward, Linear, Norm, Vector
-from weighbridge.model.family import Family, head_class, unknown_class
+from weighbridge.model.family import Family, GgufMeaning, head_class, unknown_class
 from weighbridge.model.hyperparameters import Hyperparameters
 from weighbridge.model.tensors import Component
 
@@ -111,7 +111,7 @@ FAMILY = Family(
     name="bert",
     title="BERT, MiniLM, BGE, E5 and other encoders with BERT's wiring",
     model_types=("bert",),
-    gguf_architectures=("bert",),
+    gguf={"bert": GgufMeaning("bert", "BertModel", settings={"pooler": False})},  # converters drop pooler and heads
     source="transformers models/bert",
     build=build,
 )

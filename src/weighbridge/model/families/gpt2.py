@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Attention, Embedding, FeedForward, Linear, Norm
-from weighbridge.model.family import Family, head_class, unknown_class
+from weighbridge.model.family import Family, GgufMeaning, head_class, unknown_class
 from weighbridge.model.hyperparameters import Hyperparameters
 from weighbridge.model.tensors import Component
 
@@ -73,7 +73,7 @@ FAMILY = Family(
     name="gpt2",
     title="GPT-2 and GPT-3",
     model_types=("gpt2",),
-    gguf_architectures=("gpt2",),
+    gguf={"gpt2": GgufMeaning("gpt2", "GPT2LMHeadModel")},
     source="transformers models/gpt2",
     build=build,
 )

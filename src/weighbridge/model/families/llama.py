@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Attention, Embedding, Experts, FeedForward, Linear, Norm
-from weighbridge.model.family import Family, head_class, unknown_class
+from weighbridge.model.family import Family, GgufMeaning, head_class, unknown_class
 from weighbridge.model.hyperparameters import Hyperparameters
 from weighbridge.model.tensors import Component
 
@@ -114,7 +114,7 @@ FAMILY = Family(
     name="llama",
     title="Llama 1-3, Mistral, Qwen 1.5-2.5, Yi, SmolLM, TinyLlama and all that is spelled like them",
     model_types=("llama", "mistral", "qwen2"),
-    gguf_architectures=("llama", "qwen2"),
+    gguf={"llama": GgufMeaning("llama", "LlamaForCausalLM"), "qwen2": GgufMeaning("qwen2", "Qwen2ForCausalLM")},
     source="transformers models/llama, models/mistral, models/qwen2",
     build=build,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from weighbridge.model.architecture import Architecture
 from weighbridge.model.blocks import Experts
 from weighbridge.model.families.llama import decoder
-from weighbridge.model.family import Family
+from weighbridge.model.family import Family, GgufMeaning
 from weighbridge.model.hyperparameters import Hyperparameters
 
 
@@ -29,7 +29,9 @@ FAMILY = Family(
     name="mixtral",
     title="Mixtral 8x7B, 8x22B and their fine-tunes",
     model_types=("mixtral",),
-    gguf_architectures=(),  # llama.cpp spells it `llama` with experts; formats.gguf_config tells them apart
+    gguf={
+        "llama": GgufMeaning("mixtral", "MixtralForCausalLM", routed=True)
+    },  # llama.cpp spells it `llama`, with experts
     source="transformers models/mixtral",
     build=build,
 )

@@ -1,0 +1,63 @@
+"""The group of commands, and what happens to errors."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from weighbridge import __version__
+from weighbridge.errors import WeighbridgeError
+
+COMMANDS = {
+    "inspect": "Weigh a model: parameters, bytes, state and operations.",
+    "layer": "Count the parameters of one layer, with the formula.",
+    "encodings": "List the encodings and mixes that sizes are known for.",
+    "families": "List the model families that are described.",
+    "completion": "Print the script that completes commands in a shell.",
+    "web": "Serve the local page and its HTTP interface.",
+}
+"""Each command with its short help, so that the list is printed without loading any of them."""
+
+
+class Commands(click.Group):
+    """Loads a command when it is called, and turns our errors into one sentence and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, loaded now."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"weighbridge.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list from the table, without loading the commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs a command line. One sentence on standard error for every error that input can cause; no traceback."""
+        try:
+            return super().main(*args, **kwargs)
+        except WeighbridgeError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_code)
+        except BrokenPipeError:  # the reader of our output has gone, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="weigh", message="%(prog)s %(version)s")
+def main() -> None:
+    """Weighbridge: what does a neural network weigh, and what does each number rest on?
+
+    Every command takes --json. Exit codes: 0 done; 1 the answer is no; 2 the input cannot be used.
+    """

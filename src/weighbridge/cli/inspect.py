@@ -1,0 +1,114 @@
+"""`weigh inspect`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from weighbridge.cli import output
+from weighbridge.errors import UnitError
+from weighbridge.units import parse_count
+
+if TYPE_CHECKING:
+    from weighbridge.formats.values import ValueCount
+    from weighbridge.inspection import Inspection
+
+
+class Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic only in later releases of click
+    """A count that may carry K, M or B."""
+
+    name = "tokens"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number, or click's error with our sentence."""
+        try:
+            return value if isinstance(value, int) else parse_count(value)
+        except UnitError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """`--set KEY=VALUE`, values read as JSON where they are JSON and as text otherwise."""
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{pair!r} is not KEY=VALUE, such as num_hidden_layers=40", param_hint="--set")
+        try:
+            settings[key] = json.loads(value)
+        except (ValueError, RecursionError):
+            settings[key] = value
+    return settings
+
+
+@click.command("inspect")
+@click.argument("source", type=click.Path())
+@click.option("--context", type=Count(), default=0, help="Positions that the token of the FLOPs count attends to.")
+@click.option(
+    "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change a setting of the config first: what if?"
+)
+@click.option(
+    "--tensors", "list_tensors", is_flag=True, help="List every tensor instead: name, shape, elements, encoding."
+)
+@click.option("--values", "read_values", is_flag=True, help="Read the weights too, and count those that are zero.")
+@click.option("--svg", type=click.Path(dir_okay=False), metavar="FILE", help="Draw the treemap of parameters.")
+@click.option("--html", type=click.Path(dir_okay=False), metavar="FILE", help="Write the whole report as one page.")
+@click.option("--strict", is_flag=True, help="Exit with 1 when file and description differ.")
+@output.json_option
+def command(
+    source: str, context: int, pairs: tuple[str, ...], list_tensors: bool, read_values: bool, svg: str | None,
+    html: str | None, strict: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Weigh a model: parameters, bytes, state and operations.
+
+    SOURCE is a folder of a model, a config.json, or a weight file: *.safetensors, *.gguf, *.pt, *.pth, *.bin, or the
+    index of a sharded model. Only headers are read, unless --values is given.
+    """
+    from weighbridge.inspection import inspect
+
+    inspection = inspect(source, context_tokens=context, settings=_settings(pairs))
+    values = _count_values(inspection) if read_values else None
+    if svg is not None or html is not None:
+        _draw(inspection, svg, html)
+    if as_json:
+        document = inspection.to_json()
+        if list_tensors:
+            document["tensors"] = inspection.tensors_json()
+        if values is not None:
+            document["values"] = values.to_json()
+        output.print_json(document)
+    else:
+        from weighbridge.show import tables
+
+        console = output.console()
+        if list_tensors:
+            tables.show_tensors(console, inspection)
+        else:
+            tables.show_inspection(console, inspection)
+        if values is not None:
+            tables.show_values(console, values)
+        for path in filter(None, (svg, html)):
+            click.echo(f"wrote {path}", err=True)
+    if strict and inspection.reconciliation.status.value == "differs":
+        raise SystemExit(1)
+
+
+def _draw(inspection: Inspection, svg: str | None, html: str | None) -> None:
+    from weighbridge import output_file
+    from weighbridge.show import report, treemap
+
+    if svg is not None:
+        output_file.write_text(svg, treemap.svg(inspection))
+    if html is not None:
+        output_file.write_text(html, report.page(inspection))
+
+
+def _count_values(inspection: Inspection) -> ValueCount:
+    from weighbridge.formats import values
+
+    length = sum(tensor.size_bytes for tensor in inspection.checkpoint.tensors if values.readable(tensor))
+    with click.progressbar(length=length, label="reading weights", file=sys.stderr) as progress:
+        return values.count_zeros(inspection.checkpoint, progress=progress.update)

@@ -1,0 +1,82 @@
+"""One page for one model: the picture, the tables and what each number rests on, with no outside reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from weighbridge.inspection import Inspection
+from weighbridge.show import treemap
+from weighbridge.units import format_bytes, format_count
+
+_STYLE = """
+.weighbridge{--ink:#1a1a1a;--soft:#555;--line:#ddd;--ground:#fff;color:var(--ink);background:var(--ground);
+font:15px/1.5 system-ui,sans-serif;max-width:62rem;padding:1rem}
+@media (prefers-color-scheme:dark){.weighbridge{--ink:#f2f2f2;--soft:#b5b5b5;--line:#3a3d44;--ground:#16181c}}
+.weighbridge table{border-collapse:collapse;margin:.5rem 0 1.5rem;font-variant-numeric:tabular-nums}
+.weighbridge th,.weighbridge td{padding:.25rem .9rem .25rem 0;border-bottom:1px solid var(--line);text-align:left}
+.weighbridge td.n,.weighbridge th.n{text-align:right}
+.weighbridge .soft{color:var(--soft)}
+.weighbridge svg{width:100%;height:auto}
+"""
+
+
+def fragment(inspection: Inspection) -> str:
+    """The report as a part of a page, for notebooks and the local page."""
+    counted = inspection.parameters
+    known = inspection.architecture is not None
+    family = inspection.architecture.family if inspection.architecture else "unknown"
+    parts = [
+        f"<h2>{escape(inspection.source)}</h2>",
+        f'<p class="soft">{escape(inspection.format)}, family {escape(family)}: '
+        f"{counted.total:,} parameters ({format_count(counted.total)}), exact</p>",
+        treemap.svg(inspection),
+        _table("Parameters by component (exact)", ("component", "parameters", "share"), [
+            (name.replace("_", " "), f"{count:,}", f"{count / counted.total:.2%}")
+            for name, count in counted.by_component.items() if count
+        ]),
+    ]  # fmt: skip
+    if known:
+        parts.append(_table("The same model by every convention (exact)", ("convention", "parameters"),
+                            [(name, f"{count:,}") for name, count in counted.conventions.items()]))  # fmt: skip
+    sizes = [(name, f"{size:,}", format_bytes(size)) for name, size in inspection.bytes_by_encoding.items()]
+    parts.append(
+        _table("Bytes of its tensors by encoding (specified block sizes)", ("encoding", "bytes", "for people"), sizes)
+    )
+    if known:
+        state = inspection.to_json_state()
+        parts.append(_table("State and work per token (exact)", ("quantity", "value"), [
+            *((f"KV cache per token, {name}", f"{size:,} B") for name, size in state["kv_bytes_per_token"].items()),
+            ("recurrent state per sequence, bf16", f"{state['recurrent_bytes_per_sequence']:,} B"),
+            (f"FLOPs, forward, at a context of {inspection.context_tokens:,}", f"{inspection.flops_per_token:,}"),
+        ]))  # fmt: skip
+    reconciliation = inspection.reconciliation
+    parts.append(f"<p>Reconciliation: <b>{reconciliation.status.value}</b> "
+                 f'<span class="soft">{escape(reconciliation.note)}</span></p>')  # fmt: skip
+    parts.append(
+        _list([f"{d.kind}: {d.name} ({d.elements:+,} elements): {d.note}" for d in reconciliation.differences[:40]])
+    )
+    parts.append(_list(inspection.notes))
+    return f'<div class="weighbridge"><style>{_STYLE}</style>{"".join(parts)}</div>'
+
+
+def page(inspection: Inspection) -> str:
+    """The report as one self-contained HTML page."""
+    return ('<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width,initial-scale=1">'
+            '<meta name="color-scheme" content="light dark">'
+            f"<title>{escape(inspection.source)} - Weighbridge</title></head>"
+            f'<body style="margin:0">{fragment(inspection)}</body></html>\n')  # fmt: skip
+
+
+def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    def cells(tag: str, row: Sequence[str]) -> str:
+        return "".join(f"<{tag}{' class=n' if place else ''}>{escape(cell)}</{tag}>" for place, cell in enumerate(row))
+
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return f"<h3>{escape(title)}</h3><table><thead><tr>{cells('th', heads)}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _list(items: Iterable[str]) -> str:
+    found = "".join(f"<li>{escape(item)}</li>" for item in items)
+    return f"<ul>{found}</ul>" if found else ""
