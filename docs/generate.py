@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
 END = "<!-- end generated -->"
 WIDTH = 100
+
+LLAMA_1B = {
+    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 128256, "hidden_size": 2048,
+    "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8,
+    "head_dim": 64, "tie_word_embeddings": True,
+}  # fmt: skip
+"""The shape of Llama 3.2 1B, whose size in every recipe the documentation lists."""
 
 Render = Callable[[], str]
 PARTS: dict[tuple[str, str], Render] = {}
@@ -38,7 +45,7 @@ def table(header: tuple[str, ...], rows: list[tuple[object, ...]], right: tuple[
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in cells)
 
 
-def code(names: tuple[str, ...]) -> str:
+def code(names: Iterable[str]) -> str:
     """Names as code, with commas."""
     return ", ".join(f"`{name}`" for name in names)
 
@@ -66,6 +73,41 @@ def encodings() -> str:
         for encoding in ENCODINGS.values()
     ]
     return table(header, rows, right=(1, 2, 3, 4, 5))
+
+
+@part("concepts/encodings-and-recipes.md", "recipes")
+def recipes() -> str:
+    """The table of every recipe, with the size of one model in it."""
+    from weighbridge.inspection import inspect
+    from weighbridge.model.recipes import RECIPES
+
+    model = inspect(LLAMA_1B)
+    sizes = model.bytes_for(RECIPES)
+    header = ("recipe", "kind", "mostly", "bytes of Llama 3.2 1B", "bits per parameter")
+    rows: list[tuple[object, ...]] = []
+    for recipe in RECIPES.values():
+        size = sizes.get(recipe.name)
+        cells = ("", "") if size is None else (f"{size:,}", f"{size * 8 / model.parameters.total:.2f}")
+        rows.append((f"`{recipe.name}`", recipe.kind, f"`{recipe.default.name}`", *cells))
+    return table(header, rows, right=(3, 4))
+
+
+@part("concepts/layers.md", "layers")
+def layers() -> str:
+    """The table of every kind of layer, each with a specification that works and its count."""
+    from weighbridge.layer import EXAMPLES, count_layer
+
+    plain: list[str] = []
+    rows: list[tuple[object, ...]] = []
+    for kind, examples in EXAMPLES.items():
+        for spec in examples.split(" or "):
+            layer = count_layer(spec)
+            if layer.parameters == 0:
+                plain.append(kind)
+                continue
+            rows.append((f"`{kind}`", f"`{spec}`", f"`{layer.formula}`", f"{layer.parameters:,}", layer.note))
+    rows.append((code(plain), f"`{plain[0]}`", "`0`", "0", count_layer(plain[0]).note))
+    return table(("kind", "example", "formula", "parameters", "note"), rows, right=(3,))
 
 
 @part("reference/families.md", "families")
@@ -99,7 +141,8 @@ def help_of(command: object, name: str, parent: object) -> Iterator[str]:
 
     assert isinstance(command, click.Command)
     assert parent is None or isinstance(parent, click.Context)
-    context = click.Context(command, info_name=name, parent=parent, terminal_width=WIDTH, max_content_width=WIDTH)
+    settings = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
+    context = click.Context(command, info_name=name, parent=parent, **settings)
     text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines()).strip()
     yield f"## `{context.command_path}`\n\n```text\n{text}\n```"
     if isinstance(command, click.Group):

@@ -45,7 +45,7 @@ STRANGERS = {("predict", "formats"): "a prediction does not read headers", ("web
 LATE_ONLY = {("cli", "web"): "the web server is loaded only by the command that starts it"}
 """Imports that are allowed inside functions only."""
 
-HEAVY = ("torch", "transformers", "numpy", "rich", "matplotlib")
+HEAVY = ("torch", "transformers", "numpy", "matplotlib")
 """Libraries that a command loads only when it needs them."""
 
 NEVER_AT_START = ("torch", "transformers", "numpy", "matplotlib")

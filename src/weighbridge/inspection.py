@@ -6,7 +6,7 @@ input gives the same numbers in all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from weighbridge.model import encodings, families, recipes
 from weighbridge.model.architecture import Architecture
 from weighbridge.model.buffers import buffer_reason
 from weighbridge.model.hyperparameters import Hyperparameters
+from weighbridge.model.recipes import Packing
 from weighbridge.model.tensors import Kind, TensorSpec
 from weighbridge.predict import counts
 from weighbridge.predict.counts import ParameterCount, StateCount
@@ -105,11 +106,21 @@ class Inspection:
         if self.architecture is None:
             elements = self.parameters.total
             return {n: encodings.find(n).size_bytes((elements,)) for n in names if n in PLAIN_ENCODINGS}
-        return {
-            name: recipes.RECIPES[name].size_bytes(self.architecture)
-            for name in names
-            if recipes.RECIPES[name].can_store(self.architecture)
-        }
+        return {name: packing.size_bytes for name, packing in self._packings(names)}
+
+    def _packings(self, names: Iterable[str]) -> Iterator[tuple[str, Packing]]:
+        """The model in each of these mixes, as far as they can store it; each is worked out once."""
+        for name in names:
+            recipe = recipes.RECIPES[name]
+            if self.architecture is not None and recipe.runs(self.architecture):
+                packing = self._packed.get(name) or recipe.pack(self.architecture)
+                self._packed[name] = packing
+                if packing.is_possible:
+                    yield name, packing
+
+    @cached_property
+    def _packed(self) -> dict[str, Packing]:
+        return {}
 
     @cached_property
     def bytes_by_encoding(self) -> dict[str, int]:
@@ -123,9 +134,7 @@ class Inspection:
 
     def fallbacks_for(self, names: Iterable[str]) -> dict[str, list[str]]:
         """The fallbacks of these mixes, one sentence for each kind; mixes without any are left out."""
-        if self.architecture is None:
-            return {}
-        found = {name: recipes.RECIPES[name].fallbacks(self.architecture) for name in names}
+        found = {name: packing.fallbacks for name, packing in self._packings(names)}
         return {name: sentences for name, sentences in found.items() if sentences}
 
     def to_json(self) -> dict[str, Any]:
@@ -159,7 +168,7 @@ class Inspection:
                 "fallbacks": self.fallbacks,
                 "stored_elements_by_encoding": dict(self.stored.by_encoding) if self.stored else None,
             },
-            "state": self.to_json_state(),
+            "state": self.state_json(),
             "flops": {
                 "per_token_forward": self.flops_per_token,
                 "matmul_parameters": counted.matmul if known else None,
@@ -176,7 +185,7 @@ class Inspection:
             "notes": list(self.notes),
         }  # fmt: skip
 
-    def to_json_state(self) -> dict[str, Any]:
+    def state_json(self) -> dict[str, Any]:
         """The part `state` of the JSON contract."""
         state = self.state
         if state is None:
@@ -196,8 +205,7 @@ class Inspection:
     def _settings_json(self) -> dict[str, str]:
         if self.checkpoint.config is None:
             return {}
-        shape_keys = self.hyperparameters.spellings.values() if self.architecture and self.hyperparameters else ()
-        return config_format.kinds_of_settings(self.checkpoint.config, shape_keys)
+        return config_format.kinds_of_settings(self.checkpoint.config)
 
     def tensors_json(self) -> list[dict[str, Any]]:
         """Every tensor: those of the file, or those of the description where there is no file."""
@@ -259,6 +267,7 @@ def inspect(
         notes.append(reason)
     if architecture is not None:
         notes += architecture.notes
+    notes += _warnings(checkpoint)
     reconciliation = _reconcile(checkpoint, architecture, hyperparameters)
     if architecture is not None and isinstance(source, str | Path) and _foreign(source, checkpoint, architecture):
         notes.append("the config.json beside the file describes another model and was left aside")
@@ -275,7 +284,7 @@ def _checkpoint(source: Any) -> Checkpoint:
         return source
     if isinstance(source, str | Path):
         return reader.read(source)
-    if isinstance(source, Mapping) and ("model_type" in source or not source):
+    if isinstance(source, Mapping) and not any(hasattr(value, "shape") for value in source.values()):
         return Checkpoint("config", "config", (), (), config=source)
     from weighbridge.formats import torch_module
 
@@ -299,6 +308,16 @@ def _describe(checkpoint: Checkpoint) -> tuple[Hyperparameters | None, Architect
             raise
         kind = "family unknown" if isinstance(error, UnknownNameError) else "description left out"
         return None, None, f"{kind}: {error}"
+
+
+def _warnings(checkpoint: Checkpoint) -> list[str]:
+    """What a reader noticed that the user should know."""
+    notes = list(checkpoint.metadata.get("notes", ())) if checkpoint.format == "safetensors" else []
+    foreign = checkpoint.metadata.get("foreign_names", ()) if checkpoint.format == "torch" else ()
+    if foreign:
+        shown = ", ".join(foreign[:3]) + (" ..." if len(foreign) > 3 else "")
+        notes.append(f"the pickle names {shown}, which loading it with pickle would import; it was read without")
+    return notes
 
 
 def _reconcile(

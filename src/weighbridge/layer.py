@@ -13,20 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from weighbridge.errors import UnitError, UnknownNameError
-from weighbridge.model.blocks import (
-    Activation,
-    Attention,
-    Block,
-    Convolution,
-    Embedding,
-    Experts,
-    FeedForward,
-    Linear,
-    Norm,
-    Recurrent,
-    Use,
-)  # fmt: skip
-from weighbridge.model.blocks.activation import FIXED, LEARNED
+from weighbridge.model.blocks import Attention, Block, Embedding, Experts, FeedForward, Linear, Norm, Use
+from weighbridge.model.blocks.activation import FIXED, LEARNED, Activation
+from weighbridge.model.blocks.convolution import Convolution
+from weighbridge.model.blocks.recurrent import Recurrent
 from weighbridge.model.tensors import Kind
 from weighbridge.units import parse_count
 

@@ -37,7 +37,7 @@ def _watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def read(source: MemoryFile) -> Checkpoint:
-    """The reading, within its bounds of processor time (without the tracing, which slows it several times) and memory."""
+    """The reading, within its bounds of processor time (before the tracing, which slows it) and of memory."""
     begin = time.process_time()
     try:
         return torch_zip.read(source)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from weighbridge.errors import FormatError, SourceError
 from weighbridge.formats import safetensors as reader
-from weighbridge.formats.byte_source import LocalFile, LocalFolder, MemoryFile, MemoryFolder
+from weighbridge.formats.byte_source import LocalFile, MemoryFile, MemoryFolder
 from weighbridge.formats.checkpoint import Checkpoint, StoredFile
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -78,7 +78,7 @@ def test_all_dtypes_of_numpy_as_the_reference_writes_them(tmp_path: Path) -> Non
     path = tmp_path / "model.safetensors"
     path.write_bytes(safetensors.numpy.save(arrays, metadata={"format": "np", "größe": "ä\n"}))
 
-    model = reader.read(LocalFile(path), LocalFolder(tmp_path))
+    model = reader.read(LocalFile(path))
     with safetensors.safe_open(path, "np") as peer:
         assert {t.name for t in model.tensors} == set(peer.keys())
         assert model.metadata == peer.metadata()
@@ -358,15 +358,6 @@ def test_a_model_of_92_000_tensors() -> None:
     assert seconds < 3
 
 
-def test_the_configuration_beside_the_file_is_read() -> None:
-    file = pack({"w": entry("U8", [1], 0, 1)}, b"x")
-    folder = MemoryFolder({"a.safetensors": file, "config.json": b'{"model_type": "llama"}'})
-    assert reader.read(folder.open("a.safetensors"), folder).config == {"model_type": "llama"}
-    assert reader.read(folder.open("a.safetensors")).config is None
-    with pytest.raises(FormatError):
-        reader.read(folder.open("a.safetensors"), MemoryFolder({"config.json": b"{"}))
-
-
 def test_the_digest_is_of_the_header_alone() -> None:
     one, two, other = (pack({n: entry("U8", [1], 0, 1)}, d) for n, d in (("w", b"1"), ("w", b"2"), ("v", b"1")))
     digests = [reader.read(MemoryFile("a", file)).digest for file in (one, two, other)]
@@ -411,10 +402,9 @@ def test_shards_with_an_index_that_agrees() -> None:
 
 
 def test_shards_without_an_index() -> None:
-    folder = MemoryFolder(dict(SHARDS) | {"config.json": b"{}"})
-    model = reader.read_sharded(folder, [SECOND, FIRST])
+    model = reader.read_sharded(MemoryFolder(SHARDS), [SECOND, FIRST])
     assert [t.name for t in model.tensors] == list("abcd")
-    assert model.metadata == {"notes": []} and model.config == {}
+    assert model.metadata == {"notes": []}
 
 
 @pytest.mark.parametrize(

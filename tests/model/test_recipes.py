@@ -59,7 +59,7 @@ def golden_types(case: dict[str, Any], file_type: str) -> dict[str, str]:
 def test_every_tensor_gets_the_type_that_llama_cpp_gave_it(case: dict[str, Any], file_type: str) -> None:
     model = architecture(case)
     ours: dict[str, str] = {}
-    for assignment in recipes.RECIPES[file_type].assign(model):
+    for assignment in recipes.RECIPES[file_type].pack(model).assignments:
         group = assignment.group
         for layer in assignment.layers or (group.layers if group.layers is not None else (None,)):
             name = layouts.gguf_name(group, layer)
@@ -80,7 +80,7 @@ def test_rows_that_the_quantizer_refuses_are_not_offered(case: dict[str, Any]) -
     refused -= NEED_IMPORTANCE_MATRIX  # refused for want of a matrix, not for the shape
     model = architecture(case)
     assert refused == {
-        name for name, recipe in recipes.RECIPES.items() if recipe.kind == "gguf" and not recipe.can_store(model)
+        name for name, recipe in recipes.RECIPES.items() if recipe.kind == "gguf" and not recipe.pack(model).is_possible
     }
 
 
@@ -106,7 +106,7 @@ LLAMA_2_70B = {
 )
 def test_plain_types_are_elements_times_bits(name: str, expected: int) -> None:
     model = families.build(Hyperparameters("llama-2-70b", "llama", LLAMA_2_70B))
-    assert recipes.find(name).size_bytes(model) == expected
+    assert recipes.find(name).pack(model).size_bytes == expected
 
 
 def test_packed_recipes_by_hand() -> None:
@@ -116,19 +116,19 @@ def test_packed_recipes_by_hand() -> None:
     maps = [(256, 256)] * 4 + [(256, 512)] * 2 + [(512, 256)]
     rest = 2 * (10 * 256 * 2 + 3 * 256)
     awq = sum(i * o // 2 + i // 128 * o * 2 + i // 128 * o // 2 for i, o in maps)
-    assert recipes.find("awq-int4-g128").size_bytes(model) == awq + rest
-    assert recipes.find("gptq-int4-g128").size_bytes(model) == awq + sum(4 * i for i, _ in maps) + rest
-    assert recipes.find("w8a8").size_bytes(model) == sum(i * o + 2 * o for i, o in maps) + rest
-    assert recipes.find("nf4").size_bytes(model) == sum(i * o // 2 + i * o // 64 * 4 for i, o in maps) + rest
-    assert recipes.find("mxfp4").size_bytes(model) == sum(i * o // 32 * 17 for i, o in maps) + rest
-    assert recipes.find("nvfp4").size_bytes(model) == sum(i * o // 16 * 9 + 4 for i, o in maps) + rest
+    assert recipes.find("awq-int4-g128").pack(model).size_bytes == awq + rest
+    assert recipes.find("gptq-int4-g128").pack(model).size_bytes == awq + sum(4 * i for i, _ in maps) + rest
+    assert recipes.find("w8a8").pack(model).size_bytes == sum(i * o + 2 * o for i, o in maps) + rest
+    assert recipes.find("nf4").pack(model).size_bytes == sum(i * o // 2 + i * o // 64 * 4 for i, o in maps) + rest
+    assert recipes.find("mxfp4").pack(model).size_bytes == sum(i * o // 32 * 17 for i, o in maps) + rest
+    assert recipes.find("nvfp4").pack(model).size_bytes == sum(i * o // 16 * 9 + 4 for i, o in maps) + rest
 
 
 def test_fallbacks_are_named() -> None:
     smol = families.build(Hyperparameters("smol", "llama", {
         "hidden_size": 576, "num_layers": 30, "num_heads": 9, "num_kv_heads": 3, "vocab_size": 49152,
         "intermediate_size": 1536, "tie_embeddings": True}))  # fmt: skip
-    sentences = recipes.find("q4_k_m").fallbacks(smol)
+    sentences = recipes.find("q4_k_m").pack(smol).fallbacks
     assert any(
         s.startswith("q5_0 in place of q4_k in 166 tensors whose rows of 576 are no whole number") for s in sentences
     )

@@ -30,4 +30,4 @@ def command(as_json: bool) -> None:
         return
     from weighbridge.show import tables
 
-    tables.show_encodings(output.console(), ENCODINGS.values(), RECIPES.values())
+    output.print_lines(tables.encoding_lines(ENCODINGS.values(), RECIPES.values()))

@@ -23,4 +23,4 @@ def command(as_json: bool) -> None:
         return
     from weighbridge.show import tables
 
-    tables.show_families(output.console(), found)
+    output.print_lines(tables.family_lines(found))

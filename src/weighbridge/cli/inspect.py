@@ -70,7 +70,7 @@ def command(
     from weighbridge.inspection import inspect
 
     inspection = inspect(source, context_tokens=context, settings=_settings(pairs))
-    values = _count_values(inspection) if read_values else None
+    values = _count_values(inspection, source) if read_values else None
     if svg is not None or html is not None:
         _draw(inspection, svg, html)
     if as_json:
@@ -83,13 +83,10 @@ def command(
     else:
         from weighbridge.show import tables
 
-        console = output.console()
-        if list_tensors:
-            tables.show_tensors(console, inspection)
-        else:
-            tables.show_inspection(console, inspection)
+        lines = tables.tensor_lines(inspection) if list_tensors else tables.inspection_lines(inspection)
+        output.print_lines(lines)
         if values is not None:
-            tables.show_values(console, values)
+            output.print_lines(tables.value_lines(values))
         for path in filter(None, (svg, html)):
             click.echo(f"wrote {path}", err=True)
     if strict and inspection.reconciliation.status.value == "differs":
@@ -106,9 +103,13 @@ def _draw(inspection: Inspection, svg: str | None, html: str | None) -> None:
         output_file.write_text(html, report.page(inspection))
 
 
-def _count_values(inspection: Inspection) -> ValueCount:
-    from weighbridge.formats import values
+def _count_values(inspection: Inspection, source: str) -> ValueCount:
+    from pathlib import Path
 
+    from weighbridge.formats import values
+    from weighbridge.formats.byte_source import LocalFolder
+
+    folder = LocalFolder(source if Path(source).is_dir() else Path(source).parent)
     length = sum(tensor.size_bytes for tensor in inspection.checkpoint.tensors if values.readable(tensor))
     with click.progressbar(length=length, label="reading weights", file=sys.stderr) as progress:
-        return values.count_zeros(inspection.checkpoint, progress=progress.update)
+        return values.count_zeros(inspection.checkpoint, folder.open, progress.update)

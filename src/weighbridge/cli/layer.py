@@ -33,8 +33,6 @@ def command(specs: tuple[str, ...], as_json: bool) -> None:
         return
     from weighbridge.show import tables
 
-    console = output.console()
     for place, layer in enumerate(layers):
-        if place:
-            console.print()
-        tables.show_layer(console, layer)
+        output.print_lines([""] if place else [])
+        output.print_lines(tables.layer_lines(layer))

@@ -1,16 +1,13 @@
-"""What the commands share: JSON, and a console that suits a terminal as well as a pipe."""
+"""What the commands share: JSON, and lines of text that suit a terminal as well as a pipe."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import click
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,8 +23,7 @@ def print_json(document: Any) -> None:
     sys.stdout.write("\n")
 
 
-def console() -> Console:
-    """Standard output: coloured and as wide as the terminal, or plain and wide enough in a pipe."""
-    from rich.console import Console
-
-    return Console() if sys.stdout.isatty() else Console(width=140, color_system=None, force_terminal=False)
+def print_lines(lines: Iterable[str]) -> None:
+    """Lines on standard output; bold is for terminals only."""
+    for line in lines:
+        click.echo(line)

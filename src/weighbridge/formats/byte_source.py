@@ -7,6 +7,7 @@ A reader asks for ranges and never for a whole file. `LocalFile` and `LocalFolde
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -50,6 +51,16 @@ class Folder(Protocol):
             FormatError: when the name would leave the folder.
             SourceError: when there is no such file or it cannot be read.
         """
+
+
+def file_name(source: ByteSource) -> str:
+    """The last part of a file's name: what it is called in its folder.
+
+    Example:
+        >>> file_name(MemoryFile("models/a.gguf", b""))
+        'a.gguf'
+    """
+    return re.split(r"[/\\]", source.name)[-1]
 
 
 def check_range(name: str, size: int, offset: int, length: int) -> None:

@@ -5,7 +5,7 @@ Sources: the configuration classes of transformers 5.x and the published files i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from weighbridge.errors import ConfigError
@@ -29,8 +29,10 @@ SPELLINGS = {
     "num_experts_per_tok": "experts_per_token",
     "tie_word_embeddings": "tie_embeddings",
     "num_labels": "num_labels",
+    **{name: name for name in ("sliding_window", "use_sliding_window", "max_window_layers", "attention_bias",
+                               "mlp_bias", "position_embedding_type", "model_type", "architectures")},
 }  # fmt: skip
-"""Our name for each spelling; keys that are not here keep their name."""
+"""Our name for each spelling of a setting that gives a model its shape; other keys keep their name."""
 
 TRAINING = frozenset({
     "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop", "classifier_dropout", "embd_pdrop",
@@ -104,18 +106,15 @@ def _classes(config: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return tuple(classes)
 
 
-def kinds_of_settings(config: Mapping[str, Any], shape_keys: Iterable[str]) -> dict[str, str]:
+def kinds_of_settings(config: Mapping[str, Any]) -> dict[str, str]:
     """For each setting what it is: `architecture`, `training`, `inference` or `other`. None of them is a parameter.
 
-    `shape_keys` are the keys that the family reads.
-
     Example:
-        >>> kinds_of_settings({"n_layer": 12, "attn_pdrop": 0.1, "top_p": 0.9, "note": ""}, {"n_layer"})
+        >>> kinds_of_settings({"n_layer": 12, "attn_pdrop": 0.1, "top_p": 0.9, "note": ""})
         {'n_layer': 'architecture', 'attn_pdrop': 'training', 'top_p': 'inference', 'note': 'other'}
     """
-    shape_keys = set(shape_keys)
     return {
-        key: "architecture" if key in shape_keys or key in SPELLINGS
+        key: "architecture" if key in SPELLINGS
         else "training" if key in TRAINING
         else "inference" if key in INFERENCE
         else "other"

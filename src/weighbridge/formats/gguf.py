@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from weighbridge.errors import FormatError, SourceError
-from weighbridge.formats.byte_source import ByteSource, Folder
+from weighbridge.formats.byte_source import ByteSource, Folder, file_name
 from weighbridge.formats.checkpoint import Checkpoint, StoredFile
 from weighbridge.model.encodings import BY_GGUF_TYPE, Encoding
 from weighbridge.model.tensors import TensorSpec
@@ -331,7 +331,7 @@ def header_of(source: ByteSource) -> Header:
     rows = _table(cursor, count)
     header_bytes = cursor.position
     data_start = -(-header_bytes // alignment) * alignment
-    file_name = re.split(r"[/\\]", source.name)[-1]
+    name_in_folder = file_name(source)
     tensors: list[TensorSpec] = []
     expected = tensor_bytes = 0
     for name, shape, encoding, offset in rows:
@@ -349,7 +349,7 @@ def header_of(source: ByteSource) -> Header:
                 f"tensor {name!r} ends at byte {begin + size} but the file has {source.size}",
                 "a file that holds every tensor", _GET_AGAIN,
             )  # fmt: skip
-        tensors.append(TensorSpec(name, shape, encoding, file=file_name, byte_range=(begin, begin + size)))
+        tensors.append(TensorSpec(name, shape, encoding, file=name_in_folder, byte_range=(begin, begin + size)))
         tensor_bytes += size
         expected += -(-size // alignment) * alignment
     padding = source.size - header_bytes - tensor_bytes
@@ -359,7 +359,7 @@ def header_of(source: ByteSource) -> Header:
         alignment=alignment,
         metadata=metadata,
         tensors=tuple(tensors),
-        file=StoredFile(file_name, source.size, header_bytes, tensor_bytes, padding),
+        file=StoredFile(name_in_folder, source.size, header_bytes, tensor_bytes, padding),
         split_count=split_count,
         content=bytes(memoryview(cursor.held)[:header_bytes]),
     )
@@ -431,7 +431,7 @@ def read(source: ByteSource, folder: Folder | None = None) -> Checkpoint:
         SourceError: when a shard is missing or cannot be read.
 
     Example:
-        >>> from weighbridge.formats.byte_source import MemoryFile
+        >>> from weighbridge.formats.byte_source import MemoryFile, file_name
         >>> entry = struct.pack("<Q1sI2QIQ", 1, b"w", 2, 4, 3, 0, 0)  # "w", ne = [4, 3], F32, offset 0
         >>> data = b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + entry
         >>> checkpoint = read(MemoryFile("tiny.gguf", data.ljust(96 + 48, b"\0")))

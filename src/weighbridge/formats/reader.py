@@ -14,7 +14,7 @@ from weighbridge.formats.byte_source import Folder, LocalFolder
 from weighbridge.formats.checkpoint import Checkpoint
 
 TORCH_SUFFIXES = (".pt", ".pth", ".bin")
-READABLE = "a folder of a model, config.json, *.safetensors, *.safetensors.index.json, *.gguf, *.pt, *.pth or *.bin"
+READABLE = "a folder of a model, config.json, *.safetensors, *.index.json, *.gguf, *.pt, *.pth or *.bin"
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.[a-z]+$)")
 
 
@@ -57,10 +57,21 @@ def read_file(folder: Folder, name: str) -> Checkpoint:
 
 
 def _read_json(folder: Folder, name: str) -> Checkpoint:
-    if name.endswith(".safetensors.index.json"):
-        return _with_config(folder, _read_safetensors(folder, [], index=name))
+    if name.endswith(".index.json"):
+        return _with_config(folder, _read_index(folder, name))
     source = folder.open(name)
     return Checkpoint(source.name, "config", (), (), config=config_format.parse(source))
+
+
+def _read_index(folder: Folder, name: str) -> Checkpoint:
+    """The shards that an index names; of PyTorch shards the index only serves to find them."""
+    from weighbridge.formats import safetensors, torch_zip
+
+    index = folder.open(name)
+    files = safetensors.read_index(index).files
+    if files and all(file.endswith(TORCH_SUFFIXES) for file in files):
+        return torch_zip.read_sharded(folder, files)
+    return safetensors.read_sharded(folder, (), index)
 
 
 def _read_folder(folder: Folder) -> Checkpoint:
@@ -69,7 +80,7 @@ def _read_folder(folder: Folder) -> Checkpoint:
     indexes = [name for name in names if name.endswith(".safetensors.index.json")]
     if indexes:
         _only_one(folder, indexes)
-        found = _with_config(folder, _read_safetensors(folder, [], index=indexes[0]))
+        found = _read_json(folder, indexes[0])
     elif group := _one_model(folder, [name for name in names if name.endswith(".safetensors")]):
         found = _with_config(folder, _read_safetensors(folder, group))
     elif group := _one_model(folder, [name for name in names if name.endswith(".gguf")]):
@@ -101,11 +112,9 @@ def _only_one(folder: Folder, names: list[str]) -> None:
         )
 
 
-def _read_safetensors(folder: Folder, names: list[str], index: str | None = None) -> Checkpoint:
+def _read_safetensors(folder: Folder, names: list[str]) -> Checkpoint:
     from weighbridge.formats import safetensors
 
-    if index is not None:
-        return safetensors.read_sharded(folder, (), folder.open(index))
     if len(names) == 1 and (match := _SHARD.search(names[0])):
         pattern = names[0][: match.start()], match[2]
         names = [
@@ -119,13 +128,7 @@ def _read_safetensors(folder: Folder, names: list[str], index: str | None = None
 def _read_torch(folder: Folder, names: list[str]) -> Checkpoint:
     from weighbridge.formats import torch_zip
 
-    shards = [torch_zip.read(folder.open(name)) for name in names]
-    if len(shards) == 1:
-        return shards[0]
-    return Checkpoint(
-        folder.name, "torch", tuple(file for shard in shards for file in shard.files),
-        tuple(tensor for shard in shards for tensor in shard.tensors), digest="".join(shard.digest for shard in shards),
-    )  # fmt: skip
+    return torch_zip.read(folder.open(names[0])) if len(names) == 1 else torch_zip.read_sharded(folder, names)
 
 
 def _with_config(folder: Folder, checkpoint: Checkpoint) -> Checkpoint:

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from weighbridge.errors import FormatError, SourceError
-from weighbridge.formats import config, json_text
-from weighbridge.formats.byte_source import ByteSource, Folder, check_name
+from weighbridge.formats import json_text
+from weighbridge.formats.byte_source import ByteSource, Folder, check_name, file_name
 from weighbridge.formats.checkpoint import Checkpoint, StoredFile
 from weighbridge.model.encodings import ENCODINGS, Encoding
 from weighbridge.model.tensors import TensorSpec
@@ -88,8 +88,8 @@ class _Shard:
     digest: bytes
 
 
-def read(source: ByteSource, folder: Folder | None = None) -> Checkpoint:
-    """One file. `folder` is where its `config.json` lies, if there is one.
+def read(source: ByteSource) -> Checkpoint:
+    """One file that is a whole model.
 
     Tensors come in the order of their bytes, with `byte_range` counted from the start of the file.
 
@@ -103,13 +103,12 @@ def read(source: ByteSource, folder: Folder | None = None) -> Checkpoint:
         >>> [(t.name, t.shape, t.encoding.name, t.byte_range) for t in model.tensors]
         [('w', (2, 3), 'bf16', (74, 86))]
     """
-    shard = _read_shard(source, source.name)
+    shard = _read_shard(source, file_name(source))
     return Checkpoint(
         source=source.name,
         format="safetensors",
         files=(shard.file,),
         tensors=tuple(shard.tensors),
-        config=_read_config(folder),
         metadata=_plain_metadata(shard.metadata),
         digest=shard.digest.hex(),
     )
@@ -168,7 +167,6 @@ def read_sharded(folder: Folder, names: Sequence[str], index: ByteSource | None 
         format="safetensors",
         files=tuple(shard.file for shard in shards),
         tensors=tuple(tensor for shard in shards for tensor in shard.tensors),
-        config=_read_config(folder),
         metadata=metadata,
         digest=hashlib.sha256(b"".join(shard.digest for shard in shards)).hexdigest(),
     )
@@ -367,12 +365,6 @@ def _merge_metadata(shards: Iterable[_Shard], notes: list[str]) -> dict[str, Any
             f"the shards differ in the metadata {key[:100]!r}, first in {file}; the first shard's value is kept"
         )
     return merged
-
-
-def _read_config(folder: Folder | None) -> dict[str, Any] | None:
-    if folder is None or "config.json" not in folder.names():
-        return None
-    return config.parse(folder.open("config.json"))
 
 
 def _check_present(folder: Folder, files: Sequence[str]) -> None:

@@ -9,9 +9,8 @@ Names are paths: `model.layers.0.weight`. Lists count from 0; a pickled module's
 a sparse or nested tensor gives its parts. A quantized tensor is read as its integers. A container that is reached
 twice is walked once, so that shared and circular structures cost what they take in the file.
 
-Sources: pytorch/pytorch, release 2.13: `torch/serialization.py` (persistent ids), `torch/_utils.py` (the rebuild
-functions), `torch/_tensor.py` (`_reduce_ex_internal`), `torch/_weights_only_unpickler.py` (harmless names); CPython
-`pickletools` (opcodes).
+Sources: pytorch/pytorch, 2.13: `torch/serialization.py` (persistent ids), `torch/_utils.py` (rebuild functions),
+`torch/_tensor.py` (their arguments), `torch/_weights_only_unpickler.py` (harmless names); CPython `pickletools`.
 """
 
 from __future__ import annotations

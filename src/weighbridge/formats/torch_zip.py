@@ -29,11 +29,12 @@ import itertools
 import math
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
 
 from weighbridge.errors import FormatError
 from weighbridge.formats import torch_pickle
-from weighbridge.formats.byte_source import ByteSource, Folder
+from weighbridge.formats.byte_source import ByteSource, Folder, file_name
 from weighbridge.formats.checkpoint import Checkpoint, StoredFile
 from weighbridge.formats.torch_pickle import TensorTable
 from weighbridge.model.tensors import TensorSpec
@@ -224,7 +225,7 @@ def _specs(source: ByteSource, table: TensorTable, entries: dict[str, _Entry], f
         tied_to = None if owner == name else owner
         specs.append(
             TensorSpec(
-                name, tensor.shape, tensor.encoding, kind=kind, tied_to=tied_to, file=source.name, byte_range=span
+                name, tensor.shape, tensor.encoding, kind=kind, tied_to=tied_to, file=file_name(source), byte_range=span
             )
         )
     return tuple(specs)
@@ -239,7 +240,7 @@ def _account(source: ByteSource, storages: list[_Entry]) -> StoredFile:
             descriptor = 24 if max(entry.offset, entry.size) >= 0xFFFFFFFF else 16
         tensor_bytes += entry.stored
         padding += max(0, entry.end - entry.offset - 30 - len(entry.raw_name) - entry.stored - descriptor)
-    return StoredFile(source.name, source.size, source.size - tensor_bytes - padding, tensor_bytes, padding)
+    return StoredFile(file_name(source), source.size, source.size - tensor_bytes - padding, tensor_bytes, padding)
 
 
 def _refuse_other_formats(source: ByteSource) -> None:
@@ -259,8 +260,8 @@ def _fail(source: ByteSource, read: str, expected: str, action: str) -> NoReturn
     raise FormatError(f"{source.name}: {read}", expected, action)
 
 
-def read(source: ByteSource, folder: Folder | None = None) -> Checkpoint:
-    r"""The checkpoint of one PyTorch zip file. It names no neighbours: `folder` is there for all readers alike.
+def read(source: ByteSource) -> Checkpoint:
+    r"""The checkpoint of one PyTorch zip file.
 
     Raises:
         FormatError: for other formats, for damage, for archives and pickles that torch does not write, for TorchScript
@@ -299,4 +300,27 @@ def read(source: ByteSource, folder: Folder | None = None) -> Checkpoint:
     return Checkpoint(
         source.name, "torch", (_account(source, storages),), _specs(source, table, entries, top), metadata=metadata,
         digest=hashlib.sha256(directory + data).hexdigest(),
+    )  # fmt: skip
+
+
+def read_sharded(folder: Folder, names: Sequence[str]) -> Checkpoint:
+    """All files of a model that was cut into shards, in the order of their names.
+
+    Of the metadata only `foreign_names` are joined. The digest is the SHA-256 of the shards' digests.
+
+    Raises:
+        FormatError: when a shard is damaged, or two hold a tensor of one name.
+        SourceError: when a shard is missing.
+    """
+    shards = [read(folder.open(name)) for name in sorted(names)]
+    holders: dict[str, str] = {}
+    for tensor in (tensor for shard in shards for tensor in shard.tensors):
+        if holders.setdefault(tensor.name, tensor.file) != tensor.file:
+            read_ = f"{folder.name}: {tensor.name[:100]!r} is in {holders[tensor.name]} and in {tensor.file}"
+            raise FormatError(read_, "each tensor in one shard", "get the shards again, all of one model")
+    foreign = sorted({name for shard in shards for name in shard.metadata["foreign_names"]})
+    return Checkpoint(
+        folder.name, "torch", tuple(file for shard in shards for file in shard.files),
+        tuple(tensor for shard in shards for tensor in shard.tensors), metadata={"foreign_names": tuple(foreign)},
+        digest=hashlib.sha256(b"".join(bytes.fromhex(shard.digest) for shard in shards)).hexdigest(),
     )  # fmt: skip

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from weighbridge.formats.byte_source import ByteSource, LocalFile
+from weighbridge.formats.byte_source import ByteSource
 from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.model.tensors import TensorSpec
 
@@ -71,10 +71,15 @@ def readable(tensor: TensorSpec) -> bool:
 
 def count_zeros(
     checkpoint: Checkpoint,
-    open_file: Callable[[str], ByteSource] = LocalFile,
+    open_file: Callable[[str], ByteSource],
     progress: Callable[[int], object] = lambda size: None,
 ) -> ValueCount:
-    """Reads every plain tensor once and counts what is not zero; `progress` is told the bytes of each piece.
+    """Reads every plain tensor once and counts what is not zero.
+
+    Args:
+        checkpoint: what a reader returned.
+        open_file: opens a file of the checkpoint by its name, such as `LocalFolder(path).open`.
+        progress: is told the bytes of each piece that was read.
 
     Raises:
         SourceError: when a file cannot be read any more.

@@ -40,6 +40,42 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True)
+class Packing:
+    """A model stored by a recipe: the encoding and size of every tensor."""
+
+    recipe: Recipe
+    assignments: tuple[Assignment, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all tensors; the header of a file comes on top."""
+        return sum(assignment.size_bytes for assignment in self.assignments)
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether the quantizer takes this model: it refuses rows whose type has no neighbour of smaller blocks."""
+        return self.recipe.kind != "gguf" or all(
+            a.wanted is None or a.wanted.name in _FALLBACK or a.wanted.elements_per_block <= 32
+            for a in self.assignments
+        )
+
+    @property
+    def fallbacks(self) -> list[str]:
+        """One sentence for each row length whose tensors cannot have the encoding meant for them."""
+        found: dict[tuple[int, str, str], dict[str, int]] = {}
+        for a in self.assignments:
+            if a.wanted is not None:
+                names = found.setdefault((a.group.weight.in_features, a.wanted.name, a.encoding.name), {})
+                copies = a.group.count if a.layers is None else len(a.layers) * a.group.weight.experts
+                names[a.group.weight.name] = names.get(a.group.weight.name, 0) + copies
+        return [
+            f"{actual} in place of {wanted} in {sum(names.values()):,} tensors whose rows of {row:,} are no whole "
+            f"number of its blocks ({', '.join(sorted(names))})"
+            for (row, wanted, actual), names in found.items()
+        ]
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """A named way to store a whole model."""
 
@@ -52,15 +88,12 @@ class Recipe:
     zeros: bool = False
     index: bool = False
 
-    def assign(self, architecture: Architecture) -> Iterator[Assignment]:
-        """The encoding and size of every stored tensor; tied copies and buffers are not stored."""
-        groups = [g for g in architecture.groups if g.weight.tied_to is None and g.weight.kind is Kind.PARAMETER]
-        if self.kind == "gguf":
-            return _assign_gguf(self, architecture, groups)
-        return (self._assign_flat(group) for group in groups)
+    def runs(self, architecture: Architecture) -> bool:
+        """Whether files of this kind exist for the model's family."""
+        return self.kind != "gguf" or architecture.gguf_architecture is not None
 
-    def size_bytes(self, architecture: Architecture) -> int:
-        """Bytes of all tensors; the header of a file comes on top.
+    def pack(self, architecture: Architecture) -> Packing:
+        """The model stored by this recipe; tied copies and buffers are not stored.
 
         Example:
             >>> from weighbridge.model import families
@@ -68,33 +101,13 @@ class Recipe:
             >>> shape = {"hidden_size": 8192, "num_layers": 80, "num_heads": 64, "num_kv_heads": 8, "vocab_size": 32000,
             ...          "intermediate_size": 28672}
             >>> llama_2_70b = families.build(Hyperparameters("llama-2-70b", "llama", shape))
-            >>> find("bf16").size_bytes(llama_2_70b), find("q4_k_m").size_bytes(llama_2_70b)
+            >>> find("bf16").pack(llama_2_70b).size_bytes, find("q4_k_m").pack(llama_2_70b).size_bytes
             (137953296384, 41422143488)
         """
-        return sum(assignment.size_bytes for assignment in self.assign(architecture))
-
-    def can_store(self, architecture: Architecture) -> bool:
-        """Whether the quantizer takes this model: it refuses rows whose type has no neighbour of smaller blocks."""
-        if self.kind != "gguf":
-            return True
-        return architecture.gguf_architecture is not None and all(
-            a.wanted is None or a.wanted.name in _FALLBACK or a.wanted.elements_per_block <= 32
-            for a in self.assign(architecture)
-        )
-
-    def fallbacks(self, architecture: Architecture) -> list[str]:
-        """One sentence for each row length whose tensors cannot have the encoding meant for them."""
-        found: dict[tuple[int, str, str], dict[str, int]] = {}
-        for a in self.assign(architecture):
-            if a.wanted is not None:
-                names = found.setdefault((a.group.weight.in_features, a.wanted.name, a.encoding.name), {})
-                copies = a.group.count if a.layers is None else len(a.layers) * a.group.weight.experts
-                names[a.group.weight.name] = names.get(a.group.weight.name, 0) + copies
-        return [
-            f"{actual} in place of {wanted} in {sum(names.values()):,} tensors whose rows of {row:,} are no whole "
-            f"number of its blocks ({', '.join(sorted(names))})"
-            for (row, wanted, actual), names in found.items()
-        ]
+        groups = [g for g in architecture.groups if g.weight.tied_to is None and g.weight.kind is Kind.PARAMETER]
+        if self.kind == "gguf":
+            return Packing(self, tuple(_assign_gguf(self, architecture, groups)))
+        return Packing(self, tuple(self._assign_flat(group) for group in groups))
 
     def _assign_flat(self, group: TensorGroup) -> Assignment:
         weight = group.weight

@@ -44,7 +44,7 @@ def fragment(inspection: Inspection) -> str:
         _table("Bytes of its tensors by encoding (specified block sizes)", ("encoding", "bytes", "for people"), sizes)
     )
     if known:
-        state = inspection.to_json_state()
+        state = inspection.state_json()
         parts.append(_table("State and work per token (exact)", ("quantity", "value"), [
             *((f"KV cache per token, {name}", f"{size:,} B") for name, size in state["kv_bytes_per_token"].items()),
             ("recurrent state per sequence, bf16", f"{state['recurrent_bytes_per_sequence']:,} B"),

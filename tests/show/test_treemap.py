@@ -1,0 +1,56 @@
+"""The treemap: areas in proportion, nothing outside the frame, readable without a script."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weighbridge.inspection import inspect
+from weighbridge.show import tables, treemap
+from weighbridge.show.treemap import Box
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "counts.json").read_text())["models"]
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@given(st.lists(st.integers(1, 10**12), min_size=1, max_size=30), st.integers(10, 2000), st.integers(10, 2000))
+def test_areas_are_in_proportion_and_fill_the_box(values: list[int], width: int, height: int) -> None:
+    values = sorted(values, reverse=True)
+    boxes = treemap.squarify(values, Box(3, 5, width, height))
+    for value, box in zip(values, boxes, strict=True):
+        assert box.width * box.height == pytest.approx(value / sum(values) * width * height, rel=1e-6)
+        assert box.x >= 3 - 1e-6 and box.x + box.width <= 3 + width + 1e-6 * width
+        assert box.y >= 5 - 1e-6 and box.y + box.height <= 5 + height + 1e-6 * height
+    for i, a in enumerate(boxes):
+        for b in boxes[i + 1 :]:
+            overlap = max(0, min(a.x + a.width, b.x + b.width) - max(a.x, b.x)) * max(
+                0, min(a.y + a.height, b.y + b.height) - max(a.y, b.y))  # fmt: skip
+            assert overlap <= 1e-6 * width * height
+
+
+@pytest.mark.parametrize("row", GOLDEN[::3], ids=lambda row: str(row["name"]))
+def test_the_picture_adds_up_to_the_model(row: dict[str, object]) -> None:
+    found = inspect(row["config"])  # type: ignore[arg-type]
+    root = ET.fromstring(treemap.svg(found))
+    titles = [title.text or "" for title in root.iter(f"{SVG}title")]
+    counts = re.findall(r": ([\d,]+) =", "\n".join(titles))
+    assert sum(int(count.replace(",", "")) for count in counts) == row["total"] and len(counts) == len(titles)
+    assert {tile.component for tile in treemap.tiles(found)} <= set(treemap.COLOURS)
+    assert "prefers-color-scheme:dark" in treemap.svg(found) and "<script" not in treemap.svg(found)
+
+
+def test_every_component_has_a_colour() -> None:
+    assert set(treemap.COLOURS) == set(inspect(GOLDEN[0]["config"]).parameters.by_component)
+    assert len(set(treemap.COLOURS.values())) == len(treemap.COLOURS)
+
+
+@given(st.floats(0, 1))
+def test_bars_grow_with_the_share(share: float) -> None:
+    assert len(tables.bar(share)) <= tables.BAR
+    assert len(tables.bar(share)) >= len(tables.bar(share / 2))

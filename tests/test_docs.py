@@ -1,0 +1,828 @@
+"""Does the documentation say what the program does? Commands are run, numbers are counted again, keys are compared.
+
+The pages are taken at their word: each command of a `console` block runs on the files that the pages speak of, each
+`python` block is executed, each key of a real JSON document must be in the reference and each key of the reference in a
+document. Numbers in prose are either counted by the engine here or listed with the file they were read from.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import importlib.util
+import io
+import json
+import operator
+import re
+import shlex
+import shutil
+import struct
+import tomllib
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+import gguf
+import httpx
+import numpy as np
+import pytest
+import safetensors.numpy
+from click.testing import CliRunner, Result
+
+import weighbridge
+from weighbridge.cli import main
+from weighbridge.formats import reader
+from weighbridge.layer import EXAMPLES, count_layer
+from weighbridge.model.encodings import ENCODINGS
+from weighbridge.model.families import families
+from weighbridge.model.recipes import RECIPES
+from weighbridge.web import server
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+
+DEMO = re.compile(r"<!-- demo output -->.*?<!-- end demo output -->", re.DOTALL)
+GENERATED = re.compile(r"<!-- generated: .*?<!-- end generated -->", re.DOTALL)
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def page_name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def read(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def own_text(path: Path) -> str:
+    """A page without the output that the demonstration printed: `make demo` checks that itself."""
+    return DEMO.sub("", path.read_text(encoding="utf-8"))
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return [text for name, text in BLOCK.findall(own_text(path)) if name == language]
+
+
+def pages_with(language: str) -> list[Any]:
+    return [pytest.param(path, id=page_name(path)) for path in PAGES if blocks(path, language)]
+
+
+def in_code(name: str, text: str) -> bool:
+    return f"`{name}`" in text
+
+
+# --- the files that the pages speak of -------------------------------------------------------------------------------
+
+
+def small_llama() -> dict[str, Any]:
+    """The configuration that the tutorial writes."""
+    config: dict[str, Any] = json.loads(blocks(DOCS / "tutorial/first-weighing.md", "json")[0])
+    return config
+
+
+def torch_file(shapes: Mapping[str, tuple[int, ...]]) -> bytes:
+    """What `torch.save` writes for a state dict of fp16 tensors, laid out by hand."""
+
+    def text(value: str) -> bytes:
+        return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+    def number(value: int) -> bytes:
+        return b"J" + struct.pack("<i", value)
+
+    def numbers(values: tuple[int, ...]) -> bytes:
+        return b"(" + b"".join(map(number, values)) + b"t"
+
+    pickled = b"\x80\x02}("
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        storages = []
+        for key, (name, shape) in enumerate(shapes.items()):
+            strides = tuple(int(np.prod(shape[place + 1 :])) for place in range(len(shape)))
+            elements = int(np.prod(shape))
+            storages.append((str(key), 2 * elements))
+            pickled += text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n(("
+            pickled += text("storage") + b"ctorch\nHalfStorage\n" + text(str(key)) + text("cpu") + number(elements)
+            pickled += b"tQ" + number(0) + numbers(shape) + numbers(strides) + b"\x89ccollections\nOrderedDict\n)RtR"
+        archive.writestr("archive/data.pkl", pickled + b"u.")
+        for name, size in storages:
+            archive.writestr(f"archive/data/{name}", bytes(size))
+        archive.writestr("archive/version", "3\n")
+    return file.getvalue()
+
+
+def write_gguf(path: Path, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_vocab_size(config["vocab_size"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_context_length(config["max_position_embeddings"])
+    for name, shape in shapes.items():
+        writer.add_tensor(name, np.ones(shape, "float16"))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One small Llama in every format, with and without its configuration, and with one that is not its own."""
+    folder = tmp_path_factory.mktemp("samples")
+    config = small_llama()
+    described = weighbridge.inspect(config).architecture
+    assert described is not None
+    shapes = {tensor.name: tensor.shape for tensor in described.tensors()}
+    arrays = {name: np.ones(shape, "float16") for name, shape in shapes.items()}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    safetensors.numpy.save_file(arrays, folder / "model.safetensors")
+    (folder / "pytorch_model.bin").write_bytes(torch_file(shapes))
+    write_gguf(folder / "model.gguf", config, {t.name: t.shape for t in described.tensors("gguf")})
+    for name, changes in {"model-folder": {}, "changed-folder": {"num_hidden_layers": 3}}.items():
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text(json.dumps({**config, **changes}), encoding="utf-8")
+        shutil.copy(folder / "model.safetensors", folder / name)
+    (folder / "bare-folder").mkdir()
+    bare = {**arrays, "model.position_ids": np.arange(8)}
+    safetensors.numpy.save_file(bare, folder / "bare-folder/model.safetensors")
+    return folder
+
+
+@pytest.fixture
+def here(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a fresh copy of the samples."""
+    shutil.copytree(samples, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def weigh(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments), prog_name="weigh")
+
+
+def weigh_json(*arguments: str) -> Any:
+    result = weigh(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.gguf", "pytorch_model.bin", "model-folder"])
+def test_the_samples_are_the_tutorials_model(here: Path, name: str) -> None:
+    found = weighbridge.inspect(name)
+    assert found.parameters.total == weighbridge.inspect("config.json").parameters.total
+    assert found.reconciliation.status.value == "agrees", found.reconciliation
+
+
+# --- the generated reference, and what it is generated from ----------------------------------------------------------
+
+
+def load_generator() -> Any:
+    spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_parts_are_fresh(capsys: pytest.CaptureFixture[str]) -> None:
+    assert load_generator().main(["--check"]) == 0, capsys.readouterr().out
+
+
+def commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None, name
+            yield from commands(below, f"{path} {name}")
+
+
+COMMANDS = dict(commands(main, "weigh"))
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_every_command_and_option_is_documented(path: str) -> None:
+    sections = dict(
+        re.findall(r"^## `(.*?)`\n(.*?)(?=^## |\Z)", read("docs/reference/cli.md"), re.DOTALL | re.MULTILINE)
+    )
+    assert path in sections
+    for parameter in COMMANDS[path].params:
+        if isinstance(parameter, click.Option) and not parameter.hidden:
+            for spelling in parameter.opts:
+                assert re.search(rf"(?m)^ .*(?<![\w-]){re.escape(spelling)}(?![\w-])", sections[path]), spelling
+        elif isinstance(parameter, click.Argument):
+            assert re.search(rf"(?m)^Usage: .*{re.escape(parameter.make_metavar(click.Context(main)))}", sections[path])
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_documented_help_is_what_the_terminal_shows(path: str) -> None:
+    shown = CliRunner().invoke(main, [*path.split()[1:], "--help"], prog_name="weigh", terminal_width=100)
+    assert shown.exit_code == 0
+    text = "\n".join(line.rstrip() for line in shown.stdout.splitlines()).strip()
+    assert f"## `{path}`\n\n```text\n{text}\n```" in read("docs/reference/cli.md")
+
+
+def test_what_is_said_of_json_is_true_of_every_command() -> None:
+    """The pages say that every command but `weigh web` takes --json."""
+    leaves = {path: command for path, command in COMMANDS.items() if not isinstance(command, click.Group)}
+    takes = {path for path, command in leaves.items() if any("--json" in p.opts for p in command.params)}
+    assert leaves.keys() - takes == {"weigh web"}
+
+
+def test_every_option_but_help_and_json_is_shown_in_use() -> None:
+    told = "\n".join(text for path in PAGES for text in (*blocks(path, "console"), *blocks(path, "bash")))
+    for path, command in COMMANDS.items():
+        assert path in told, f"no page shows {path}"
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and parameter.opts[0] not in ("--help", "--version", "--json"):
+                assert any(re.search(rf"(?m)^.*{path}.* {re.escape(o)}\b", told) for o in parameter.opts), (
+                    path,
+                    parameter,
+                )
+
+
+# --- formats, families, encodings, recipes, layers -------------------------------------------------------------------
+
+
+def test_every_readable_format_is_documented() -> None:
+    text = read("docs/reference/formats.md")
+    endings = {f"*{suffix}" for suffix in reader.TORCH_SUFFIXES}
+    words = endings | set(re.findall(r"\*(?:\.\w+)+", reader.READABLE))
+    assert {"*.safetensors", "*.gguf", "*.bin"} <= words
+    for word in sorted(words | {"config.json"}):
+        assert in_code(word, text), word
+    assert "folder of a model" in reader.READABLE
+    assert "folder of a model" in text
+
+
+def test_every_source_of_the_command_is_readable(here: Path) -> None:
+    for name in re.findall(r"\*(\.\w+)", COMMANDS["weigh inspect"].help or ""):
+        assert f"*{name}" in reader.READABLE, name
+
+
+def test_every_family_is_documented() -> None:
+    text = read("docs/reference/families.md")
+    for family in families():
+        row = next((line for line in text.splitlines() if line.startswith(f"| `{family.name}` |")), "")
+        assert family.title in row, family.name
+        for name in (*family.model_types, *family.gguf):
+            assert in_code(name, row), (family.name, name)
+
+
+def test_readme_names_every_model_type() -> None:
+    limits = read("README.md").split("## Limits")[1]
+    plain = re.sub(r"[^a-z0-9]", "", limits.lower())
+    for family in families():
+        for name in family.model_types:
+            assert name in plain, name
+
+
+@pytest.mark.parametrize(("title", "names"), [("encodings", list(ENCODINGS)), ("recipes", list(RECIPES))])
+def test_every_encoding_and_recipe_is_documented(title: str, names: list[str]) -> None:
+    text = read("docs/concepts/encodings-and-recipes.md")
+    part = next(p for p in GENERATED.findall(text) if p.startswith(f"<!-- generated: {title} -->"))
+    assert re.findall(r"(?m)^\| `(.*?)` \|", part) == names
+
+
+def test_sizes_in_the_table_of_recipes_are_those_of_the_engine() -> None:
+    model = weighbridge.inspect(LLAMA_1B)
+    text = read("docs/concepts/encodings-and-recipes.md")
+    shown = re.findall(r"(?m)^\| `(.*?)` \| (?:plain|gguf|packed) \| `.*?` \| ([\d,]*) \|", text)
+    assert {name: int(size.replace(",", "")) for name, size in shown if size} == model.bytes_by_encoding
+
+
+def test_every_kind_of_layer_is_documented_with_its_count() -> None:
+    text = read("docs/concepts/layers.md")
+    for kind in EXAMPLES:
+        assert re.search(rf"(?m)^\| .*`{kind}`", text), kind
+    rows = re.findall(r"(?m)^\| .* \| `([\w:=]+)` \| `([^`|]+)` \| ([\d,]+) \|", text)
+    assert len(rows) > 15
+    for spec, formula, count in rows:
+        assert f"{count_layer(spec).parameters:,}" == count, spec
+        assert evaluate(formula) == count_layer(spec).parameters, formula
+
+
+def test_layers_in_prose_have_the_counts_that_are_said() -> None:
+    text = " ".join(GENERATED.sub("", read("docs/concepts/layers.md")).split())
+    specs = re.findall(r"`([a-z]+:[\w:=]+)`", text)
+    assert len(specs) >= 5
+    for spec in specs:
+        count_layer(spec)
+    said = re.findall(r"`([a-z]+:[\w:=]+)` has ([\d,]+)", text)
+    assert len(said) >= 2
+    for spec, count in said:
+        assert f"{count_layer(spec).parameters:,}" == count, spec
+    assert count_layer("attention:768:12").parameters == count_layer("attention:768:6").parameters
+
+
+def test_options_of_layers_are_documented() -> None:
+    part = read("docs/concepts/layers.md").split("## Every kind")[0]
+    for option in ("bias", "nobias", "gated", "bidirectional", "groups=G", "kv=G", "head=E", "layers=N", "biases=1"):
+        assert in_code(option, part), option
+
+
+# --- JSON ------------------------------------------------------------------------------------------------------------
+
+
+def paths(document: Any, prefix: str = "") -> Iterator[str]:
+    """Every key of a document with the keys above it; list items are `[]`."""
+    if isinstance(document, list):
+        for item in document:
+            if isinstance(item, dict):
+                yield from paths(item, f"{prefix}[]" if prefix else "")
+    elif isinstance(document, dict):
+        for key, value in document.items():
+            path = f"{prefix}.{key}" if prefix else key
+            yield path
+            yield from paths(value, path)
+
+
+def documented_paths(title: str) -> list[str]:
+    """The keys in the tables of a section, under the path that the table's heading names."""
+    section = re.search(
+        rf"^## `{re.escape(title)}`\n(.*?)(?=^## |\Z)", read("docs/reference/json.md"), re.DOTALL | re.MULTILINE
+    )
+    assert section is not None, title
+    found, prefix = [], ""
+    for line in section[1].splitlines():
+        if line.startswith("### "):
+            heading = re.fullmatch(r"### `(.*)`", line)
+            prefix = f"{heading[1]}." if heading else ""
+        elif row := re.match(r"\| `(.*?)`", line):
+            found.append(prefix + row[1])
+    return found
+
+
+def undocumented(document: Any, known: list[str]) -> list[str]:
+    """Keys of a document that no documented path describes; `<...>` stands for any key."""
+    patterns = [re.compile(re.sub(r"<[^>]*>", r"[^.\\[\\]]+", re.escape(path).replace(r"\<", "<"))) for path in known]
+    return sorted({path for path in paths(document) if not any(p.fullmatch(path) for p in patterns)})
+
+
+def never_seen(documents: list[Any], known: list[str]) -> list[str]:
+    """Documented paths that no document has."""
+    seen = {path for document in documents for path in paths(document)}
+    return [path for path in known if "<" not in path and path not in seen]
+
+
+def test_every_key_of_inspect_is_documented_and_real(here: Path) -> None:
+    documents = [
+        weigh_json("inspect", "config.json"),
+        weigh_json("inspect", "bare-folder/model.safetensors"),
+        weigh_json("inspect", "model.gguf"),
+        weigh_json("inspect", "pytorch_model.bin", "--values"),
+        weigh_json("inspect", "changed-folder", "--tensors", "--values"),
+    ]
+    assert documents[1]["family"] is None, "the bare file is described after all"
+    assert documents[4]["reconciliation"]["differences"], "the changed folder does not differ"
+    known = documented_paths("weigh inspect")
+    for document in documents:
+        assert undocumented(document, known) == []
+    assert never_seen(documents, known) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "calls"),
+    [
+        (
+            "layer",
+            [[spec] for examples in EXAMPLES.values() for spec in examples.split(" or ")] + [["relu", "prelu:4"]],
+        ),
+        ("encodings", [[]]),
+        ("families", [[]]),
+        ("completion", [["bash"], ["zsh"], ["fish"]]),
+    ],
+)
+def test_every_key_of_the_other_commands_is_documented_and_real(command: str, calls: list[list[str]]) -> None:
+    documents = [weigh_json(command, *arguments) for arguments in calls]
+    known = documented_paths(f"weigh {command}")
+    for document in documents:
+        assert undocumented(document, known) == []
+    assert never_seen(documents, known) == []
+
+
+def test_the_json_reference_covers_every_command() -> None:
+    titles = set(re.findall(r"(?m)^## `(weigh .*?)`$", read("docs/reference/json.md")))
+    assert titles == COMMANDS.keys() - {"weigh", "weigh web"}
+
+
+def test_words_of_the_json_document_are_documented(here: Path) -> None:
+    text = read("docs/reference/json.md")
+    for name in ("config.json", "model.gguf", "model.safetensors", "pytorch_model.bin", "changed-folder"):
+        document = weigh_json("inspect", name)
+        words = {document["format"], document["reconciliation"]["status"], *document["settings"].values()}
+        words |= {difference["kind"] for difference in document["reconciliation"]["differences"]}
+        words |= set(document["basis"].values())
+        for word in words - {"exact", "specified"}:
+            assert in_code(word, text), word
+    bases = read("docs/concepts/basis-of-a-number.md")
+    for word in ("exact", "specified", "measured", "modelled", "assumed"):
+        assert re.search(rf"(?m)^{word}\n: ", bases), word
+
+
+# --- HTTP ------------------------------------------------------------------------------------------------------------
+
+
+BASE = f"http://{server.HOST}:8711"
+
+
+def request(method: str, address: str, **options: Any) -> httpx.Response:
+    """What `weigh web` answers, without a socket."""
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(app=server.application())
+        async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
+            return await client.request(method, address, **options)
+
+    return asyncio.run(send())
+
+
+def test_every_route_is_documented() -> None:
+    told = set(re.findall(r"(?m)^\| `([A-Z]+) (/\S*)` \|", read("docs/reference/http.md")))
+    routes = {(method, str(getattr(route, "path", ""))) for route in server.application().routes
+              for method in getattr(route, "methods", None) or () if method != "HEAD"}  # fmt: skip
+    assert told == routes
+
+
+def test_http_answers_are_those_of_the_command_line(here: Path) -> None:
+    over_http = request("POST", "/api/inspect?context=4096", content=Path("config.json").read_bytes()).json()
+    assert over_http["source"] == "config"
+    assert over_http | {"source": "config.json"} == weigh_json("inspect", "config.json", "--context", "4096")
+    assert request("GET", "/api/layer?spec=linear:100x50").json() == weigh_json("layer", "linear:100x50")
+
+
+def test_http_refusals_are_as_documented() -> None:
+    for answer in (request("POST", "/api/inspect", content=b"{}"), request("GET", "/api/layer"),
+                   request("POST", "/api/inspect", content=b" " * (16_777_216 + 1))):  # fmt: skip
+        assert answer.status_code == 400
+        assert list(answer.json()) == ["error"]
+    assert request("POST", "/", data={"config": "{"}).status_code == 400
+    assert request("GET", "/", headers={"host": "elsewhere.example"}).status_code == 400
+    assert "16,777,216" in read("docs/reference/http.md")
+    assert server.HOST == "127.0.0.1"
+    port = next(p.default for p in COMMANDS["weigh web"].params if p.name == "port")
+    assert f"port {port}" in read("docs/reference/http.md")
+
+
+# --- what the pages tell the reader to type --------------------------------------------------------------------------
+
+NOT_RUN = ("python3 -m venv ", ".venv/bin/pip install ")
+"""Installation: `.ci/run` does it."""
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"(?m)^([a-z][a-z-]*):(?!=)", read("Makefile")))
+
+
+def sessions(text: str) -> Iterator[tuple[str, list[str]]]:
+    """The commands of a console block, each with the output lines that follow it."""
+    lines = text.splitlines()
+    assert lines[0].startswith("$ "), "a console block begins with a command"
+    command, output = lines[0], list[str]()
+    for line in lines[1:]:
+        if line.startswith("$ "):
+            yield command[2:].split("  #")[0].strip(), output
+            command, output = line, []
+        else:
+            output.append(line)
+    yield command[2:].split("  #")[0].strip(), output
+
+
+def curl(command: str) -> None:
+    words = shlex.split(command)[1:]
+    content = None
+    if words[0] == "--data-binary":
+        content = Path(words[1].removeprefix("@")).read_bytes()
+        words = words[2:]
+    (address,) = words
+    assert urlsplit(address).netloc == f"{server.HOST}:8711"
+    answer = request("GET", address) if content is None else request("POST", address, content=content)
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("path", pages_with("console"))
+def test_commands_in_the_pages_run(path: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[int] = []
+    monkeypatch.setattr(server, "serve", served.append)
+    for block in blocks(path, "console"):
+        result: Result | None = None
+        codes = [(command, output) for command, output in sessions(block)]
+        for place, (command, output) in enumerate(codes):
+            words = shlex.split(command)
+            if words[0] in ("weigh", ".venv/bin/weigh"):
+                assert not {"|", ">", "<", "&&"} & set(words), command
+                result = weigh(*words[1:])
+                follows = codes[place + 1] if place + 1 < len(codes) else ("", [])
+                expected = int(follows[1][0]) if follows[0] == "echo $?" else 0
+                assert result.exit_code == expected, f"{command}: {result.output}{result.exception!r}"
+                if output:
+                    shown = [line.rstrip() for line in result.stdout.splitlines()]
+                    assert [line.rstrip() for line in output] == shown, command
+                if "--json" in words:
+                    json.loads(result.stdout)
+                for option in ("--svg", "--html"):
+                    if option in words:
+                        assert Path(words[words.index(option) + 1]).stat().st_size
+            elif command == "echo $?":
+                assert result is not None
+                assert output == [str(result.exit_code)], command
+            elif words[0] == "curl":
+                curl(command)
+            elif words[0] == "make":
+                assert words[1] in targets(), command
+            else:
+                assert command.startswith(NOT_RUN), f"{command}: this test does not know how to run it"
+    assert len(served) == sum(text.count("$ weigh web") for text in blocks(path, "console"))
+
+
+def run_python(source: str, names: dict[str, Any]) -> None:
+    """Executes a block; an expression with a comment behind it must have the value that the comment says."""
+    lines = source.splitlines()
+    for statement in ast.parse(source).body:
+        text = ast.get_source_segment(source, statement)
+        assert text is not None
+        assert statement.end_lineno is not None
+        comment = lines[statement.end_lineno - 1].partition("  # ")[2]
+        if isinstance(statement, ast.Expr):
+            value = eval(compile(ast.Expression(statement.value), "<page>", "eval"), names)
+            assert not comment or repr(value) == comment, text
+        else:
+            exec(compile(ast.Module([statement], []), "<page>", "exec"), names)
+
+
+@pytest.mark.parametrize("path", pages_with("python"))
+def test_python_in_the_pages_runs(path: Path, here: Path) -> None:
+    names: dict[str, Any] = {}
+    for block in blocks(path, "python"):
+        run_python(block, names)
+
+
+def test_the_result_of_the_notebook_page_draws_itself(here: Path) -> None:
+    names: dict[str, Any] = {}
+    for block in blocks(DOCS / "how-to/show-in-a-notebook.md", "python"):
+        run_python(block, names)
+    assert names["inspection"]._repr_html_() == names["html"]
+    assert names["html"] in names["page"]
+
+
+@pytest.mark.parametrize("path", pages_with("json"))
+def test_json_in_the_pages_is_json(path: Path) -> None:
+    for block in blocks(path, "json"):
+        json.loads(block)
+
+
+# --- what the README promises ----------------------------------------------------------------------------------------
+
+
+def test_readme_and_contributing_name_targets_of_the_makefile() -> None:
+    assert {"demo", "test", "docs"} <= targets()
+    for page in ("README.md", "CONTRIBUTING.md"):
+        named = set(re.findall(r"(?:`|\$ )make ([a-z-]+)", DEMO.sub("", read(page))))
+        assert named, page
+        assert named <= targets(), page
+
+
+def test_installation_page_is_that_of_the_package() -> None:
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    text = read("docs/how-to/install.md")
+    needed = [re.split(r"[<>=;\[ ]", dependency)[0] for dependency in project["dependencies"]]
+    sentence = re.search(r"needs ([\w, ]+)\. Extras", " ".join(text.split()))
+    assert sentence is not None
+    assert sorted(re.split(r", | and ", sentence[1])) == sorted(needed)
+    extras = {name for name, members in project["optional-dependencies"].items() if members}
+    assert set(re.findall(r"(?m)^\| `(\w+)` \|", text)) == extras
+    version = project["requires-python"].removeprefix(">=")
+    for page in ("README.md", "docs/how-to/install.md", "docs/tutorial/first-weighing.md"):
+        assert f"Python {version} or later" in " ".join(read(page).split()), page
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+GPT_3 = {"model_type": "gpt2", "vocab_size": 50257, "n_positions": 2048, "n_embd": 12288, "n_layer": 96, "n_head": 96}
+LLAMA_1B = {
+    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 128256, "hidden_size": 2048,
+    "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8,
+    "tie_word_embeddings": True,
+}  # fmt: skip
+MIXTRAL = {
+    "model_type": "mixtral", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336,
+    "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+}  # fmt: skip
+SMOLLM2 = {
+    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 49152, "hidden_size": 576,
+    "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
+    "tie_word_embeddings": True,
+}  # fmt: skip
+MINILM = {
+    "model_type": "bert", "architectures": ["BertModel"], "vocab_size": 30522, "hidden_size": 384,
+    "intermediate_size": 1536, "num_hidden_layers": 6, "num_attention_heads": 12, "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+}  # fmt: skip
+IGLM = {"model_type": "gpt2", "vocab_size": 33, "n_positions": 512, "n_embd": 512, "n_layer": 4, "n_head": 8}
+
+CONVENTIONS, RECIPES_PAGE = "docs/concepts/counting-conventions.md", "docs/concepts/encodings-and-recipes.md"
+TUTORIAL = "docs/tutorial/first-weighing.md"
+
+
+def stored_as(config: Mapping[str, Any], recipe: str) -> dict[str, tuple[int, int]]:
+    """Elements and bytes by encoding of a model in a recipe."""
+    described = weighbridge.inspect(config).architecture
+    assert described is not None
+    found: dict[str, tuple[int, int]] = {}
+    for row in RECIPES[recipe].pack(described).assignments:
+        tensors = row.group.count if row.layers is None else len(row.layers) * row.group.weight.experts
+        elements, size = found.get(row.encoding.name, (0, 0))
+        found[row.encoding.name] = elements + tensors * row.group.weight.elements, size + row.size_bytes
+    return found
+
+
+def claims() -> list[tuple[str, str, int]]:
+    """Page, what is claimed there, and the number by the engine."""
+    gpt_3, llama = weighbridge.inspect(GPT_3).parameters, weighbridge.inspect(LLAMA_1B).parameters
+    mixtral, smollm2 = weighbridge.inspect(MIXTRAL).parameters, weighbridge.inspect(SMOLLM2)
+    expert = mixtral.by_component["experts"] // (32 * 8)
+    small = weighbridge.inspect(small_llama())
+    tied = weighbridge.inspect(small_llama(), settings={"tie_word_embeddings": True}).parameters.total
+    q4_1 = stored_as(SMOLLM2, "q4_1")
+    return [
+        (CONVENTIONS, "GPT-3", gpt_3.total),
+        (CONVENTIONS, "GPT-3 without embeddings", gpt_3.non_embedding),
+        (CONVENTIONS, "GPT-3 per use", gpt_3.tied_per_use),
+        (CONVENTIONS, "GPT-3's token table", gpt_3.embedding),
+        (CONVENTIONS, "GPT-3's position table", gpt_3.by_component["embedding"] - gpt_3.embedding),
+        (CONVENTIONS, "Llama 3.2 1B", llama.total),
+        (CONVENTIONS, "Llama 3.2 1B per use", llama.tied_per_use),
+        (CONVENTIONS, "Mixtral", mixtral.total),
+        (CONVENTIONS, "Mixtral active", mixtral.active_per_token),
+        (CONVENTIONS, "Mixtral's routed experts", mixtral.by_component["experts"]),
+        (CONVENTIONS, "one expert of Mixtral", expert),
+        (CONVENTIONS, "MiniLM", weighbridge.inspect(MINILM).parameters.total),
+        (CONVENTIONS, "IgLM", weighbridge.inspect(IGLM).parameters.total),
+        (RECIPES_PAGE, "SmolLM2", smollm2.parameters.total),
+        (RECIPES_PAGE, "SmolLM2 as q4_1", smollm2.bytes_by_encoding["q4_1"]),
+        *((RECIPES_PAGE, f"SmolLM2's elements in {name}", elements) for name, (elements, _) in q4_1.items()),
+        *((RECIPES_PAGE, f"SmolLM2's bytes in {name}", size) for name, (_, size) in q4_1.items()),
+        (TUTORIAL, "SmolLM2", smollm2.parameters.total),
+        (TUTORIAL, "the small Llama", small.parameters.total),
+        (TUTORIAL, "one layer of it", small.parameters.by_layer[0]),
+        (TUTORIAL, "its attention", small.parameters.by_component["attention"] // 2),
+        (TUTORIAL, "its feed-forward", small.parameters.by_component["mlp"] // 2),
+        (TUTORIAL, "its token table", small.parameters.embedding),
+        (TUTORIAL, "with a tied head", tied),
+    ]
+
+
+READ_FROM_FILES = {
+    "98,362,432": "SmolLM2-135M-Instruct.Q4_1.gguf, its length",
+    "1,785,664": "its length less its tensors",
+    "22,713,728": "all-MiniLM-L6-v2, elements stored",
+    "13,955,076": "IgLM, elements stored",
+    "1,048,576": "IgLM, elements of causal masks",
+    "16,896": "IgLM, the stored copy of the tied head",
+    "276,609": "akiki's voice detector, elements stored",
+    "210,561": "its parameters",
+    "66,048": "its Fourier basis",
+}
+"""Numbers of published files, which the tests on real models read again."""
+
+GIVEN = {
+    "16,777,216": "the longest body of a request: asserted with the HTTP interface",
+    "1,000": "what K stands for",
+}
+"""Numbers that are no counts."""
+
+
+@pytest.fixture(scope="module")
+def counted() -> list[tuple[str, str, int]]:
+    return claims()
+
+
+def occurs(number: int, text: str) -> bool:
+    return re.search(rf"(?<![\d,]){number:,}(?![\d]|,\d)", text) is not None
+
+
+def test_claims_in_the_pages_are_what_the_engine_counts(counted: list[tuple[str, str, int]]) -> None:
+    missing = [f"{page}: {what} is {number:,}" for page, what, number in counted if not occurs(number, read(page))]
+    assert missing == []
+
+
+def test_every_large_number_in_prose_is_counted_or_has_a_source(counted: list[tuple[str, str, int]]) -> None:
+    configs = (GPT_3, LLAMA_1B, MIXTRAL, SMOLLM2, MINILM, IGLM, small_llama())
+    known = {f"{number:,}" for _, _, number in counted}
+    known |= {f"{value:,}" for config in configs for value in config.values() if isinstance(value, int)}
+    known |= {
+        f"{count_layer(spec).parameters:,}"
+        for spec in re.findall(r"`([a-z]+:[\w:=]+)`", read("docs/concepts/layers.md"))
+    }
+    known |= READ_FROM_FILES.keys() | GIVEN.keys()
+    for path in PAGES:
+        text = GENERATED.sub("", own_text(path))
+        for number in re.findall(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d])", text):
+            assert number in known, f"{page_name(path)}: nobody counts {number}"
+
+
+def test_sources_of_numbers_are_in_use() -> None:
+    text = "\n".join(map(own_text, PAGES))
+    assert [number for number in (*READ_FROM_FILES, *GIVEN) if number not in text] == []
+
+
+OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+}  # fmt: skip
+
+
+def evaluate(text: str) -> int:
+    """The value of a sum as the pages write it. A division without remainder stays exact up to 2^53."""
+
+    def value(node: ast.AST) -> Any:
+        if isinstance(node, ast.BinOp):
+            return OPERATORS[type(node.op)](value(node.left), value(node.right))
+        assert isinstance(node, ast.Constant), text
+        return node.value
+
+    plain = text.replace(",", "").replace("×", "*").replace("−", "-")
+    return int(value(ast.parse(plain.strip(), mode="eval").body))
+
+
+SUM = r"\d[\d,]*(?: [×+−/*-] \d[\d,]*)+"
+
+
+def test_sums_in_the_pages_are_right() -> None:
+    checked = 0
+    for path in PAGES:
+        text = own_text(path)
+        for left, right in re.findall(
+            rf"({SUM}) *(?:=|\|) *\**(\d[\d,]*)\**(?= *(?:\||$|[.;:]|\sand\s))", text, re.MULTILINE
+        ):
+            assert evaluate(left) == evaluate(right), f"{page_name(path)}: {left} = {right}"
+            checked += 1
+    assert checked >= 10
+
+
+def test_shares_and_remainders_of_published_files_add_up() -> None:
+    text = read(CONVENTIONS)
+    minilm, iglm = (weighbridge.inspect(config).parameters.total for config in (MINILM, IGLM))
+    assert minilm + 512 == 22_713_728
+    assert iglm + 1_048_576 + 4 + 16_896 == 13_955_076
+    assert 4 * 512 * 512 == 1_048_576
+    assert 33 * 512 == 16_896
+    assert 210_561 + 66_048 == 276_609
+    assert "512 position ids" in text
+    smollm2 = weighbridge.inspect(SMOLLM2)
+    tensors, total = smollm2.bytes_by_encoding["q4_1"], smollm2.parameters.total
+    assert 98_362_432 - tensors == 1_785_664
+    page = read(RECIPES_PAGE)
+    assert f"take {8 * tensors / total:.2f}" in page
+    assert f"file {8 * 98_362_432 / total:.2f}" in page
+    assert f"{8 * 98_362_432 / total:.2f} bits" in " ".join(read(TUTORIAL).split())
+    mixtral = weighbridge.inspect(MIXTRAL).parameters
+    assert f"{mixtral.total / 1e9:.1f} billion" in text
+    assert f"{mixtral.active_per_token / 1e9:.1f} billion" in text
+
+
+# --- links -----------------------------------------------------------------------------------------------------------
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a page's headings."""
+    titles = re.findall(r"(?m)^#+ (.*)$", BLOCK.sub("", path.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("path", [pytest.param(p, id=page_name(p)) for p in (*PAGES, *sorted(ROOT.glob("C*.md")))])
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", BLOCK.sub("", path.read_text(encoding="utf-8"))):
+        if urlsplit(target).scheme:
+            continue
+        name, _, anchor = target.partition("#")
+        place = (path.parent / name).resolve() if name else path
+        assert place.exists(), target
+        assert place.is_relative_to(ROOT), target
+        if anchor:
+            assert anchor in anchors(place), target
+
+
+def test_every_page_is_reached_from_the_index() -> None:
+    """Each page stands in one of the lists of contents, as the builder needs it."""
+    listed = {DOCS / "index.md"}
+    for path in DOCS.rglob("*.md"):
+        for block in re.findall(r"```\{toctree\}\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL):
+            for line in block.splitlines():
+                if line and not line.startswith(":"):
+                    listed |= set(path.parent.glob(f"{line}.md"))
+    assert set(DOCS.rglob("*.md")) == listed
+
+
+def test_pages_name_no_place_of_one_machine() -> None:
+    for path in PAGES:
+        found = re.search(r"(?<![\w.])/(?:home|root|work|Users|opt|mnt)/\S+", path.read_text(encoding="utf-8"))
+        assert found is None, f"{page_name(path)}: {found}"
