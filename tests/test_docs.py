@@ -263,7 +263,7 @@ def test_every_readable_format_is_documented() -> None:
     assert "folder of a model" in text
 
 
-def test_every_source_of_the_command_is_readable(here: Path) -> None:
+def test_every_source_of_the_command_is_readable() -> None:
     for name in re.findall(r"\*(\.\w+)", COMMANDS["weigh inspect"].help or ""):
         assert f"*{name}" in reader.READABLE, name
 
@@ -416,7 +416,9 @@ def test_the_json_reference_covers_every_command() -> None:
 
 def test_words_of_the_json_document_are_documented(here: Path) -> None:
     text = read("docs/reference/json.md")
-    for name in ("config.json", "model.gguf", "model.safetensors", "pytorch_model.bin", "changed-folder"):
+    settings = {**small_llama(), "attention_dropout": 0.1, "use_cache": True, "comment": ""}
+    Path("settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    for name in ("settings.json", "model.gguf", "model.safetensors", "pytorch_model.bin", "changed-folder"):
         document = weigh_json("inspect", name)
         words = {document["format"], document["reconciliation"]["status"], *document["settings"].values()}
         words |= {difference["kind"] for difference in document["reconciliation"]["differences"]}

@@ -173,7 +173,9 @@ class Reference:
 
     def shrunken(self, model_type: str, suffix: str, settings: Mapping[str, Any], device: str = "meta") -> Any:
         """The shrunken model of this type with some settings changed."""
-        return self.model(self.config(model_type, BASE[model_type] | settings), PREFIXES[model_type] + suffix, device)
+        return self.model(
+            self.config(model_type, {**BASE[model_type], **settings}), PREFIXES[model_type] + suffix, device
+        )
 
     def flops(self, model: Any, tokens: int, batch_size: int = 1, cached: int = 0, **inputs: Any) -> Counter[str]:
         """FLOPs of each module of one pass, its submodules left out; layers are added up as `{layer}`."""
@@ -275,7 +277,7 @@ def compare(architecture: Architecture, model: Any, torch: Any) -> None:
     # Ties: the same object in the module.
     ties = {tensor.name: tensor.tied_to for tensor in architecture.tensors() if tensor.tied_to}
     for name, owner in ties.items():
-        assert owner is not None and parameters[name] is parameters[owner]
+        assert parameters[name] is parameters[owner]
     assert len({id(parameter) for parameter in parameters.values()}) == len(parameters) - len(ties)
     assert architecture.tie_embeddings == bool(ties)
 
@@ -646,48 +648,52 @@ class TestOperations:
         assert ours == theirs.total()
 
     @pytest.mark.parametrize(("model_type", "settings"), list(flops_settings()))
-    @pytest.mark.parametrize(("cached", "tokens"), [(0, 1), (0, 6), (0, 20), (3, 1), (7, 1), (8, 1), (20, 1), (5, 4)])
     def test_a_decoder_agrees_at_any_context(
-        self, reference: Reference, model_type: str, settings: dict[str, Any], cached: int, tokens: int
-    ) -> None:
-        suffix = CLASSES[model_type][0]
-        model = reference.shrunken(model_type, suffix, settings, "cpu")
-        architecture = described(model.config.to_dict())
-        theirs, their_scores = split_scores(reference.flops(model, tokens, cached=cached), ours=False)
-        workload = Workload(new_tokens=tokens, context_tokens=cached)
-        ours, our_scores = split_scores(operations(architecture, workload), ours=True)
-        assert ours == theirs
-        if tokens == 1:
-            assert our_scores == their_scores
-            # This function counts the positions attended to, the token's own included.
-            assert forward_flops_per_token(architecture, cached + 1) == sum(theirs.values()) + their_scores
-            return
-        per_position = 4 * architecture.num_heads * _head_dim(model)
-        computed = causal = 0
-        for window in reference_windows(model):
-            # What the cache still holds for the next token: everything, or the window without that token.
-            held = cached if window is None else min(cached, window - 1)
-            computed += tokens * (held + tokens)
-            causal += sum(min(cached + i + 1, window or cached + i + 1) for i in range(tokens))
-        assert (their_scores, our_scores) == (per_position * computed, per_position * causal)
-
-    @pytest.mark.parametrize(("model_type", "settings"), list(flops_settings()))
-    @pytest.mark.parametrize("tokens", [1, 7, 8, 20])
-    def test_the_cache_holds_what_is_described(
-        self, reference: Reference, model_type: str, settings: dict[str, Any], tokens: int
+        self, reference: Reference, model_type: str, settings: dict[str, Any]
     ) -> None:
         model = reference.shrunken(model_type, CLASSES[model_type][0], settings, "cpu")
-        ids = reference.torch.ones((2, tokens), dtype=reference.torch.long)
-        with reference.torch.no_grad():
-            cache = model(input_ids=ids, use_cache=True).past_key_values
-        held = [layer.keys.numel() + layer.values.numel() for layer in cache.layers]
         architecture = described(model.config.to_dict())
-        rows = architecture.state(Workload(batch_size=2, new_tokens=tokens), encodings.find("fp32"))
-        # transformers drops a full window's oldest token at once; we keep it until the next one has come.
-        state = count_state(architecture)
-        per_token = state.kv_per_token // architecture.num_layers
-        dropped = sum(2 * per_token for w in reference_windows(model) if w is not None and tokens >= w)
-        assert sum(row.size_bytes for row in rows) == 4 * (sum(held) + dropped)
+        for cached, tokens in ((0, 1), (0, 6), (0, 20), (3, 1), (6, 1), (7, 1), (8, 1), (20, 1), (5, 4)):
+            check_context(reference, model, architecture, cached, tokens)
+
+    @pytest.mark.parametrize(("model_type", "settings"), list(flops_settings()))
+    def test_the_cache_holds_what_is_described(
+        self, reference: Reference, model_type: str, settings: dict[str, Any]
+    ) -> None:
+        model = reference.shrunken(model_type, CLASSES[model_type][0], settings, "cpu")
+        architecture = described(model.config.to_dict())
+        for tokens in (1, 7, 8, 20):
+            ids = reference.torch.ones((2, tokens), dtype=reference.torch.long)
+            with reference.torch.no_grad():
+                cache = model(input_ids=ids, use_cache=True).past_key_values
+            held = [layer.keys.numel() + layer.values.numel() for layer in cache.layers]
+            rows = architecture.state(Workload(batch_size=2, new_tokens=tokens), encodings.find("fp32"))
+            # transformers drops a full window's oldest token at once; we keep it until the next one has come.
+            state = count_state(architecture)
+            per_token = state.kv_per_token // architecture.num_layers
+            dropped = sum(2 * per_token for w in reference_windows(model) if w is not None and tokens >= w)
+            assert sum(row.size_bytes for row in rows) == 4 * (sum(held) + dropped)
+
+
+def check_context(reference: Reference, model: Any, architecture: Architecture, cached: int, tokens: int) -> None:
+    """Holds the FLOPs of some new tokens after some cached ones against those that torch counts."""
+    theirs, their_scores = split_scores(reference.flops(model, tokens, cached=cached), ours=False)
+    workload = Workload(new_tokens=tokens, context_tokens=cached)
+    ours, our_scores = split_scores(operations(architecture, workload), ours=True)
+    assert ours == theirs
+    if tokens == 1:
+        assert our_scores == their_scores
+        # This function counts the positions attended to, the token's own included.
+        assert forward_flops_per_token(architecture, cached + 1) == sum(theirs.values()) + their_scores
+        return
+    per_position = 4 * architecture.num_heads * _head_dim(model)
+    computed = causal = 0
+    for window in reference_windows(model):
+        # What the cache still holds for the next token: everything, or the window without that token.
+        held = cached if window is None else min(cached, window - 1)
+        computed += tokens * (held + tokens)
+        causal += sum(min(cached + i + 1, window or cached + i + 1) for i in range(tokens))
+    assert (their_scores, our_scores) == (per_position * computed, per_position * causal)
 
 
 def _flat_choices(model: Any) -> Any:
@@ -703,7 +709,7 @@ def _flat_choices(model: Any) -> Any:
 
 def _head_dim(model: Any) -> int:
     config = model.config
-    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
 SHARD_MAPS = (

@@ -50,6 +50,17 @@ def test_every_component_has_a_colour() -> None:
     assert len(set(treemap.COLOURS.values())) == len(treemap.COLOURS)
 
 
+def test_text_on_every_tile_has_enough_contrast() -> None:
+    """The contrast ratio of WCAG 2 between the text and each ground is at least 4.5."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    assert all((luminance(ground) + 0.05) / (luminance("#111111") + 0.05) >= 4.5 for ground in treemap.COLOURS.values())
+
+
 @given(st.floats(0, 1))
 def test_bars_grow_with_the_share(share: float) -> None:
     assert len(tables.bar(share)) <= tables.BAR

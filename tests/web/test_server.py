@@ -55,7 +55,8 @@ def test_the_page_starts_with_an_example_that_works(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("path", "body"),
     [("/api/inspect", b""), ("/api/inspect", b"[]"), ("/api/inspect", b"{}"),
-     ("/api/inspect", b'{"model_type": "nope"}'), ("/api/inspect?context=1GB", b"{}"), ("/api/inspect", b"\xff\xfe"), ("/api/inspect", b'{"a":' * 10_000)],
+     ("/api/inspect", b'{"model_type": "nope"}'), ("/api/inspect?context=1GB", b"{}"),
+     ("/api/inspect", b"\xff\xfe"), ("/api/inspect", b'{"a":' * 10_000)],
 )  # fmt: skip
 def test_bad_input_is_one_sentence_and_status_400(client: TestClient, path: str, body: bytes) -> None:
     answer = client.post(path, content=body)

@@ -73,8 +73,8 @@ def _gguf(name: str, gguf_type: int, elements: int, size: int) -> Encoding:
 _TABLE = (
     Encoding("fp64", 1, 8, gguf_type=28, aliases=("f64", "float64", "double")),
     Encoding("fp32", 1, 4, gguf_type=0, aliases=("f32", "float32", "float", "all_f32")),
-    Encoding("fp16", 1, 2, gguf_type=1, aliases=("f16", "float16", "half", "mostly_f16")),
-    Encoding("bf16", 1, 2, gguf_type=30, aliases=("bfloat16", "mostly_bf16")),
+    Encoding("fp16", 1, 2, gguf_type=1, aliases=("f16", "float16", "half")),
+    Encoding("bf16", 1, 2, gguf_type=30, aliases=("bfloat16",)),
     Encoding("fp8", 1, 1, aliases=("f8_e4m3", "fp8_e4m3", "float8_e4m3fn", "f8_e4m3fn", "float8", "f8")),
     Encoding("fp8_e4m3fnuz", 1, 1, aliases=("f8_e4m3fnuz", "float8_e4m3fnuz")),
     Encoding("fp8_e5m2", 1, 1, aliases=("f8_e5m2", "float8_e5m2")),

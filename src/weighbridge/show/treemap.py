@@ -15,10 +15,11 @@ from weighbridge.units import format_count
 
 WIDTH, HEIGHT, TITLE = 960, 560, 64
 
-# One hue a component, from the Okabe-Ito palette, which colour-blind readers can tell apart.
+# One hue a component, after the Okabe-Ito palette, which colour-blind readers can tell apart; all light enough for the
+# dark text on them (WCAG 2 contrast of 4.5 and more).
 COLOURS = {
-    "embedding": "#56b4e9", "attention": "#e69f00", "mlp": "#009e73", "experts": "#0072b2", "shared_experts": "#cc79a7",
-    "router": "#f0e442", "norm": "#999999", "ssm": "#d55e00", "vision_audio": "#a6761d", "head": "#7570b3",
+    "embedding": "#56b4e9", "attention": "#e69f00", "mlp": "#009e73", "experts": "#ef8a8a", "shared_experts": "#cc79a7",
+    "router": "#f0e442", "norm": "#999999", "ssm": "#d55e00", "vision_audio": "#a6761d", "head": "#a9a4e6",
     "other": "#bbbbbb",
 }  # fmt: skip
 
