@@ -356,8 +356,8 @@ def missed_bars(processes: dict[str, dict[str, Measured]], counted: dict[str, Me
     rows = {("weigh inspect config.json", CONFIG_BAR_CPU_S): next(iter(processes.values()))["weigh inspect"]}
     rows |= {(name, COUNT_BAR_S): row for name, row in counted.items()}
     return missed + [
-        f"{name} took {row['median_s']:g} CPU-s in the median, {row['min_s']:g} at least; the bar is a median of {bar_s:g} "
-        "on a machine that does nothing else"
+        f"{name} took {row['median_s']:g} CPU-s in the median, {row['min_s']:g} at least; the bar is a median of "
+        f"{bar_s:g} on a machine that does nothing else"
         for (name, bar_s), row in rows.items()
         if "failed" not in row and row["median_s"] > bar_s
     ]

@@ -265,6 +265,20 @@ def test_a_state_dict_of_arrays_is_a_source() -> None:
     assert (found.parameters.total, found.format) == (12, "torch")
 
 
+def test_a_cache_whose_rows_are_no_whole_blocks_is_not_priced() -> None:
+    """A row of 8 keys is no whole number of 32-element blocks: q8_0 cannot hold it, whatever the layers add up to."""
+    config = {"model_type": "gpt2", "n_embd": 8, "n_layer": 4, "n_head": 1, "vocab_size": 5}
+    state = inspect(config).to_json()["state"]
+    assert state["kv_bytes_per_token"] == {"bf16": 128, "fp8": 64, "q8_0": None} and "q8_0" in state["note"]
+
+
+def test_what_gguf_files_leave_out_is_told() -> None:
+    config = {"model_type": "bert", "architectures": ["BertModel"], "hidden_size": 64, "num_hidden_layers": 1,
+              "num_attention_heads": 2, "vocab_size": 9, "intermediate_size": 64}  # fmt: skip
+    assert any("leave 4,160 parameters out: pooler" in note for note in inspect(config).notes)
+    assert not any("leave" in note for note in inspect(LLAMA).notes)
+
+
 def test_packed_checkpoints_are_not_called_different(tmp_path: Path) -> None:
     config = {**LLAMA, "quantization_config": {"quant_method": "gptq", "bits": 4}}
     save(tmp_path, {"model.layers.0.mlp.up_proj.qweight": np.ones((4, 64), "int32")}, config)

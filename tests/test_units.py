@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weighbridge import output_file
-from weighbridge.errors import SourceError, UnitError, UnknownNameError, WeighbridgeError
+from weighbridge.errors import SourceError, UnitError, UnknownNameError
 from weighbridge.estimate import Basis, Estimate
 from weighbridge.units import format_bytes, format_count, parse_bytes, parse_count
 
@@ -105,7 +105,7 @@ def test_units_do_not_mix() -> None:
 
 def test_errors_say_what_was_read_expected_and_to_do() -> None:
     error = UnknownNameError("encoding", "q4_k_x", ["q4_k", "q5_k", "fp16"], "look it up")
-    assert isinstance(error, WeighbridgeError) and error.exit_code == 2
+    assert error.exit_code == 2
     assert (error.nearest[0], error.action) == ("q4_k", "look it up")
     assert "q4_k_x" in error.read and "q4_k" in error.expected
     assert len(str(UnknownNameError("encoding", "x" * 10_000, ["a"], "b"))) < 400

@@ -58,6 +58,5 @@ class UnknownNameError(WeighbridgeError):
         names = sorted(set(known))
         self.kind, self.name = kind, name
         self.nearest = tuple(difflib.get_close_matches(name, names, n=4, cutoff=0.4)) or tuple(names[:6])
-        super().__init__(
-            f"the {kind} {name[:200]!r} is not known", f"a known {kind} such as {', '.join(self.nearest)}", action
-        )
+        expected = f"a known {kind} such as {', '.join(self.nearest)}" if names else f"no {kind}"
+        super().__init__(f"the {kind} {name[:200]!r} is not known", expected, action)

@@ -21,6 +21,7 @@ from weighbridge.model import encodings, families, recipes
 from weighbridge.model.architecture import Architecture
 from weighbridge.model.buffers import buffer_reason
 from weighbridge.model.hyperparameters import Hyperparameters
+from weighbridge.model.layouts import GGUF_NAMES
 from weighbridge.model.recipes import Packing
 from weighbridge.model.tensors import Kind, TensorSpec
 from weighbridge.predict import counts
@@ -192,14 +193,17 @@ class Inspection:
             return {"kv_bytes_per_token": None, "kv_bytes_per_token_global": None, "recurrent_bytes_per_sequence": None,
                     "cross_bytes_per_sequence": None, "note": "unknown: no family describes this model"}  # fmt: skip
         windows = ", ".join(f"{window:,}" for window in state.windows)
-        note = f"some layers stop growing after {windows} tokens" if windows else ""
         bf16 = encodings.find("bf16")
+        per_token = {name: state.kv_bytes_per_token(encodings.find(name)) for name in STATE_ENCODINGS}
+        notes = [f"layers with a window stop growing after {windows} tokens"] if windows else []
+        notes += [f"{name} cannot hold the cache: its rows are no whole number of blocks"
+                  for name, size in per_token.items() if size is None]  # fmt: skip
         return {
-            "kv_bytes_per_token": {name: state.kv_bytes_per_token(encodings.find(name)) for name in STATE_ENCODINGS},
+            "kv_bytes_per_token": per_token,
             "kv_bytes_per_token_global": {"bf16": state.kv_bytes_per_token_global(bf16)},
             "recurrent_bytes_per_sequence": state.recurrent_per_sequence * bf16.bytes_per_block,
             "cross_bytes_per_sequence": state.cross_per_sequence * bf16.bytes_per_block,
-            "note": note,
+            "note": "; ".join(notes),
         }
 
     def _settings_json(self) -> dict[str, str]:
@@ -267,6 +271,7 @@ def inspect(
         notes.append(reason)
     if architecture is not None:
         notes += architecture.notes
+        notes += _left_out(architecture)
     notes += _warnings(checkpoint)
     reconciliation = _reconcile(checkpoint, architecture, hyperparameters)
     if architecture is not None and isinstance(source, str | Path) and _foreign(source, checkpoint, architecture):
@@ -308,6 +313,16 @@ def _describe(checkpoint: Checkpoint) -> tuple[Hyperparameters | None, Architect
             raise
         kind = "family unknown" if isinstance(error, UnknownNameError) else "description left out"
         return None, None, f"{kind}: {error}"
+
+
+def _left_out(architecture: Architecture) -> list[str]:
+    """What llama.cpp's files do not hold of a model that they hold otherwise, so that its mixes are smaller by that."""
+    if architecture.gguf_architecture is None:
+        return []
+    left_out = [g for g in architecture.groups if g.weight.role not in GGUF_NAMES and g.weight.tied_to is None]
+    elements = sum(group.elements for group in left_out if group.weight.kind is Kind.PARAMETER)
+    roles = ", ".join(sorted({group.weight.role.replace("_", " ") for group in left_out}))
+    return [f"llama.cpp's files leave {elements:,} parameters out: {roles}"] if elements else []
 
 
 def _warnings(checkpoint: Checkpoint) -> list[str]:

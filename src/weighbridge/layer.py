@@ -61,9 +61,7 @@ class _Layer:
     bias: bool | None
 
     def size(self, place: int, name: str, default: int | None = None) -> int:
-        """The number at this place or of this option."""
-        if name in self.options:
-            return self.options[name]
+        """The number at this place."""
         if place < len(self.sizes) and len(self.sizes[place]) == 1:
             return self.sizes[place][0]
         if default is None:
@@ -96,11 +94,11 @@ def count_layer(spec: str) -> LayerCount:
         '768*12*64 + 2*768*12*64 + 12*64*768'
     """
     layer = _parse(spec)
-    make, bias = _KINDS[layer.kind]
-    biased = bias if layer.bias is None else layer.bias
-    block, formula, note = make(layer, biased)
+    kind = _KINDS[layer.kind]
+    biased = bool(kind.bias) if layer.bias is None else layer.bias
+    block, formula, note = kind.make(layer, biased)
     weights = [weight for weight in block.weights() if weight.kind is Kind.PARAMETER]
-    counts = [make(layer, choice)[0].parameters for choice in (True, False)]
+    counts = [kind.make(layer, choice)[0].parameters for choice in (True, False)]
     return LayerCount(
         spec=spec, kind=layer.kind, parameters=block.parameters, with_bias=counts[0], without_bias=counts[1],
         buffers=sum(w.elements for w in block.weights() if w.kind is Kind.BUFFER),
@@ -120,20 +118,20 @@ def _parse(spec: str) -> _Layer:
         raise UnknownNameError("kind of layer", kind, _KINDS, "run `weigh layer --help` for the list")
     sizes, options, bias = [], {}, None
     for part in parts:
-        if part in ("bias", "nobias"):
-            bias = part == "bias"
-        elif part in ("bidirectional", "plain", "gated"):
-            options[part] = 1
-        elif "=" in part:
-            key, _, value = part.partition("=")
-            if key == "bias":
-                bias = value in ("true", "1", "yes")
-            elif key in _OPTIONS:
-                options[key] = _number(spec, value)
-            else:
-                raise UnknownNameError("option of a layer", key, _OPTIONS, "run `weigh layer --help` for the list")
+        key, equals, value = part.partition("=")
+        if key in ("bias", "nobias") and not equals and _KINDS[kind].bias is not None:
+            bias = key == "bias"
+        elif key in _KINDS[kind].options:
+            options[key] = _number(spec, value) if equals else 1
+        elif equals or part.isalpha():
+            known = [*_KINDS[kind].options, *(("bias", "nobias") if _KINDS[kind].bias is not None else ())]
+            raise UnknownNameError(f"option of {kind}", key, known, "leave it out, or see `weigh layer --help`")
         else:
             sizes.append(tuple(_number(spec, number) for number in part.split("x")))
+    if len(sizes) > _KINDS[kind].sizes:
+        raise UnitError(
+            f"the layer {spec!r} gives {len(sizes)} sizes", f"such as {EXAMPLES[kind]}", "leave the rest out"
+        )
     return _Layer(spec, kind, tuple(sizes), options, bias)
 
 
@@ -144,7 +142,6 @@ def _number(spec: str, text: str) -> int:
     return number
 
 
-_OPTIONS = ("groups", "kv", "head", "layers", "biases", "channels", "size")
 _Made = tuple[Block, str, str]
 
 
@@ -167,7 +164,7 @@ def _convolution(layer: _Layer, bias: bool) -> _Made:
     if len(layer.sizes) < 3:
         raise layer.unusable("kernel, input channels and output channels")
     kernel, inputs, outputs = layer.sizes[0], layer.size(1, "inputs"), layer.size(2, "outputs")
-    groups = layer.size(3, "groups", 1)
+    groups = layer.options.get("groups", 1)
     if inputs % groups or outputs % groups:
         raise UnitError(f"{layer.spec!r} has {groups} groups", "groups that divide both channel counts", "correct them")
     block = Convolution(kernel=kernel, in_channels=inputs, out_channels=outputs, groups=groups, bias=bias)
@@ -182,7 +179,7 @@ def _embedding(layer: _Layer, bias: bool) -> _Made:
 
 def _attention(layer: _Layer, bias: bool) -> _Made:
     width, heads = layer.size(0, "width"), layer.size(1, "heads")
-    groups = layer.size(2, "kv", heads)
+    groups = layer.options.get("kv", heads)
     if heads % groups:
         raise UnitError(
             f"{layer.spec!r} has {heads} heads on {groups} key-value heads", "a whole number each", "correct it"
@@ -190,7 +187,7 @@ def _attention(layer: _Layer, bias: bool) -> _Made:
     if "head" not in layer.options and width % heads:
         raise UnitError(f"{layer.spec!r} divides {width} by {heads} heads", "a division without remainder",
                         "correct it or give head=SIZE")  # fmt: skip
-    size = layer.size(9, "head", width // heads)
+    size = layer.options.get("head", width // heads)
     block = Attention(hidden_size=width, num_heads=heads, num_kv_heads=groups, head_dim=size, qkv_bias=bias,
                       output_bias=bias)  # fmt: skip
     text = f"{width}*{heads}*{size} + 2*{width}*{groups}*{size} + {heads}*{size}*{width}"
@@ -258,21 +255,35 @@ def _activation(name: str) -> Callable[[_Layer, bool], _Made]:
     return make
 
 
-_KINDS: dict[str, tuple[Callable[[_Layer, bool], _Made], bool]] = {
-    "linear": (_linear, True),
-    "neuron": (_neuron, True),
-    "conv": (_convolution, False),
-    "embedding": (_embedding, False),
-    "attention": (_attention, False),
-    "mlp": (_feed_forward, False),
-    "moe": (_experts, False),
-    "layernorm": (_norm(batch=False, shift=True), True),
-    "rmsnorm": (_norm(batch=False, shift=False), False),
-    "batchnorm": (_norm(batch=True, shift=True), True),
-    "rnn": (_recurrent("rnn", 1), True),
-    "gru": (_recurrent("gru", 3), True),
-    "lstm": (_recurrent("lstm", 4), True),
-    **{name: (_activation(name), False) for name in (*LEARNED, *FIXED)},
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How a kind of layer is made: the most sizes and the options that it takes, and whether it has biases.
+
+    `bias` is the default; None for kinds without any.
+    """
+
+    make: Callable[[_Layer, bool], _Made]
+    sizes: int
+    bias: bool | None = None
+    options: tuple[str, ...] = ()
+
+
+_STEPS = ("layers", "biases", "bidirectional")
+_KINDS = {
+    "linear": _Kind(_linear, 2, True),
+    "neuron": _Kind(_neuron, 1, True),
+    "conv": _Kind(_convolution, 3, False, ("groups",)),
+    "embedding": _Kind(_embedding, 2),
+    "attention": _Kind(_attention, 2, False, ("kv", "head")),
+    "mlp": _Kind(_feed_forward, 2, False, ("gated",)),
+    "moe": _Kind(_experts, 4),
+    "layernorm": _Kind(_norm(batch=False, shift=True), 1, True),
+    "rmsnorm": _Kind(_norm(batch=False, shift=False), 1),
+    "batchnorm": _Kind(_norm(batch=True, shift=True), 1, True),
+    "rnn": _Kind(_recurrent("rnn", 1), 2, True, _STEPS),
+    "gru": _Kind(_recurrent("gru", 3), 2, True, _STEPS),
+    "lstm": _Kind(_recurrent("lstm", 4), 2, True, _STEPS),
+    **{name: _Kind(_activation(name), 1) for name in (*LEARNED, *FIXED)},
 }
 
 EXAMPLES = {

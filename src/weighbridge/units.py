@@ -38,7 +38,7 @@ def parse_bytes(text: str) -> int:
         (1610612736, 80000000, 4096)
     """
     number, unit = _split(text, "size", "80MB, 1.5GiB or 4096")
-    if re.fullmatch(r"[KMGTP]?i?bits?|[KMGTP]i?b", unit):
+    if re.fullmatch(r"(?i:[kmgtp]?i?bits?)|[KMGTP]i?b", unit):
         raise UnitError(f"{text!r} counts bits", "bytes such as 80MB or 1.5GiB", "divide by 8 and write B for bytes")
     scale = _BYTE_UNITS.get(unit.lower())
     if scale is None:

@@ -98,6 +98,23 @@ def test_values_count_zeros(pruned: Path) -> None:
     assert "not zero" in weigh("inspect", pruned, "--values").stdout
 
 
+def test_values_need_weights(config: Path) -> None:
+    result = weigh("inspect", config, "--values")
+    assert result.exit_code == 2 and "holds no weights" in result.stderr
+
+
+def test_every_table_says_what_its_numbers_rest_on(pruned: Path, config: Path) -> None:
+    import click
+
+    from weighbridge.inspection import inspect
+    from weighbridge.show import tables
+
+    for source in (pruned, config):
+        lines = list(tables.inspection_lines(inspect(source)))
+        titles = [click.unstyle(line) for line, after in zip(lines, lines[2:], strict=False) if after.startswith("──")]
+        assert len(titles) >= 3 and all("exact" in title or "specified" in title for title in titles)
+
+
 def test_pictures_are_written_whole(config: Path, tmp_path: Path) -> None:
     svg, page = tmp_path / "m.svg", tmp_path / "m.html"
     result = weigh("inspect", config, "--svg", svg, "--html", page, "--json")

@@ -59,5 +59,5 @@ class Commands(click.Group):
 def main() -> None:
     """Weighbridge: what does a neural network weigh, and what does each number rest on?
 
-    Every command takes --json. Exit codes: 0 done; 1 the answer is no; 2 the input cannot be used.
+    Every command that answers takes --json. Exit codes: 0 done; 1 the answer is no; 2 the input cannot be used.
     """

@@ -106,9 +106,14 @@ def _draw(inspection: Inspection, svg: str | None, html: str | None) -> None:
 def _count_values(inspection: Inspection, source: str) -> ValueCount:
     from pathlib import Path
 
+    from weighbridge.errors import SourceError
     from weighbridge.formats import values
     from weighbridge.formats.byte_source import LocalFolder
 
+    if inspection.stored is None:
+        raise SourceError(
+            f"{source} holds no weights", "a weight file for --values", "name the weight file or its folder"
+        )
     folder = LocalFolder(source if Path(source).is_dir() else Path(source).parent)
     length = sum(tensor.size_bytes for tensor in inspection.checkpoint.tensors if values.readable(tensor))
     with click.progressbar(length=length, label="reading weights", file=sys.stderr) as progress:

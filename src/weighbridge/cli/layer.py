@@ -11,7 +11,7 @@ from weighbridge.cli import output
 @click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
 @output.json_option
 def command(specs: tuple[str, ...], as_json: bool) -> None:
-    r"""Count the parameters of one layer, with the formula.
+    """Count the parameters of one layer, with the formula.
 
     \b
     SPEC is a kind and its sizes:
@@ -24,7 +24,7 @@ def command(specs: tuple[str, ...], as_json: bool) -> None:
       lstm:128:256:layers=2  relu                   prelu:64
 
     Add `bias` or `nobias` to a spec to change what it has by default.
-    """
+    """  # noqa: D301  # click reads the backspace character, which keeps the lines apart
     from weighbridge.layer import count_layer
 
     layers = [count_layer(spec) for spec in specs]

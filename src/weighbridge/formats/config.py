@@ -87,7 +87,7 @@ def hyperparameters(config: Mapping[str, Any], name: str) -> Hyperparameters:
         ours = SPELLINGS.get(key, key)
         if ours in settings and settings[ours] != value and None not in (settings[ours], value):
             raise ConfigError(
-                f"{name} has {spellings[ours]} = {str(settings[ours])[:60]!r} and {key} = {str(value)[:60]!r}",
+                f"{name} has {spellings[ours]} = {repr(settings[ours])[:60]} and {key} = {repr(value)[:60]}",
                 "one value for both spellings", "remove the wrong one",
             )  # fmt: skip
         if settings.get(ours) is None:
@@ -101,7 +101,7 @@ def _classes(config: Mapping[str, Any], name: str) -> tuple[str, ...]:
     classes = config.get("architectures") or ()
     if not isinstance(classes, list | tuple) or not all(isinstance(c, str) for c in classes):
         raise ConfigError(
-            f"{name} has architectures = {str(classes)[:60]!r}", "a list of class names", "correct the key"
+            f"{name} has architectures = {repr(classes)[:60]}", "a list of class names", "correct the key"
         )
     return tuple(classes)
 

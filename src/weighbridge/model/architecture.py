@@ -151,7 +151,11 @@ class Architecture:
                 yield _attention_operation(placement, per_position, workload, per_number, activations.name)
 
     def state(self, workload: Workload, encoding: Encoding | None = None) -> Iterator[StateRow]:
-        """What the model keeps once the pass is done: caches bounded by their windows, recurrent states."""
+        """What the model keeps once the pass is done: caches bounded by their windows, recurrent states.
+
+        Raises:
+            ValueError: when the state is no whole number of the encoding's blocks.
+        """
         encoding = encoding or encodings.find("bf16")
         held = workload.context_tokens + workload.new_tokens
         for placement in self.placements:

@@ -38,7 +38,7 @@ class Hyperparameters:
         return self.spellings.get(name, name)
 
     def _unusable(self, name: str, expected: str) -> ConfigError:
-        read = f"{self.source} has {self._key(name)} = {str(self.settings[name])[:60]!r}"
+        read = f"{self.source} has {self._key(name)} = {repr(self.settings[name])[:60]}"
         return ConfigError(read, expected, "correct the key")
 
     def count(self, name: str, default: int | None = None) -> int:
@@ -105,6 +105,6 @@ class Hyperparameters:
         """
         if self.settings.get(name):
             raise ConfigError(
-                f"{self.source} sets {self._key(name)} = {str(self.settings[name])[:60]!r}, {reason}",
+                f"{self.source} sets {self._key(name)} = {repr(self.settings[name])[:60]}, {reason}",
                 "a model without it", "ask for support of this variant, as no count is better than a wrong one",
             )  # fmt: skip

@@ -69,8 +69,8 @@ class Packing:
                 copies = a.group.count if a.layers is None else len(a.layers) * a.group.weight.experts
                 names[a.group.weight.name] = names.get(a.group.weight.name, 0) + copies
         return [
-            f"{actual} in place of {wanted} in {sum(names.values()):,} tensors whose rows of {row:,} are no whole "
-            f"number of its blocks ({', '.join(sorted(names))})"
+            f"{actual} in place of {wanted}, of which rows of {row:,} are no whole number of blocks, in "
+            f"{', '.join(f'{number:,} x {name}' for name, number in sorted(names.items()))}"
             for (row, wanted, actual), names in found.items()
         ]
 

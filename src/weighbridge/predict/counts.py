@@ -142,8 +142,9 @@ def forward_flops_per_token(architecture: Architecture, context_tokens: int = 0)
 class StateCount:
     """What a model keeps between tokens, in elements, so that every encoding of the cache can be priced.
 
-    `kv_per_token` counts all decoder self-attention layers, `kv_per_token_global` those without a window;
-    `recurrent_per_sequence` and `cross_per_sequence` do not grow with the context.
+    `kv_per_token` counts all decoder self-attention layers, `kv_per_token_global` those without a window; `rows` are
+    the lengths of the rows that a token adds to the caches; `recurrent_per_sequence` and `cross_per_sequence` do not
+    grow with the context.
     """
 
     kv_per_token: int
@@ -151,24 +152,32 @@ class StateCount:
     recurrent_per_sequence: int
     cross_per_sequence: int
     windows: tuple[int, ...]
+    rows: tuple[int, ...]
 
-    def kv_bytes_per_token(self, encoding: Encoding) -> int:
-        """Bytes that one more token adds while it is inside every window."""
-        return encoding.size_bytes((self.kv_per_token,)) if self.kv_per_token else 0
+    def kv_bytes_per_token(self, encoding: Encoding) -> int | None:
+        """Bytes that one more token adds while it is inside every window; None when its rows are no whole blocks."""
+        return self._bytes(self.kv_per_token, encoding)
 
-    def kv_bytes_per_token_global(self, encoding: Encoding) -> int:
-        """Bytes that one more token adds once every window is full."""
-        return encoding.size_bytes((self.kv_per_token_global,)) if self.kv_per_token_global else 0
+    def kv_bytes_per_token_global(self, encoding: Encoding) -> int | None:
+        """Bytes that one more token adds once every window is full; None when its rows are no whole blocks."""
+        return self._bytes(self.kv_per_token_global, encoding)
+
+    def _bytes(self, elements: int, encoding: Encoding) -> int | None:
+        if not all(encoding.fits(row) for row in self.rows):
+            return None
+        return encoding.size_bytes((elements,)) if elements else 0
 
 
 def count_state(architecture: Architecture) -> StateCount:
     """The state of a described model."""
     token = glob = recurrent = cross = 0
     windows: set[int] = set()
+    rows: set[int] = set()
     for placement in architecture.placements:
         for state in placement.block.states():
             if state.kind in (StateKind.KV, StateKind.LATENT):
                 token += state.elements_per_token * placement.repeat
+                rows.add(state.elements_per_token // (2 if state.kind is StateKind.KV else 1))
                 if state.window is None:
                     glob += state.elements_per_token * placement.repeat
                 else:
@@ -178,7 +187,8 @@ def count_state(architecture: Architecture) -> StateCount:
             else:
                 cross += state.elements_per_sequence * placement.repeat
     return StateCount(kv_per_token=token, kv_per_token_global=glob, recurrent_per_sequence=recurrent,
-                      cross_per_sequence=cross, windows=tuple(sorted(windows)))  # fmt: skip
+                      cross_per_sequence=cross, windows=tuple(sorted(windows)),
+                      rows=tuple(sorted(rows)))  # fmt: skip
 
 
 def state_bytes(architecture: Architecture, workload: Workload, encoding: Encoding) -> int:

@@ -46,7 +46,8 @@ def fragment(inspection: Inspection) -> str:
     if known:
         state = inspection.state_json()
         parts.append(_table("State and work per token (exact)", ("quantity", "value"), [
-            *((f"KV cache per token, {name}", f"{size:,} B") for name, size in state["kv_bytes_per_token"].items()),
+            *((f"KV cache per token, {name}", "not possible" if size is None else f"{size:,} B")
+              for name, size in state["kv_bytes_per_token"].items()),
             ("recurrent state per sequence, bf16", f"{state['recurrent_bytes_per_sequence']:,} B"),
             (f"FLOPs, forward, at a context of {inspection.context_tokens:,}", f"{inspection.flops_per_token:,}"),
         ]))  # fmt: skip

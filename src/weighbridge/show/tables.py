@@ -138,7 +138,8 @@ def _one_token(inspection: Inspection) -> Iterator[str]:
     per_token, growing = state["kv_bytes_per_token"], state["kv_bytes_per_token_global"]["bf16"]
     rows = [("parameters that it uses, of those that are held", f"{counted.active_per_token:,} of {counted.total:,}")]
     if any(per_token.values()):
-        rows += [(f"KV cache, {name}", f"{size:,} B") for name, size in per_token.items()]
+        rows += [(f"KV cache, {name}", "not possible: rows are no whole blocks" if size is None else f"{size:,} B")
+                 for name, size in per_token.items()]  # fmt: skip
     else:
         rows.append(("KV cache", "none: an encoder keeps no cache"))
     if growing != per_token["bf16"]:

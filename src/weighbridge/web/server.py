@@ -1,7 +1,8 @@
 """How do the same numbers come out of a browser and of HTTP? An application that only hands JSON to the engine.
 
 It binds to the loopback address, takes configurations and layer specifications as text and opens no file: a page that
-someone leaves running must not become a way to read the disk. Requests from other sites are refused by their origin.
+someone leaves running must not become a way to read the disk. Requests that name another host are refused, so that no
+other site can reach it through a name of its own.
 """
 
 from __future__ import annotations

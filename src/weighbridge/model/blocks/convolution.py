@@ -28,7 +28,7 @@ class Convolution(Block):
     component: Component = Component.OTHER
 
     def weights(self) -> tuple[Weight, ...]:
-        """`weight` (out, in / groups, *kernel) and `bias` (out,)."""
+        """`weight` of shape `(out, in / groups, *kernel)` and `bias` (out,)."""
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel)
         weight = Weight(name="weight", shape=shape, role="convolution", component=self.component,
                         positions=self.positions)  # fmt: skip
