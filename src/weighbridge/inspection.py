@@ -22,7 +22,7 @@ from weighbridge.model.architecture import Architecture
 from weighbridge.model.buffers import buffer_reason
 from weighbridge.model.hyperparameters import Hyperparameters
 from weighbridge.model.layouts import GGUF_NAMES
-from weighbridge.model.recipes import Packing
+from weighbridge.model.recipes import Fallback, Packing
 from weighbridge.model.tensors import Kind, TensorSpec
 from weighbridge.predict import counts
 from weighbridge.predict.counts import ParameterCount, StateCount
@@ -128,15 +128,10 @@ class Inspection:
         """Bytes of the tensors in every encoding and mix; a file's header comes on top."""
         return self.bytes_for(recipes.RECIPES)
 
-    @cached_property
-    def fallbacks(self) -> dict[str, list[str]]:
-        """For each mix the tensors that it cannot encode as meant, and what they get instead."""
-        return self.fallbacks_for(self.bytes_by_encoding)
-
-    def fallbacks_for(self, names: Iterable[str]) -> dict[str, list[str]]:
-        """The fallbacks of these mixes, one sentence for each kind; mixes without any are left out."""
+    def fallbacks_for(self, names: Iterable[str]) -> dict[str, tuple[Fallback, ...]]:
+        """For each of these mixes what it cannot encode as meant; mixes without any are left out."""
         found = {name: packing.fallbacks for name, packing in self._packings(names)}
-        return {name: sentences for name, sentences in found.items() if sentences}
+        return {name: fallbacks for name, fallbacks in found.items() if fallbacks}
 
     def to_json(self) -> dict[str, Any]:
         """The document of the JSON contract."""
@@ -166,7 +161,8 @@ class Inspection:
                 "header": sum(f.header_bytes for f in self.checkpoint.files) if self.stored else None,
                 "padding": sum(f.padding_bytes for f in self.checkpoint.files) if self.stored else None,
                 "by_encoding": self.bytes_by_encoding,
-                "fallbacks": self.fallbacks,
+                "fallbacks": {name: [fallback.to_json() for fallback in fallbacks]
+                              for name, fallbacks in self.fallbacks_for(recipes.RECIPES).items()},
                 "stored_elements_by_encoding": dict(self.stored.by_encoding) if self.stored else None,
             },
             "state": self.state_json(),

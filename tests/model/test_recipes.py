@@ -128,12 +128,12 @@ def test_fallbacks_are_named() -> None:
     smol = families.build(Hyperparameters("smol", "llama", {
         "hidden_size": 576, "num_layers": 30, "num_heads": 9, "num_kv_heads": 3, "vocab_size": 49152,
         "intermediate_size": 1536, "tie_embeddings": True}))  # fmt: skip
-    sentences = recipes.find("q4_k_m").pack(smol).fallbacks
-    assert any(
-        s.startswith("q5_0 in place of q4_k, of which rows of 576") and "16 x v_proj.weight" in s for s in sentences
-    )
-    assert any(s.startswith("q8_0 in place of q6_k") and s.endswith("14 x v_proj.weight") for s in sentences)
-    assert not any("down_proj" in s for s in sentences)  # rows of 1536 divide
+    fallbacks = {(f.row, f.meant, f.stored): f.tensors for f in recipes.find("q4_k_m").pack(smol).fallbacks}
+    assert set(fallbacks) == {(576, "q4_k", "q5_0"), (576, "q6_k", "q8_0")}  # rows of 1536, in down_proj, divide
+    # 14 of 30 value projections have more bits: the first 3 layers, the last 4 and every third between them.
+    assert fallbacks[576, "q6_k", "q8_0"] == {"v_proj.weight": 14}
+    names = ("q_proj", "k_proj", "o_proj", "gate_proj", "up_proj")
+    assert fallbacks[576, "q4_k", "q5_0"] == {"v_proj.weight": 16} | {f"{name}.weight": 30 for name in names}
 
 
 def test_unknown_mix_names_its_neighbours() -> None:

@@ -13,8 +13,9 @@ kinds are known:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from weighbridge.errors import UnknownNameError
 from weighbridge.model import encodings, layouts
@@ -40,6 +41,21 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True)
+class Fallback:
+    """Tensors whose rows are no whole number of the blocks meant for them: how many of each name got what instead."""
+
+    row: int
+    meant: str
+    stored: str
+    tensors: Mapping[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """As the JSON reference documents it."""
+        tensors = [{"name": name, "count": count} for name, count in self.tensors.items()]
+        return {"row": self.row, "meant": self.meant, "stored_as": self.stored, "tensors": tensors}
+
+
+@dataclass(frozen=True, slots=True)
 class Packing:
     """A model stored by a recipe: the encoding and size of every tensor."""
 
@@ -60,19 +76,15 @@ class Packing:
         )
 
     @property
-    def fallbacks(self) -> list[str]:
-        """One sentence for each row length whose tensors cannot have the encoding meant for them."""
+    def fallbacks(self) -> tuple[Fallback, ...]:
+        """What could not be encoded as meant, by length of row and encoding."""
         found: dict[tuple[int, str, str], dict[str, int]] = {}
         for a in self.assignments:
             if a.wanted is not None:
                 names = found.setdefault((a.group.weight.in_features, a.wanted.name, a.encoding.name), {})
                 copies = a.group.count if a.layers is None else len(a.layers) * a.group.weight.experts
                 names[a.group.weight.name] = names.get(a.group.weight.name, 0) + copies
-        return [
-            f"{actual} in place of {wanted}, of which rows of {row:,} are no whole number of blocks, in "
-            f"{', '.join(f'{number:,} x {name}' for name, number in sorted(names.items()))}"
-            for (row, wanted, actual), names in found.items()
-        ]
+        return tuple(Fallback(*key, names) for key, names in found.items())
 
 
 @dataclass(frozen=True, slots=True)

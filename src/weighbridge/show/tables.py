@@ -126,11 +126,14 @@ def _bytes(inspection: Inspection) -> Iterator[str]:
     rows = [(name, f"{size:,}", format_bytes(size), f"{size * 8 / total:.2f}") for name, size in sizes.items()]
     yield from table("bytes of the tensors at other encodings (specified block sizes; a file's header comes on top)",
                      ("encoding", "bytes", "for people", "bits/parameter"), rows, right=(1, 2, 3))  # fmt: skip
-    fallbacks = inspection.fallbacks_for(sizes)
-    for name, sentences in fallbacks.items():
-        yield from (f"fallback: {name} stores {plain(sentence)}" for sentence in sentences)
-    if fallbacks:
-        yield ""
+    replaced = [
+        (name, f"{fallback.row:,}", fallback.meant, fallback.stored, f"{sum(fallback.tensors.values()):,}")
+        for name, fallbacks in inspection.fallbacks_for(sizes).items()
+        for fallback in fallbacks
+    ]
+    if replaced:
+        yield from table("fallbacks: rows that are no whole number of blocks (specified by llama.cpp's quantizer)",
+                         ("encoding", "row", "meant", "stored as", "tensors"), replaced, right=(1, 4))  # fmt: skip
 
 
 def _one_token(inspection: Inspection) -> Iterator[str]:
