@@ -201,6 +201,7 @@ def test_tied_heads_count_once_and_per_use() -> None:
         ({**LLAMA, "hidden_size": True}, ConfigError, "whole number"),
         ({**LLAMA, "hidden_size": 2**70}, ConfigError, "whole number"),
         ({**LLAMA, "hidden_size": 33}, ConfigError, "head_dim"),
+        ({**LLAMA, "num_hidden_layers": 10**9}, ConfigError, "10,000"),
         ({**LLAMA, "num_key_value_heads": 3}, ConfigError, "key-value"),
         ({**LLAMA, "n_layer": 7}, ConfigError, "n_layer"),
         ({**LLAMA, "tie_word_embeddings": "yes"}, ConfigError, "true or false"),

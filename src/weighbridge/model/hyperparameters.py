@@ -15,7 +15,12 @@ from typing import Any
 
 from weighbridge.errors import ConfigError
 
-_LARGEST = 2**40  # no published model has a dimension near this; products of a few stay exact integers
+_LARGEST = 2**40  # no published model has a dimension near this
+
+MOST_LAYERS = 10_000
+"""Lists by layer are built: a number that no model has must not fill the memory."""
+MOST_EXPERTS = 100_000
+"""Likewise for the tensors of each expert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +46,8 @@ class Hyperparameters:
         read = f"{self.source} has {self._key(name)} = {repr(self.settings[name])[:60]}"
         return ConfigError(read, expected, "correct the key")
 
-    def count(self, name: str, default: int | None = None) -> int:
-        """A whole number from 1 up; the default stands in for a key that is missing or null.
+    def count(self, name: str, default: int | None = None, most: int = _LARGEST) -> int:
+        """A whole number from 1 to `most`; the default stands in for a key that is missing or null.
 
         Raises:
             ConfigError: when the key is missing without a default, or holds anything else.
@@ -55,8 +60,8 @@ class Hyperparameters:
             return default
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < _LARGEST:
-            raise self._unusable(name, "a whole number from 1 up")
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+            raise self._unusable(name, f"a whole number from 1 to {most:,}")
         return value
 
     def optional_count(self, name: str) -> int | None:

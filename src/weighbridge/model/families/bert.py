@@ -11,7 +11,7 @@ from dataclasses import replace
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Attention, Embedding, FeedForward, Linear, Norm, Vector
 from weighbridge.model.family import Family, GgufMeaning, head_class, unknown_class
-from weighbridge.model.hyperparameters import Hyperparameters
+from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 from weighbridge.model.tensors import Component
 
 # What each class puts on the body: a pooler, the masked-language head, and an output layer's path and width.
@@ -34,7 +34,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     if hyperparameters.settings.get("position_embedding_type") not in (None, "absolute"):
         hyperparameters.refuse("position_embedding_type", "which adds tables that this family does not describe")
     hidden, num_heads = hyperparameters.count("hidden_size"), hyperparameters.count("num_heads")
-    num_layers = hyperparameters.count("num_layers")
+    num_layers = hyperparameters.count("num_layers", most=MOST_LAYERS)
     suffix = head_class(hyperparameters, ("Bert",), "ForMaskedLM")
     if suffix not in _CLASSES:
         raise unknown_class(hyperparameters, tuple(f"Bert{name}" for name in _CLASSES))

@@ -12,7 +12,7 @@ from dataclasses import replace
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Attention, Embedding, FeedForward, Linear, Norm
 from weighbridge.model.family import Family, GgufMeaning, head_class, unknown_class
-from weighbridge.model.hyperparameters import Hyperparameters
+from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 from weighbridge.model.tensors import Component
 
 
@@ -20,7 +20,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     """The decoder with its language head, a classifier, or none."""
     hyperparameters.refuse("add_cross_attention", "which this family does not describe")
     hidden, vocab = hyperparameters.count("hidden_size"), hyperparameters.count("vocab_size")
-    num_layers, num_heads = hyperparameters.count("num_layers"), hyperparameters.count("num_heads")
+    num_layers, num_heads = hyperparameters.count("num_layers", most=MOST_LAYERS), hyperparameters.count("num_heads")
     head_dim = hyperparameters.divided("head_dim", hidden, num_heads)
     inner = hyperparameters.count("intermediate_size", 4 * hidden)
     layers, norm = range(num_layers), Norm(width=hidden)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Attention, Embedding, Experts, FeedForward, Linear, Norm
 from weighbridge.model.family import Family, GgufMeaning, head_class, unknown_class
-from weighbridge.model.hyperparameters import Hyperparameters
+from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 from weighbridge.model.tensors import Component
 
 _PREFIXES = ("Llama", "Mistral", "Qwen2")
@@ -35,7 +35,7 @@ def decoder(
 ) -> Architecture:
     """The wiring that this family and its mixtures of experts share."""
     hidden, vocab = hyperparameters.count("hidden_size"), hyperparameters.count("vocab_size")
-    num_layers, num_heads = hyperparameters.count("num_layers"), hyperparameters.count("num_heads")
+    num_layers, num_heads = hyperparameters.count("num_layers", most=MOST_LAYERS), hyperparameters.count("num_heads")
     num_kv_heads = hyperparameters.count("num_kv_heads", num_heads)
     hyperparameters.divided("query heads by key-value heads", num_heads, num_kv_heads)
     head_dim = hyperparameters.optional_count("head_dim") or hyperparameters.divided("head_dim", hidden, num_heads)

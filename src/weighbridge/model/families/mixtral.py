@@ -10,7 +10,7 @@ from weighbridge.model.architecture import Architecture
 from weighbridge.model.blocks import Experts
 from weighbridge.model.families.llama import decoder
 from weighbridge.model.family import Family, GgufMeaning
-from weighbridge.model.hyperparameters import Hyperparameters
+from weighbridge.model.hyperparameters import MOST_EXPERTS, Hyperparameters
 
 
 def build(hyperparameters: Hyperparameters) -> Architecture:
@@ -18,7 +18,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     experts = Experts(
         hidden_size=hyperparameters.count("hidden_size"),
         intermediate_size=hyperparameters.count("intermediate_size"),
-        num_experts=hyperparameters.count("num_experts", 8),
+        num_experts=hyperparameters.count("num_experts", 8, most=MOST_EXPERTS),
         experts_per_token=hyperparameters.count("experts_per_token", 2),
     )
     hyperparameters.check_experts(experts.num_experts, experts.experts_per_token)
