@@ -7,9 +7,12 @@ are whole numbers or carry a unit; parameter counts may carry K, M, B or T (10^3
 from __future__ import annotations
 
 import re
-from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from weighbridge.errors import UnitError
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 _BYTE_UNITS = {
     "": 1, "b": 1, "byte": 1, "bytes": 1,
@@ -21,6 +24,8 @@ _QUANTITY = re.compile(r"\s*([0-9][0-9_,]*(?:\.[0-9]+)?(?:[eE][0-9]{1,2})?)\s*([
 
 
 def _split(text: str, kind: str, example: str) -> tuple[Fraction, str]:
+    from fractions import Fraction  # which loads `decimal`: a plain `weigh inspect` parses no quantity
+
     match = _QUANTITY.fullmatch(text[:100])
     if match is None:
         raise UnitError(f"{text[:100]!r} is not a {kind}", f"a number and a unit such as {example}", "write it so")

@@ -173,11 +173,10 @@ class Reference:
 
     def shrunken(self, model_type: str, suffix: str, settings: Mapping[str, Any], device: str = "meta") -> Any:
         """The shrunken model of this type with some settings changed."""
-        return self.model(
-            self.config(model_type, {**BASE[model_type], **settings}), PREFIXES[model_type] + suffix, device
-        )
+        config = self.config(model_type, {**BASE[model_type], **settings})
+        return self.model(config, PREFIXES[model_type] + suffix, device)
 
-    def flops(self, model: Any, tokens: int, batch_size: int = 1, cached: int = 0, **inputs: Any) -> Counter[str]:
+    def flops(self, model: Any, tokens: int, batch_size: int = 1, cached: int = 0) -> Counter[str]:
         """FLOPs of each module of one pass, its submodules left out; layers are added up as `{layer}`."""
         from torch.utils.flop_counter import FlopCounterMode
 
@@ -185,7 +184,7 @@ class Reference:
         counter = FlopCounterMode(display=False)
         with self.torch.no_grad():
             past = model(input_ids=ids[:, :cached], use_cache=True).past_key_values if cached else None
-            inputs |= {"past_key_values": past} if cached else {}
+            inputs = {"past_key_values": past} if cached else {}
             with counter:
                 model(input_ids=ids[:, cached:], **inputs)
         root = type(model).__name__
@@ -601,7 +600,8 @@ class TestOperations:
 
     A multiplication of weights agrees module by module. Attention agrees exactly wherever no score lies in the future:
     for an encoder, and for a decoder's single new token at any context, windows included. For n new tokens after c in
-    the cache, eager attention computes n*(c + n) scores a head, of which n*c + n*(n + 1)/2 are causal.
+    the cache, eager attention computes n*(c + n) scores a head, of which n*c + n*(n + 1)/2 are causal; a window w
+    leaves at most w - 1 in the cache, and each token at most w causal scores, its own included.
     """
 
     @pytest.mark.parametrize(("model_type", "suffix"), HEADED)
@@ -611,10 +611,9 @@ class TestOperations:
     ) -> None:
         settings = {"pad_token_id": 69}  # classifiers look for padding; the token 69 does not occur
         model = reference.shrunken(model_type, suffix, settings, "cpu")
-        inputs: dict[str, Any] = {}
         if suffix == "ForMultipleChoice":  # which takes the choices of a question as a third axis
             model = _flat_choices(model)
-        theirs, their_scores = split_scores(reference.flops(model, tokens, batch_size, **inputs), ours=False)
+        theirs, their_scores = split_scores(reference.flops(model, tokens, batch_size), ours=False)
         workload = Workload(batch_size=batch_size, new_tokens=tokens)
         ours, our_scores = split_scores(operations(described(model.config.to_dict()), workload), ours=True)
         once = set() if suffix == "ForTokenClassification" else ONCE_A_SEQUENCE
