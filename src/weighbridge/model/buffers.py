@@ -33,13 +33,15 @@ def _filter_bank(shape: Shape) -> bool:
 
 _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Shape], bool]], ...] = (
     (("position_ids", "token_type_ids"), "a table of the numbers 0, 1, 2 ... or of zeros", _any),
-    (("inv_freq", "rope_freqs", "rope_freqs.weight", "freqs_cis", "cos_cached", "sin_cached"), "rotary frequencies", _any),
+    (("inv_freq", "rope_freqs", "rope_freqs.weight", "freqs_cis", "cos_cached", "sin_cached"),
+     "rotary frequencies", _any),
     (("attn.bias", "attention.bias", "self_attn.bias"), "a causal mask", _square_mask),
     (("masked_bias",), "the number that a mask writes", _one_number),
     (("running_mean", "running_var", "num_batches_tracked"), "running statistics of batch normalisation", _any),
     (("basis", "stft_basis", "forward_basis", "inverse_basis", "forward_basis_buffer", "inverse_basis_buffer"),
      "an STFT basis", _filter_bank),
-    (("mel_filters", "mel_basis", "filterbank", "filter_bank", "window", "hann_window"), "a fixed filter bank or window",
+    (("mel_filters", "mel_basis", "filterbank", "filter_bank", "window", "hann_window"),
+     "a fixed filter bank or window",
      _any),
 )  # fmt: skip
 
