@@ -315,7 +315,9 @@ def _left_out(architecture: Architecture) -> list[str]:
     """What llama.cpp's files do not hold of a model that they hold otherwise, so that its mixes are smaller by that."""
     if architecture.gguf_architecture is None:
         return []
-    left_out = [g for g in architecture.groups if g.weight.role not in GGUF_NAMES and g.weight.tied_to is None]
+    left_out = [
+        g for g in architecture.groups if g.weight.role not in GGUF_NAMES and g.weight.tied_to is None and not g.mtp
+    ]
     elements = sum(group.elements for group in left_out if group.weight.kind is Kind.PARAMETER)
     roles = ", ".join(sorted({group.weight.role.replace("_", " ") for group in left_out}))
     return [f"llama.cpp's files leave {elements:,} parameters out: {roles}"] if elements else []

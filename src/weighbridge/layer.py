@@ -102,8 +102,8 @@ def count_layer(spec: str) -> LayerCount:
     return LayerCount(
         spec=spec, kind=layer.kind, parameters=block.parameters, with_bias=counts[0], without_bias=counts[1],
         buffers=sum(w.elements for w in block.weights() if w.kind is Kind.BUFFER),
-        active_per_token=sum(w.elements * w.active for w in weights),
-        flops_per_token=sum(2 * w.elements * w.active * w.positions for w in weights if w.use is Use.MATMUL),
+        active_per_token=sum(w.active_elements for w in weights),
+        flops_per_token=sum(2 * w.active_elements * w.positions for w in weights if w.use is Use.MATMUL),
         formula=formula,
         tensors=tuple((w.name if w.experts == 1 else f"{w.name} ({w.experts} x)", w.shape) for w in block.weights()),
         note=note,

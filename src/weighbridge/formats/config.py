@@ -11,6 +11,7 @@ from typing import Any
 from weighbridge.errors import ConfigError
 from weighbridge.formats import json_text
 from weighbridge.formats.byte_source import ByteSource
+from weighbridge.model import families
 from weighbridge.model.hyperparameters import Hyperparameters
 
 LARGEST_CONFIG_BYTES = 16 * 2**20
@@ -78,9 +79,10 @@ def hyperparameters(config: Mapping[str, Any], name: str) -> Hyperparameters:
         >>> found.model_type, found.count("hidden_size"), found.count("num_layers")
         ('gpt2', 768, 12)
     """
-    model_type = config.get("model_type")
-    if not isinstance(model_type, str) or not model_type:
-        raise ConfigError(f"{name} has no model_type", "a config.json that names its model type", "add the key")
+    model_type = config.get("model_type") or families.recognise(config)
+    if not isinstance(model_type, str):
+        raise ConfigError(f"{name} has no model_type, and its other keys mean no model that is known",
+                          "a config.json that names its model type", "add the key")  # fmt: skip
     settings: dict[str, Any] = {}
     spellings: dict[str, str] = {}
     for key, value in config.items():
@@ -90,11 +92,18 @@ def hyperparameters(config: Mapping[str, Any], name: str) -> Hyperparameters:
                 f"{name} has {spellings[ours]} = {repr(settings[ours])[:60]} and {key} = {repr(value)[:60]}",
                 "one value for both spellings", "remove the wrong one",
             )  # fmt: skip
+        if key.endswith("_config") and isinstance(value, Mapping):
+            value = _part(value, f"{key} of {name}")  # noqa: PLW2901
         if settings.get(ours) is None:
             settings[ours], spellings[ours] = value, key
     if "num_labels" not in settings and isinstance(config.get("id2label"), dict):
         settings["num_labels"] = len(config["id2label"])
     return Hyperparameters(name, model_type, settings, _classes(config, name), spellings=spellings)
+
+
+def _part(config: Mapping[str, Any], name: str) -> Hyperparameters:
+    """The settings of a part, which may leave its model type to the whole."""
+    return hyperparameters({"model_type": "part", **config}, name)
 
 
 def _classes(config: Mapping[str, Any], name: str) -> tuple[str, ...]:

@@ -31,7 +31,8 @@ class Difference:
     """One way in which file and description are not the same.
 
     `kind`: `missing` (described, not stored), `unexpected` (stored, not described), `shape`, `tied_copy` (stored though
-    its storage is another tensor's) or `buffer`. `elements` is what the file holds beyond the description, or less.
+    its storage is another tensor's), `buffer` or `mtp` (a next-token-prediction layer). `elements` is what the file
+    holds beyond the description, or less.
     """
 
     kind: str
@@ -78,7 +79,7 @@ def reconcile(architecture: Architecture, checkpoint: Checkpoint, inferred: tupl
     for tensor in described.values():
         found = stored.get(tensor.name)
         if found is None:
-            if tensor.tied_to is None:
+            if tensor.tied_to is None and not tensor.mtp:
                 note = f"described with shape {list(tensor.shape)}, not in the file"
                 differences.append(Difference("missing", tensor.name, -tensor.elements, False, note))
         elif found.shape != tensor.shape:
@@ -88,6 +89,8 @@ def reconcile(architecture: Architecture, checkpoint: Checkpoint, inferred: tupl
             how = "stored twice" if found.tied_to is None else "a second name of the same storage"
             note = f"the same matrix as {tensor.tied_to}, {how}"
             differences.append(Difference("tied_copy", tensor.name, found.elements, True, note))
+        elif tensor.mtp:
+            differences.append(Difference("mtp", tensor.name, found.elements, True, "a next-token-prediction layer"))
         else:
             matched += 1
     differences += [_extra(tensor) for name, tensor in stored.items() if name not in described]

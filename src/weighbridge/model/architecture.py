@@ -15,16 +15,22 @@ from weighbridge.model import encodings, layouts
 from weighbridge.model.blocks import Block, StateKind, Use, Weight
 from weighbridge.model.encodings import Encoding
 from weighbridge.model.layouts import TensorGroup
-from weighbridge.model.tensors import TensorSpec
+from weighbridge.model.tensors import Component, TensorSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A block at a path. `{layer}` in the path stands for each of `layers`; without layers the block stands once."""
+    """A block at a path. `{layer}` in the path stands for each of `layers`; without layers the block stands once.
+
+    `component` overrides those of the block's weights, as for all of a vision tower. Next-token-prediction layers have
+    `mtp` set: files may hold them, and no total, state or operation counts them.
+    """
 
     path: str
     block: Block
     layers: Sequence[int] | None = None
+    component: Component | None = None
+    mtp: bool = False
 
     @property
     def repeat(self) -> int:
@@ -108,7 +114,9 @@ class Architecture:
     def groups(self) -> tuple[TensorGroup, ...]:
         """The tensor list with repetition left symbolic, tied copies included."""
         return tuple(
-            TensorGroup(placement.path, weight, placement.layers)
+            TensorGroup(
+                placement.path, weight, placement.layers, placement.component or weight.component, placement.mtp
+            )
             for placement in self.placements
             for weight in placement.block.weights()
         )
@@ -144,6 +152,8 @@ class Architecture:
         activations = activations or encodings.find("bf16")
         per_number = activations.bytes_per_block
         for placement in self.placements:
+            if placement.mtp:
+                continue
             for weight in placement.block.weights():
                 yield _weight_operation(placement, weight, workload, weights, per_number)
             per_position = placement.block.attention_flops_per_position()
@@ -159,7 +169,7 @@ class Architecture:
         encoding = encoding or encodings.find("bf16")
         held = workload.context_tokens + workload.new_tokens
         for placement in self.placements:
-            for state in placement.block.states():
+            for state in () if placement.mtp else placement.block.states():
                 tokens = held if state.window is None else min(held, state.window)
                 elements = state.elements_per_token * tokens + state.elements_per_sequence
                 size = encoding.size_bytes((elements,)) if elements else 0
@@ -179,17 +189,17 @@ def _weight_operation(
     if weight.use is Use.ELEMENTWISE:
         moved = tokens * weight.elements * per_number * repeat
         return Operation(path, repeat, 0, moved, moved, encoding.name)
-    used = tokens * weight.active
-    touched = weight.experts
-    if weight.experts > 1:
-        even = weight.experts * (1 - (1 - weight.active / weight.experts) ** tokens)
-        touched = min(weight.experts, max(weight.active, round(even)))
+    held = weight.experts * weight.stacked
+    used, one, touched = tokens * weight.active, weight.elements // weight.stacked, held
+    if held > 1:
+        even = held * (1 - (1 - weight.active / held) ** tokens)
+        touched = min(held, max(weight.active, round(even)))
     stored = encoding if encoding.fits(weight.shape[-1]) else encodings.find("fp16")
-    outputs = weight.elements // weight.in_features
+    outputs = one // weight.in_features
     return Operation(
         path, repeat,
-        flops=2 * used * weight.elements * weight.positions * repeat,
-        bytes_read=(touched * stored.size_bytes(weight.shape) + used * weight.in_features * per_number) * repeat,
+        flops=2 * used * one * weight.positions * repeat,
+        bytes_read=(touched * stored.size_bytes(weight.shape) // weight.stacked + used * weight.in_features * per_number) * repeat,
         bytes_written=used * outputs * per_number * repeat,
         encoding=stored.name,
     )  # fmt: skip

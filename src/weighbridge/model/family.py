@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from weighbridge.errors import ConfigError
-from weighbridge.model.architecture import Architecture
+from weighbridge.model.architecture import Architecture, Placement
+from weighbridge.model.blocks import Linear
 from weighbridge.model.hyperparameters import Hyperparameters
+from weighbridge.model.tensors import Component
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Family:
     gguf: Mapping[str, GgufMeaning]
     source: str
     build: Callable[[Hyperparameters], Architecture]
+    recognise: Callable[[Mapping[str, Any]], str | None] = lambda config: None
+    """The model type that a configuration without `model_type` means, where its other keys tell."""
 
 
 def head_class(hyperparameters: Hyperparameters, prefixes: tuple[str, ...], default: str) -> str:
@@ -63,6 +67,51 @@ def head_class(hyperparameters: Hyperparameters, prefixes: tuple[str, ...], defa
     if match is None or len(hyperparameters.classes) > 1:
         raise unknown_class(hyperparameters, tuple(prefix + default for prefix in prefixes))
     return match[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What stands on a body: its placements, whether it is tied to the token table, and what should be told."""
+
+    placements: tuple[Placement, ...] = ()
+    tied: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def language_head(
+    hyperparameters: Hyperparameters,
+    prefixes: tuple[str, ...],
+    *,
+    default: str = "ForCausalLM",
+    embedding: str = "model.embed_tokens.weight",
+    tied: bool = False,
+    path: str = "lm_head",
+    bias: bool = False,
+    score_bias: bool = False,
+) -> Head:
+    """The head that the class of a decoder puts on its body.
+
+    A causal language model has a linear head of the vocabulary, tied to `embedding` by `tie_embeddings` (default
+    `tied`); `Model` has none; `ForSequenceClassification` has a `score` of `num_labels`.
+
+    Raises:
+        ConfigError: for a class of another family or another kind.
+    """
+    suffix = head_class(hyperparameters, prefixes, default)
+    hidden = hyperparameters.count("hidden_size")
+    if suffix == "Model":
+        return Head()
+    if suffix == "ForSequenceClassification":
+        labels = hyperparameters.count("num_labels", 2)
+        score = Linear(in_features=hidden, out_features=labels, bias=score_bias, role="score", component=Component.HEAD)
+        return Head((Placement("score", score),))
+    if suffix != default:
+        raise unknown_class(hyperparameters, tuple(p + s for p in prefixes for s in (default, "Model")))
+    tie = hyperparameters.flag("tie_embeddings", tied)
+    head = Linear(in_features=hidden, out_features=hyperparameters.count("vocab_size"), bias=bias, role="head",
+                  component=Component.HEAD, tied_to=embedding if tie else None)  # fmt: skip
+    notes = () if hyperparameters.classes else ("no class is named; taken as a causal language model",)
+    return Head((Placement(path, head),), tie, notes)
 
 
 def unknown_class(hyperparameters: Hyperparameters, known: tuple[str, ...]) -> ConfigError:

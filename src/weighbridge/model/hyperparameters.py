@@ -81,6 +81,18 @@ class Hyperparameters:
             raise self._unusable(name, "true or false")
         return value
 
+    def part(self, name: str) -> Hyperparameters:
+        """The settings of a part of the model, such as `text_config`.
+
+        Raises:
+            ConfigError: when the configuration has no such part.
+        """
+        value = self.settings.get(name)
+        if not isinstance(value, Hyperparameters):
+            read = f"{self.source} has no {name} with settings"
+            raise ConfigError(read, "the configuration of every part", "use the model's full config.json")
+        return value
+
     def divided(self, name: str, whole: int, by: int) -> int:
         """`whole / by`, for a size that has no key of its own; both must divide exactly.
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from weighbridge.model import encodings
 from weighbridge.model.blocks import Weight
 from weighbridge.model.encodings import Encoding
-from weighbridge.model.tensors import Kind, TensorSpec
+from weighbridge.model.tensors import Component, Kind, TensorSpec
 
 GGUF_NAMES = {
     "token_embedding": "token_embd",
@@ -50,6 +50,8 @@ class TensorGroup:
     path: str
     weight: Weight
     layers: Sequence[int] | None
+    component: Component
+    mtp: bool = False
 
     @property
     def count(self) -> int:
@@ -77,7 +79,7 @@ def gguf_shape(group: TensorGroup) -> tuple[int, ...]:
 def gguf_name(group: TensorGroup, layer: int | None) -> str | None:
     """llama.cpp's name for a group in a layer, or None when its files do not hold it."""
     name = GGUF_NAMES.get(group.weight.role)
-    if name is None or group.weight.tied_to is not None or group.weight.kind is not Kind.PARAMETER:
+    if name is None or group.mtp or group.weight.tied_to is not None or group.weight.kind is not Kind.PARAMETER:
         return None
     suffix = "bias" if group.weight.name.endswith("bias") else "weight"
     return f"{name}.{suffix}" if layer is None else f"blk.{layer}.{name}.{suffix}"
@@ -91,8 +93,8 @@ def huggingface_tensors(groups: Sequence[TensorGroup], encoding: Encoding) -> It
             for expert in range(weight.experts):
                 name = group.name.format(layer=layer, expert=expert)
                 stored = encoding if weight.kind is Kind.PARAMETER else encodings.find("int64")
-                yield TensorSpec(name, weight.shape, stored, weight.role, weight.component, layer, weight.active,
-                                 weight.experts, weight.kind, weight.tied_to)  # fmt: skip
+                yield TensorSpec(name, weight.shape, stored, weight.role, group.component, layer, weight.active,
+                                 weight.experts * weight.stacked, weight.kind, weight.tied_to, group.mtp)  # fmt: skip
 
 
 def gguf_tensors(groups: Sequence[TensorGroup], encoding: Encoding) -> Iterator[TensorSpec]:
@@ -102,5 +104,5 @@ def gguf_tensors(groups: Sequence[TensorGroup], encoding: Encoding) -> Iterator[
         for layer in group.layers if group.layers is not None else (None,):
             name = gguf_name(group, layer)
             if name is not None:
-                yield TensorSpec(name, gguf_shape(group), encoding, weight.role, weight.component, layer,
-                                 weight.active, weight.experts)  # fmt: skip
+                yield TensorSpec(name, gguf_shape(group), encoding, weight.role, group.component, layer,
+                                 weight.active, weight.experts * weight.stacked)  # fmt: skip

@@ -116,7 +116,11 @@ class Recipe:
             >>> find("bf16").pack(llama_2_70b).size_bytes, find("q4_k_m").pack(llama_2_70b).size_bytes
             (137953296384, 41422143488)
         """
-        groups = [g for g in architecture.groups if g.weight.tied_to is None and g.weight.kind is Kind.PARAMETER]
+        groups = [
+            group
+            for group in architecture.groups
+            if group.weight.tied_to is None and group.weight.kind is Kind.PARAMETER and not group.mtp
+        ]
         if self.kind == "gguf":
             return Packing(self, tuple(_assign_gguf(self, architecture, groups)))
         return Packing(self, tuple(self._assign_flat(group) for group in groups))
@@ -144,7 +148,7 @@ _LINEAR = (Component.ATTENTION, Component.MLP, Component.EXPERTS, Component.SHAR
 
 def _is_linear(group: TensorGroup) -> bool:
     weight = group.weight
-    return weight.use is Use.MATMUL and len(weight.shape) == 2 and weight.component in _LINEAR
+    return weight.use is Use.MATMUL and len(weight.shape) == 2 and group.component in _LINEAR
 
 
 # llama.cpp's categories by role. Roles that are not here are quantized to the default type when they are matrices.

@@ -41,7 +41,8 @@ class TensorSpec:
 
     `shape` is in the order of the reference implementation (the last axis is the row), for GGUF files too.
     `active` of `held` is the share that one token uses: (2, 8) for a routed expert of Mixtral, (1, 1) for the rest.
-    `tied_to` names the tensor whose storage this one shares. `byte_range` is [begin, end) in the file `file`.
+    `mtp` marks next-token-prediction layers, which files may leave out. `tied_to` names the tensor whose storage this
+    one shares. `byte_range` is [begin, end) in the file `file`.
     """
 
     name: str
@@ -54,6 +55,7 @@ class TensorSpec:
     held: int = 1
     kind: Kind = Kind.PARAMETER
     tied_to: str | None = None
+    mtp: bool = False
     file: str = ""
     byte_range: tuple[int, int] | None = None
 

@@ -79,9 +79,12 @@ def count(architecture: Architecture) -> ParameterCount:
     """
     components: Counter[str] = Counter(dict.fromkeys(COMPONENTS, 0))
     layers = [0] * architecture.num_layers
-    active = tied = embedding = biases = buffers = matmul = 0
+    active = tied = embedding = biases = buffers = matmul = mtp = 0
     for group in architecture.groups:
         weight, elements = group.weight, group.elements
+        if group.mtp:
+            mtp += elements if weight.kind is Kind.PARAMETER and weight.tied_to is None else 0
+            continue
         used = _active(group)
         if weight.use is Use.MATMUL:
             matmul += used
@@ -91,7 +94,7 @@ def count(architecture: Architecture) -> ParameterCount:
         if weight.tied_to is not None:
             tied += elements
             continue
-        components[weight.component.value] += elements
+        components[group.component.value] += elements
         active += used
         if weight.role == "token_embedding":
             embedding += elements
@@ -104,15 +107,14 @@ def count(architecture: Architecture) -> ParameterCount:
         total=total, active_per_token=active, embedding=embedding, by_component=dict(components),
         by_layer=tuple(layers), tied_embeddings=architecture.tie_embeddings, tied_per_use=total + tied,
         biases=biases, buffers=buffers,
-        matmul=matmul,
+        matmul=matmul, mtp=mtp,
     )  # fmt: skip
 
 
 def _active(group: TensorGroup) -> int:
     """Elements that one token uses."""
-    used, rest = divmod(group.elements * group.weight.active, group.weight.experts)
-    assert rest == 0, group
-    return used
+    weight = group.weight
+    return group.count // weight.experts * weight.active_elements
 
 
 def forward_flops_per_token(architecture: Architecture, context_tokens: int = 0) -> int:
@@ -127,10 +129,10 @@ def forward_flops_per_token(architecture: Architecture, context_tokens: int = 0)
         (247064064, 37748736)
     """
     flops = 0
-    for placement in architecture.placements:
+    for placement in (p for p in architecture.placements if not p.mtp):
         for weight in placement.block.weights():
             if weight.use is Use.MATMUL:
-                flops += 2 * weight.elements * weight.active * weight.positions * placement.repeat
+                flops += 2 * weight.active_elements * weight.positions * placement.repeat
         states = placement.block.states()
         window = states[0].window if states else None
         attended = context_tokens if window is None else min(context_tokens, window)
@@ -173,7 +175,7 @@ def count_state(architecture: Architecture) -> StateCount:
     token = glob = recurrent = cross = 0
     windows: set[int] = set()
     rows: set[int] = set()
-    for placement in architecture.placements:
+    for placement in (p for p in architecture.placements if not p.mtp):
         for state in placement.block.states():
             if state.kind in (StateKind.KV, StateKind.LATENT):
                 token += state.elements_per_token * placement.repeat

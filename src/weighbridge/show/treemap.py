@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from weighbridge.inspection import Inspection
+from weighbridge.model.tensors import Kind
 from weighbridge.units import format_count
 
 WIDTH, HEIGHT, TITLE = 960, 560, 64
@@ -51,8 +52,8 @@ def tiles(inspection: Inspection) -> list[Tile]:
     found: dict[tuple[str, str], int] = {}
     repeats: dict[tuple[str, str], int] = {}
     for group in inspection.architecture.groups:
-        if group.weight.tied_to is None and group.weight.kind.value == "parameter":
-            key = group.weight.role.replace("_", " "), group.weight.component.value
+        if group.weight.tied_to is None and group.weight.kind is Kind.PARAMETER and not group.mtp:
+            key = group.weight.role.replace("_", " "), group.component.value
             found[key] = found.get(key, 0) + group.elements
             repeats[key] = max(repeats.get(key, 0), group.count)
     return [Tile(*key, count, f"{repeats[key]} tensors" if repeats[key] > 1 else "") for key, count in found.items()]

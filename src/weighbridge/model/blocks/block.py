@@ -27,7 +27,8 @@ class Weight:
 
     `role` is what the tensor does, in one vocabulary for all families (`attention_q`, `mlp_down`, ...); the recipes and
     the GGUF names go by it. With `experts` > 1 there are so many tensors of this shape, `{expert}` in the name stands
-    for the number, and a token uses `active` of them. `positions` is how often one token's forward pass applies the
+    for the number, and a token uses `active` of them; with `stacked` > 1 so many experts lie in the one tensor, along
+    its first axis. `positions` is how often one token's forward pass applies the
     weight (a convolution applies its kernel at every output position).
     """
 
@@ -38,6 +39,7 @@ class Weight:
     use: Use = Use.MATMUL
     experts: int = 1
     active: int = 1
+    stacked: int = 1
     transposed: bool = False
     tied_to: str | None = None
     kind: Kind = Kind.PARAMETER
@@ -47,6 +49,13 @@ class Weight:
     def elements(self) -> int:
         """Elements of one tensor, without its fellow experts."""
         return math.prod(self.shape)
+
+    @property
+    def active_elements(self) -> int:
+        """Elements that one token uses, of all experts together."""
+        used, rest = divmod(self.elements * self.active, self.stacked)
+        assert rest == 0, self
+        return used
 
     @property
     def in_features(self) -> int:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from weighbridge.errors import UnknownNameError
 from weighbridge.model.architecture import Architecture
@@ -50,6 +51,11 @@ def find(model_type: str) -> Family:
             "model type", model_type, known, "weigh a supported model, or its weight files themselves"
         )
     return known[model_type]
+
+
+def recognise(config: Mapping[str, Any]) -> str | None:
+    """The model type that a configuration without `model_type` means, by the first family that knows its keys."""
+    return next((found for family in families() if (found := family.recognise(config))), None)
 
 
 def build(hyperparameters: Hyperparameters) -> Architecture:

@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from weighbridge.model.architecture import Architecture, Placement
-from weighbridge.model.blocks import Attention, Embedding, FeedForward, Linear, Norm
-from weighbridge.model.family import Family, GgufMeaning, head_class, unknown_class
+from weighbridge.model.blocks import Attention, Embedding, FeedForward, Norm
+from weighbridge.model.family import Family, GgufMeaning, language_head
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
-from weighbridge.model.tensors import Component
 
 
 def build(hyperparameters: Hyperparameters) -> Architecture:
@@ -28,7 +27,9 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
                           names=("c_attn", "c_proj"), qkv_bias=True, output_bias=True, transposed=True)  # fmt: skip
     feed_forward = FeedForward(hidden_size=hidden, intermediate_size=inner, gate=None, up="c_fc", down="c_proj",
                                bias=True, transposed=True)  # fmt: skip
-    head, tied = _head(hyperparameters, hidden, vocab)
+    head = language_head(
+        hyperparameters, ("GPT2",), default="LMHeadModel", embedding="transformer.wte.weight", tied=True
+    )
     return Architecture(
         family="gpt2",
         model_type=hyperparameters.model_type,
@@ -41,32 +42,16 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
             Placement("transformer.h.{layer}.ln_2", replace(norm, role="mlp_norm"), layers),
             Placement("transformer.h.{layer}.mlp", feed_forward, layers),
             Placement("transformer.ln_f", replace(norm, role="final_norm")),
-            *head,
+            *head.placements,
         ),
         num_layers=num_layers,
         num_heads=num_heads,
         num_kv_heads=num_heads,
         base_prefix="transformer.",
-        tie_embeddings=tied,
+        tie_embeddings=head.tied,
         gguf_architecture="gpt2",
-        notes=() if hyperparameters.classes else ("no class is named; taken as a causal language model",),
+        notes=head.notes,
     )  # fmt: skip
-
-
-def _head(hyperparameters: Hyperparameters, hidden: int, vocab: int) -> tuple[tuple[Placement, ...], bool]:
-    suffix = head_class(hyperparameters, ("GPT2",), "LMHeadModel")
-    if suffix == "Model":
-        return (), False
-    if suffix == "ForSequenceClassification":
-        labels = hyperparameters.count("num_labels", 2)
-        score = Linear(in_features=hidden, out_features=labels, bias=False, role="score", component=Component.HEAD)
-        return (Placement("score", score),), False
-    if suffix != "LMHeadModel":
-        raise unknown_class(hyperparameters, ("GPT2LMHeadModel", "GPT2Model", "GPT2ForSequenceClassification"))
-    tied = hyperparameters.flag("tie_embeddings", True)
-    head = Linear(in_features=hidden, out_features=vocab, bias=False, role="head", component=Component.HEAD,
-                  tied_to="transformer.wte.weight" if tied else None)  # fmt: skip
-    return (Placement("lm_head", head),), tied
 
 
 FAMILY = Family(

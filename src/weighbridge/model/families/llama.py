@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from weighbridge.model.architecture import Architecture, Placement
-from weighbridge.model.blocks import Attention, Embedding, Experts, FeedForward, Linear, Norm
-from weighbridge.model.family import Family, GgufMeaning, head_class, unknown_class
+from weighbridge.model.blocks import Attention, Embedding, Experts, FeedForward, Norm
+from weighbridge.model.family import Family, GgufMeaning, language_head
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
-from weighbridge.model.tensors import Component
 
 _PREFIXES = ("Llama", "Mistral", "Qwen2")
 
@@ -46,7 +45,7 @@ def decoder(
     windows, notes = _windows(hyperparameters, num_layers)
     layers = range(num_layers)
     norm = Norm(width=hidden, bias=False)
-    head, tied, head_notes = _head(hyperparameters, prefixes, hidden, vocab)
+    head = language_head(hyperparameters, prefixes)
     layer = "model.layers.{layer}."
     return Architecture(
         family="mixtral" if isinstance(mlp, Experts) else "llama",
@@ -58,16 +57,16 @@ def decoder(
             Placement(layer + "input_layernorm", replace(norm, role="attention_norm"), layers),
             Placement(layer + "post_attention_layernorm", replace(norm, role="mlp_norm"), layers),
             Placement("model.norm", replace(norm, role="final_norm")),
-            *head,
+            *head.placements,
         ),
         num_layers=num_layers,
         num_heads=num_heads,
         num_kv_heads=num_kv_heads,
         num_experts=mlp.num_experts if isinstance(mlp, Experts) else 0,
         base_prefix="model.",
-        tie_embeddings=tied,
+        tie_embeddings=head.tied,
         gguf_architecture="qwen2" if qwen else "llama",
-        notes=(*notes, *head_notes),
+        notes=(*notes, *head.notes),
     )  # fmt: skip
 
 
@@ -88,26 +87,6 @@ def _windows(
         note = "sliding_window is missing and taken as none; the reference class would default to 4096"
         return [(None, every)], (note,)
     return [(window, every)], ()
-
-
-def _head(
-    hyperparameters: Hyperparameters, prefixes: tuple[str, ...], hidden: int, vocab: int
-) -> tuple[tuple[Placement, ...], bool, tuple[str, ...]]:
-    """What stands on the body: a language head, a classifier or nothing."""
-    suffix = head_class(hyperparameters, prefixes, "ForCausalLM")
-    if suffix == "Model":
-        return (), False, ()
-    if suffix == "ForSequenceClassification":
-        labels = hyperparameters.count("num_labels", 2)
-        score = Linear(in_features=hidden, out_features=labels, bias=False, role="score", component=Component.HEAD)
-        return (Placement("score", score),), False, ()
-    if suffix != "ForCausalLM":
-        raise unknown_class(hyperparameters, tuple(p + s for p in prefixes for s in ("ForCausalLM", "Model")))
-    tied = hyperparameters.flag("tie_embeddings", False)
-    head = Linear(in_features=hidden, out_features=vocab, bias=False, role="head", component=Component.HEAD,
-                  tied_to="model.embed_tokens.weight" if tied else None)  # fmt: skip
-    note = () if hyperparameters.classes else ("no class is named; taken as a causal language model",)
-    return (Placement("lm_head", head),), tied, note
 
 
 FAMILY = Family(
