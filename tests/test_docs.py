@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 import click
 import gguf
-import httpx
+import httpx2
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -436,12 +436,12 @@ def test_words_of_the_json_document_are_documented(here: Path) -> None:
 BASE = f"http://{server.HOST}:8711"
 
 
-def request(method: str, address: str, **options: Any) -> httpx.Response:
+def request(method: str, address: str, **options: Any) -> httpx2.Response:
     """What `weigh web` answers, without a socket."""
 
-    async def send() -> httpx.Response:
-        transport = httpx.ASGITransport(app=server.application())
-        async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
+    async def send() -> httpx2.Response:
+        transport = httpx2.ASGITransport(app=server.application())
+        async with httpx2.AsyncClient(transport=transport, base_url=BASE) as client:
             return await client.request(method, address, **options)
 
     return asyncio.run(send())

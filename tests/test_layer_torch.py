@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from weighbridge.errors import UnknownNameError
+from weighbridge.errors import UnitError, UnknownNameError
 from weighbridge.layer import LayerCount, count_layer
 from weighbridge.model.blocks.activation import FIXED
 
@@ -116,6 +116,14 @@ def test_convolution(torch: Any, kernel: tuple[int, ...], inputs: int, outputs: 
         check(count_layer(spec.replace(":groups=1", "")), module)
 
 
+@pytest.mark.parametrize(("inputs", "outputs"), [(3, 4), (4, 3)])
+def test_groups_divide_both_channel_counts(torch: Any, inputs: int, outputs: int) -> None:
+    with pytest.raises(ValueError, match="divisible by groups"):
+        torch.nn.Conv2d(inputs, outputs, 3, groups=2)
+    with pytest.raises(UnitError, match="groups that divide both"):
+        count_layer(f"conv:3x3:{inputs}:{outputs}:groups=2")
+
+
 @pytest.mark.parametrize(("rows", "width"), [(50257, 768), (1, 1), (7, 3)])
 def test_embedding(torch: Any, rows: int, width: int) -> None:
     module = torch.nn.Embedding(rows, width, device="meta")
@@ -129,6 +137,7 @@ def test_norms(torch: Any, width: int) -> None:
     check(count_layer(f"layernorm:{width}"), torch.nn.LayerNorm(width))
     check(count_layer(f"layernorm:{width}:nobias"), torch.nn.LayerNorm(width, bias=False))
     check(count_layer(f"rmsnorm:{width}"), torch.nn.RMSNorm(width))
+    assert count_layer(f"rmsnorm:{width}").with_bias == width
     with pytest.raises(UnknownNameError, match="no option of rmsnorm"):
         count_layer(f"rmsnorm:{width}:bias")  # torch's has none to ask for either
 
@@ -140,6 +149,8 @@ def test_batch_norm(torch: Any, axes: int, width: int) -> None:
     counted = count_layer(f"batchnorm:{width}")
     check(counted, module)
     assert counted.parameters == 2 * width and counted.buffers == 2 * width + 1
+    module.register_parameter("bias", None)  # what torch 2.13 does for `bias=False`
+    check(count_layer(f"batchnorm:{width}:nobias"), module)
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
@@ -197,7 +208,7 @@ def test_feed_forward_is_linear_maps(torch: Any, gated: bool, bias: bool) -> Non
     names = (["gate_proj"] if gated else []) + ["up_proj", "down_proj"]
     sizes = {"gate_proj": (12, 40), "up_proj": (12, 40), "down_proj": (40, 12)}
     module = torch.nn.ModuleDict({name: torch.nn.Linear(*sizes[name], bias=bias) for name in names})
-    counted = count_layer(f"mlp:12:40:{'gated' if gated else 'plain'}:{bias_word(bias)}")
+    counted = count_layer(f"mlp:12:40:{'gated:' if gated else ''}{bias_word(bias)}")
     check(counted, module)
     spent = sum(flops(torch, linear, torch.zeros(1, linear.in_features)) for linear in module.values())
     assert counted.flops_per_token == spent
