@@ -195,11 +195,11 @@ def _weight_operation(
         even = held * (1 - (1 - weight.active / held) ** tokens)
         touched = min(held, max(weight.active, round(even)))
     stored = encoding if encoding.fits(weight.shape[-1]) else encodings.find("fp16")
-    outputs = one // weight.in_features
+    outputs, one_bytes = one // weight.in_features, stored.size_bytes(weight.shape) // weight.stacked
     return Operation(
         path, repeat,
         flops=2 * used * one * weight.positions * repeat,
-        bytes_read=(touched * stored.size_bytes(weight.shape) // weight.stacked + used * weight.in_features * per_number) * repeat,
+        bytes_read=(touched * one_bytes + used * weight.in_features * per_number) * repeat,
         bytes_written=used * outputs * per_number * repeat,
         encoding=stored.name,
     )  # fmt: skip
