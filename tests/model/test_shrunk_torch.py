@@ -13,7 +13,6 @@ import pytest
 from tests.golden_models import family_files
 
 from weighbridge.inspection import inspect
-from weighbridge.model.tensors import Kind
 
 pytestmark = pytest.mark.torch
 

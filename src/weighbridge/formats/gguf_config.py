@@ -86,6 +86,8 @@ def _one_value(source: str, name: str, value: Any) -> Any:
 def _infer(settings: dict[str, Any], shapes: dict[str, tuple[int, ...]], metadata: Any) -> list[str]:
     """Fills in what has no key; names what was taken from the tensor table."""
     inferred = ["tie_embeddings"]
+    if "num_heads" in settings:
+        settings.setdefault("num_kv_heads", settings["num_heads"])  # llama.cpp's own default
     settings["tie_embeddings"] = "output.weight" not in shapes
     if "blk.0.attn_q.bias" in shapes:
         settings["attention_bias"] = True

@@ -182,7 +182,7 @@ def _weight_operation(
     placement: Placement, weight: Weight, workload: Workload, encoding: Encoding, per_number: int
 ) -> Operation:
     path = f"{placement.path}.{weight.name}".lstrip(".")
-    tokens, repeat = workload.tokens, placement.repeat
+    tokens, repeat = workload.batch_size if weight.per_sequence else workload.tokens, placement.repeat
     if weight.use is Use.LOOKUP:
         moved = tokens * weight.shape[-1] * per_number * repeat
         return Operation(path, repeat, 0, moved, moved, encoding.name)

@@ -106,7 +106,9 @@ def language_head(
         score = Linear(in_features=hidden, out_features=labels, bias=score_bias, role="score", component=Component.HEAD)
         return Head((Placement("score", score),))
     if suffix != default:
-        raise unknown_class(hyperparameters, tuple(p + s for p in prefixes for s in (default, "Model")))
+        raise unknown_class(
+            hyperparameters, tuple(p + s for p in prefixes for s in (default, "Model", "ForSequenceClassification"))
+        )
     tie = hyperparameters.flag("tie_embeddings", tied)
     head = Linear(in_features=hidden, out_features=hyperparameters.count("vocab_size"), bias=bias, role="head",
                   component=Component.HEAD, tied_to=embedding if tie else None)  # fmt: skip

@@ -104,6 +104,16 @@ class Hyperparameters:
             raise ConfigError(read, "a division without remainder", "correct the sizes")
         return whole // by
 
+    def check_length(self, name: str, values: object, length: int) -> None:
+        """Refuses a list that has not one entry for each layer.
+
+        Raises:
+            ConfigError: when it is no list or has another length.
+        """
+        if not isinstance(values, list | tuple) or len(values) != length:
+            read = f"{self.source} has {self._key(name)} of another length than {length}"
+            raise ConfigError(read, "a list with an entry for each layer", "correct the key")
+
     def check_experts(self, num_experts: int, experts_per_token: int) -> None:
         """Refuses a router that picks more experts than there are.
 

@@ -29,7 +29,8 @@ class Weight:
     the GGUF names go by it. With `experts` > 1 there are so many tensors of this shape, `{expert}` in the name stands
     for the number, and a token uses `active` of them; with `stacked` > 1 so many experts lie in the one tensor, along
     its first axis. `positions` is how often one token's forward pass applies the
-    weight (a convolution applies its kernel at every output position).
+    weight (a convolution applies its kernel at every output position); with `per_sequence` only one token of a
+    sequence meets it (a pooler reads the first).
     """
 
     name: str
@@ -44,6 +45,7 @@ class Weight:
     tied_to: str | None = None
     kind: Kind = Kind.PARAMETER
     positions: int = 1
+    per_sequence: bool = False
 
     @property
     def elements(self) -> int:

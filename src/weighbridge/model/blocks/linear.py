@@ -20,15 +20,18 @@ def projection(
     experts: int = 1,
     active: int = 1,
     tied_to: str | None = None,
+    per_sequence: bool = False,
 ) -> tuple[Weight, ...]:
     """The weights of one linear map inside a block; `transposed` for the (in, out) layout of GPT-2's Conv1D."""
     shape = (in_features, out_features) if transposed else (out_features, in_features)
     weight = Weight(name=f"{name}.weight".lstrip("."), shape=shape, role=role, component=component, experts=experts,
-                    active=active, transposed=transposed, tied_to=tied_to)  # fmt: skip
+                    active=active, transposed=transposed, tied_to=tied_to,
+                    per_sequence=per_sequence)  # fmt: skip
     if not bias:
         return (weight,)
     return weight, Weight(name=f"{name}.bias".lstrip("."), shape=(out_features,), role=role, component=component,
-                          use=Use.ELEMENTWISE, experts=experts, active=active)  # fmt: skip
+                          use=Use.ELEMENTWISE, experts=experts, active=active,
+                          per_sequence=per_sequence)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +49,9 @@ class Linear(Block):
     role: str = "linear"
     component: Component = Component.OTHER
     tied_to: str | None = None
+    per_sequence: bool = False
 
     def weights(self) -> tuple[Weight, ...]:
         """`weight` (out_features, in_features) and `bias` (out_features,)."""
         return projection("", self.in_features, self.out_features, role=self.role, component=self.component,
-                          bias=self.bias, tied_to=self.tied_to)  # fmt: skip
+                          bias=self.bias, tied_to=self.tied_to, per_sequence=self.per_sequence)  # fmt: skip

@@ -14,7 +14,8 @@ from weighbridge.model.family import Family, GgufMeaning, head_class, unknown_cl
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 from weighbridge.model.tensors import Component
 
-# What each class puts on the body: a pooler, the masked-language head, and an output layer's path and width.
+# What each class puts on the body: a pooler, the masked-language head, and an output layer's path and width. An
+# untied masked head has two biases of the vocabulary in transformers 5; tied, they are one.
 _CLASSES: dict[str, tuple[bool, bool, tuple[str, int | str] | None]] = {
     "Model": (True, False, None),
     "ForMaskedLM": (False, True, None),
@@ -23,7 +24,7 @@ _CLASSES: dict[str, tuple[bool, bool, tuple[str, int | str] | None]] = {
     "ForSequenceClassification": (True, False, ("classifier", "num_labels")),
     "ForTokenClassification": (False, False, ("classifier", "num_labels")),
     "ForMultipleChoice": (True, False, ("classifier", 1)),
-    "ForQuestionAnswering": (False, False, ("qa_outputs", 2)),
+    "ForQuestionAnswering": (False, False, ("qa_outputs", "num_labels")),
 }
 
 
@@ -89,21 +90,22 @@ def _top(hyperparameters: Hyperparameters, suffix: str, base: str, hidden: int, 
     head = Linear(in_features=hidden, out_features=hidden, component=Component.HEAD)
     top = []
     if pooler and hyperparameters.flag("pooler", True):
-        top.append(Placement(base + "pooler.dense", replace(head, role="pooler", component=Component.OTHER)))
+        first = replace(head, role="pooler", component=Component.OTHER, per_sequence=True)
+        top.append(Placement(base + "pooler.dense", first))
     if masked:
         vocab = hyperparameters.count("vocab_size")
         top += [
             Placement("cls.predictions.transform.dense", replace(head, role="head_transform")),
             Placement("cls.predictions.transform.LayerNorm", Norm(width=hidden, component=Component.HEAD)),
             Placement("cls.predictions.decoder", Linear(
-                in_features=hidden, out_features=vocab, bias=False, role="head", component=Component.HEAD,
+                in_features=hidden, out_features=vocab, bias=not tied, role="head", component=Component.HEAD,
                 tied_to=f"{base}embeddings.word_embeddings.weight" if tied else None)),
             Placement("cls.predictions", Vector(name="bias", width=vocab, role="head", component=Component.HEAD)),
         ]  # fmt: skip
     if output:
         path, width = output
         width = hyperparameters.count("num_labels", 2) if isinstance(width, str) else width
-        top.append(Placement(path, replace(head, out_features=width, role="score")))
+        top.append(Placement(path, replace(head, out_features=width, role="score", per_sequence=pooler)))
     return top
 
 

@@ -21,7 +21,9 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     hidden, vocab = hyperparameters.count("hidden_size"), hyperparameters.count("vocab_size")
     num_layers, num_heads = hyperparameters.count("num_layers", most=MOST_LAYERS), hyperparameters.count("num_heads")
     head_dim = hyperparameters.divided("head_dim", hidden, num_heads)
-    inner = hyperparameters.count("intermediate_size", 4 * hidden)
+    # The reference class reads `n_inner` alone: another spelling of the same setting means nothing to it.
+    foreign = hyperparameters.spellings.get("intermediate_size") == "intermediate_size"
+    inner = 4 * hidden if foreign else hyperparameters.count("intermediate_size", 4 * hidden)
     layers, norm = range(num_layers), Norm(width=hidden)
     attention = Attention(hidden_size=hidden, num_heads=num_heads, num_kv_heads=num_heads, head_dim=head_dim,
                           names=("c_attn", "c_proj"), qkv_bias=True, output_bias=True, transposed=True)  # fmt: skip
