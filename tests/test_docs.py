@@ -513,7 +513,7 @@ def curl(command: str) -> None:
 @pytest.mark.parametrize("path", pages_with("console"))
 def test_commands_in_the_pages_run(path: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[int] = []
-    monkeypatch.setattr(server, "serve", served.append)
+    monkeypatch.setattr(server, "serve", lambda port, tell: served.append(port))
     for block in blocks(path, "console"):
         result: Result | None = None
         codes = [(command, output) for command, output in sessions(block)]

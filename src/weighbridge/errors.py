@@ -10,6 +10,16 @@ import difflib
 from collections.abc import Iterable
 
 
+def printable(text: str) -> str:
+    r"""Text with its control characters written out: names come from files that nobody vouches for.
+
+    Example:
+        >>> printable("a\x1b[2Jb")
+        'a\\x1b[2Jb'
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 class WeighbridgeError(Exception):
     """The root of all errors that a user's input can cause.
 
@@ -26,8 +36,8 @@ class WeighbridgeError(Exception):
     exit_code = 2
 
     def __init__(self, read: str, expected: str, action: str) -> None:
-        self.read, self.expected, self.action = read, expected, action
-        super().__init__(f"{read}; expected {expected}; {action}.")
+        self.read, self.expected, self.action = printable(read), printable(expected), printable(action)
+        super().__init__(f"{self.read}; expected {self.expected}; {self.action}.")
 
 
 class SourceError(WeighbridgeError):

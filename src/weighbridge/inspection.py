@@ -6,19 +6,20 @@ input gives the same numbers in all of them.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from weighbridge.errors import ConfigError, UnknownNameError, WeighbridgeError
+from weighbridge.errors import ConfigError, UnitError, UnknownNameError, WeighbridgeError, printable
 from weighbridge.formats import config as config_format
 from weighbridge.formats import reader, reconcile
 from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.formats.reconcile import Reconciliation, Status
 from weighbridge.model import encodings, families, recipes
-from weighbridge.model.architecture import Architecture
+from weighbridge.model.architecture import Architecture, Workload
 from weighbridge.model.buffers import buffer_reason
 from weighbridge.model.hyperparameters import Hyperparameters
 from weighbridge.model.layouts import GGUF_NAMES
@@ -48,6 +49,11 @@ class StoredCount:
     def parameters(self) -> int:
         """Floating-point elements that are not buffers, each storage once."""
         return self.elements - self.buffers - self.tied
+
+
+def is_parameter(tensor: TensorSpec) -> bool:
+    """Whether a stored tensor may be learned: it is no buffer by kind, name, shape or type."""
+    return tensor.kind is Kind.PARAMETER and buffer_reason(tensor.name, tensor.shape, tensor.encoding) is None
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ class Inspection:
             by_encoding[tensor.encoding.name] = by_encoding.get(tensor.encoding.name, 0) + tensor.elements
             if tensor.tied_to is not None:
                 tied += tensor.elements
-            elif tensor.kind is not Kind.PARAMETER or buffer_reason(tensor.name, tensor.shape, tensor.encoding):
+            elif not is_parameter(tensor):
                 buffers += tensor.elements
         return StoredCount(sum(by_encoding.values()), buffers, tied, by_encoding)
 
@@ -194,7 +200,10 @@ class Inspection:
         notes = [f"layers with a window stop growing after {windows} tokens"] if windows else []
         notes += [f"{name} cannot hold the cache: its rows are no whole number of blocks"
                   for name, size in per_token.items() if size is None]  # fmt: skip
+        assert self.architecture is not None
+        held = Workload(new_tokens=self.context_tokens)
         return {
+            "bytes_at_context": {"bf16": counts.state_bytes(self.architecture, held, bf16) if held.new_tokens else 0},
             "kv_bytes_per_token": per_token,
             "kv_bytes_per_token_global": {"bf16": state.kv_bytes_per_token_global(bf16)},
             "recurrent_bytes_per_sequence": state.recurrent_per_sequence * bf16.bytes_per_block,
@@ -251,6 +260,9 @@ def inspect(
         >>> inspect(shape, settings={"num_hidden_layers": 17}).parameters.total - llama.parameters.total
         60821504
     """
+    if type(context_tokens) is not int or not 0 <= context_tokens < 2**40:
+        read = f"the context is {str(context_tokens)[:40]!r}"
+        raise UnitError(read, "a whole number of tokens, 0 or more", "correct it")
     checkpoint = _checkpoint(source)
     notes: list[str] = []
     if settings:
@@ -258,6 +270,8 @@ def inspect(
             raise ConfigError(
                 f"{checkpoint.source} has no config.json to change", "a configuration", "name a config.json"
             )
+        for key in settings:
+            _check_setting(key, checkpoint.config)
         checkpoint = replace(
             checkpoint, config={**checkpoint.config, **settings}, tensors=(), files=(), format="config"
         )
@@ -268,6 +282,9 @@ def inspect(
     if architecture is not None:
         notes += architecture.notes
         notes += _left_out(architecture)
+        longest = hyperparameters.settings.get("max_positions") if hyperparameters else None
+        if isinstance(longest, int) and context_tokens > longest:
+            notes.append(f"the context of {context_tokens:,} is longer than the {longest:,} positions of the config")
     notes += _warnings(checkpoint)
     reconciliation = _reconcile(checkpoint, architecture, hyperparameters)
     if architecture is not None and isinstance(source, str | Path) and _foreign(source, checkpoint, architecture):
@@ -278,6 +295,13 @@ def inspect(
         notes.append("total counts the stored floating-point elements that are no buffers by name, type or rule")
     return Inspection(checkpoint.source, checkpoint.format, checkpoint, hyperparameters, architecture, reconciliation,
                       context_tokens, tuple(notes))  # fmt: skip
+
+
+def _check_setting(key: str, config: Mapping[str, Any]) -> None:
+    """Refuses a key that nobody reads but that is nearly one that somebody does."""
+    known = config.keys() | config_format.SPELLINGS.keys()
+    if key not in known and difflib.get_close_matches(key, known, n=1, cutoff=0.8):
+        raise UnknownNameError("setting", key, known, "write the setting as the config.json does")
 
 
 def _checkpoint(source: Any) -> Checkpoint:
@@ -325,7 +349,11 @@ def _left_out(architecture: Architecture) -> list[str]:
 
 def _warnings(checkpoint: Checkpoint) -> list[str]:
     """What a reader noticed that the user should know."""
-    notes = list(checkpoint.metadata.get("notes", ())) if checkpoint.format == "safetensors" else []
+    notes = [*checkpoint.notes, *(checkpoint.metadata.get("notes", ()) if checkpoint.format == "safetensors" else ())]
+    packed = (checkpoint.config or {}).get("quantization_config")
+    if isinstance(packed, Mapping):
+        method = printable(str(packed.get("quant_method", "a method that is not named"))[:40])
+        notes.append(f"the config says that the weights are packed by {method}; counts are those of the model unpacked")
     foreign = checkpoint.metadata.get("foreign_names", ()) if checkpoint.format == "torch" else ()
     if foreign:
         shown = ", ".join(foreign[:3]) + (" ..." if len(foreign) > 3 else "")
@@ -336,14 +364,12 @@ def _warnings(checkpoint: Checkpoint) -> list[str]:
 def _reconcile(
     checkpoint: Checkpoint, architecture: Architecture | None, hyperparameters: Hyperparameters | None
 ) -> Reconciliation:
-    if not checkpoint.tensors:
+    if checkpoint.format == "config":
         return Reconciliation(Status.NOT_APPLICABLE, note="a configuration alone: no file to hold it against")
     if architecture is None or hyperparameters is None:
         return Reconciliation(Status.NOT_APPLICABLE, note="no family describes this file")
     if checkpoint.config is not None and checkpoint.config.get("quantization_config"):
-        return Reconciliation(
-            Status.NOT_APPLICABLE, note="packed weights: their stored names and shapes are the packer's"
-        )
+        return reconcile.reconcile_packed(architecture, checkpoint)
     return reconcile.reconcile(architecture, checkpoint, hyperparameters.inferred)
 
 
@@ -351,5 +377,4 @@ def _foreign(source: str | Path, checkpoint: Checkpoint, architecture: Architect
     """Whether a weight file that was named itself has little to do with the configuration beside it."""
     if Path(source).is_dir() or checkpoint.config is None or not checkpoint.tensors:
         return False
-    packed = checkpoint.config.get("quantization_config")
-    return not packed and reconcile.overlap(architecture, checkpoint) < 0.5
+    return reconcile.overlap(architecture, checkpoint) < 0.5

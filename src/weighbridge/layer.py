@@ -17,6 +17,7 @@ from weighbridge.model.blocks import Attention, Block, Embedding, Experts, FeedF
 from weighbridge.model.blocks.activation import FIXED, LEARNED, Activation
 from weighbridge.model.blocks.convolution import Convolution
 from weighbridge.model.blocks.recurrent import Recurrent
+from weighbridge.model.hyperparameters import MOST_LAYERS
 from weighbridge.model.tensors import Kind
 from weighbridge.units import parse_count
 
@@ -117,15 +118,18 @@ def _parse(spec: str) -> _Layer:
     if kind not in _KINDS:
         raise UnknownNameError("kind of layer", kind, _KINDS, "run `weigh layer --help` for the list")
     sizes, options, bias = [], {}, None
+    words = [part.partition("=")[0].removeprefix("no") for part in parts if not part[:1].isdigit()]
+    if len(words) != len(set(words)):
+        raise UnitError(f"the layer {spec!r} gives an option twice", "each once", "leave one out")
     for part in parts:
         key, equals, value = part.partition("=")
         if key in ("bias", "nobias") and not equals and _KINDS[kind].bias is not None:
             bias = key == "bias"
-        elif key in _KINDS[kind].options:
+        elif key in _KINDS[kind].options and bool(equals) is not (key in _FLAGS):
             options[key] = _number(spec, value) if equals else 1
         elif equals or part.isalpha():
             known = [*_KINDS[kind].options, *(("bias", "nobias") if _KINDS[kind].bias is not None else ())]
-            raise UnknownNameError(f"option of {kind}", key, known, "leave it out, or see `weigh layer --help`")
+            raise UnknownNameError(f"option of {kind}", part, known, "write it as `weigh layer --help` does")
         else:
             sizes.append(tuple(_number(spec, number) for number in part.split("x")))
     if len(sizes) > _KINDS[kind].sizes:
@@ -220,7 +224,11 @@ def _norm(batch: bool, shift: bool) -> Callable[[_Layer, bool], _Made]:
     def make(layer: _Layer, bias: bool) -> _Made:
         width = layer.size(0, "width")
         biased = bias and shift
-        note = "running mean, variance and counter are buffers" if batch else "one scale, and one shift with a bias"
+        note = (
+            "running mean, variance and counter are buffers"
+            if batch
+            else "one scale" + (", and one shift with a bias" if shift else "")
+        )
         return Norm(width=width, bias=biased, running_statistics=batch), f"{2 if biased else 1}*{width}", note
 
     return make
@@ -231,6 +239,8 @@ def _recurrent(cell: str, gates: int) -> Callable[[_Layer, bool], _Made]:
         inputs, hidden = layer.size(0, "input size"), layer.size(1, "hidden size")
         layers, both = layer.options.get("layers", 1), "bidirectional" in layer.options
         biases = layer.options.get("biases", 2) if bias else 0
+        if layers > MOST_LAYERS:
+            raise UnitError(f"{layer.spec!r} has {layers:,} layers", f"at most {MOST_LAYERS:,}", "correct it")
         if biases > 2:
             raise UnitError(f"{layer.spec!r} has {biases} biases a gate", "1 (Keras) or 2 (PyTorch)", "correct it")
         block = Recurrent(cell=cell, input_size=inputs, hidden_size=hidden, num_layers=layers, bidirectional=both,
@@ -268,6 +278,7 @@ class _Kind:
     options: tuple[str, ...] = ()
 
 
+_FLAGS = ("gated", "bidirectional")
 _STEPS = ("layers", "biases", "bidirectional")
 _KINDS = {
     "linear": _Kind(_linear, 2, True),

@@ -24,6 +24,10 @@ def write_text(path: str | Path, text: str) -> None:
     place = Path(path)
     beside = ""
     try:
+        place = place.resolve()  # a link stays, and what it points to is replaced
+        if place.exists() and not place.is_file():  # a device or a pipe has no content to protect
+            place.write_text(text, encoding="utf-8")
+            return
         descriptor, beside = tempfile.mkstemp(dir=place.parent, prefix=place.name + ".", suffix=".part")
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
@@ -34,7 +38,7 @@ def write_text(path: str | Path, text: str) -> None:
     except OSError as error:
         if beside:
             Path(beside).unlink(missing_ok=True)
-        read = f"{place} cannot be written ({error.strerror})"
+        read = f"{path} cannot be written ({error.strerror})"
         raise SourceError(
             read, "a folder that exists, can be written to and has room", "choose another path"
         ) from error

@@ -124,6 +124,18 @@ def test_packed_recipes_by_hand() -> None:
     assert recipes.find("nvfp4").pack(model).size_bytes == sum(i * o // 16 * 9 + 4 for i, o in maps) + rest
 
 
+def test_packers_are_not_offered_shapes_that_they_refuse() -> None:
+    """AWQ wants rows of whole groups of 128, GPTQ multiples of 32; 576 = 4.5 x 128 = 18 x 32."""
+    smol = {"hidden_size": 576, "num_layers": 1, "num_heads": 9, "num_kv_heads": 3, "vocab_size": 9,
+            "intermediate_size": 1536}  # fmt: skip
+    model = families.build(Hyperparameters("smol", "llama", smol))
+    assert not recipes.find("awq-int4-g128").pack(model).is_possible
+    assert recipes.find("gptq-int4-g128").pack(model).is_possible
+    odd = families.build(Hyperparameters("odd", "llama", smol | {"intermediate_size": 90}))
+    assert not recipes.find("gptq-int4-g128").pack(odd).is_possible
+    assert recipes.find("nf4").pack(odd).is_possible and recipes.find("mxfp4").pack(odd).fallbacks
+
+
 def test_fallbacks_are_named() -> None:
     smol = families.build(Hyperparameters("smol", "llama", {
         "hidden_size": 576, "num_layers": 30, "num_heads": 9, "num_kv_heads": 3, "vocab_size": 49152,

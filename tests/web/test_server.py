@@ -22,7 +22,7 @@ GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "counts.json").read_
 
 @pytest.fixture
 def client() -> TestClient:
-    return TestClient(server.application())
+    return TestClient(server.application(), base_url=f"http://{server.HOST}")
 
 
 @pytest.mark.parametrize("row", GOLDEN[::4], ids=lambda row: str(row["name"]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
 import sys
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import click
 
 from weighbridge import __version__
-from weighbridge.errors import WeighbridgeError
+from weighbridge.errors import SourceError, WeighbridgeError
 
 COMMANDS = {
     "inspect": "Weigh a model: parameters, bytes, state and operations.",
@@ -44,14 +46,33 @@ class Commands(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Runs a command line. One sentence on standard error for every error that input can cause; no traceback."""
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal of another encoding shows ? for what it lacks
+            sys.stdout.reconfigure(errors="replace")
         try:
             return super().main(*args, **kwargs)
         except WeighbridgeError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(error.exit_code)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command, and sees to it that what it printed has left."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
         except BrokenPipeError:  # the reader of our output has gone, as `head` does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
+            _discard_output()
+            ctx.exit(0)
+        except OSError as error:
+            _discard_output()
+            read = f"standard output cannot be written ({error.strerror or error})"
+            raise SourceError(read, "room for the output", "free some, or write to another place") from error
+        return result
+
+
+def _discard_output() -> None:
+    """Points standard output to nowhere, so that closing it at the end cannot fail again."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

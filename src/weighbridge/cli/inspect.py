@@ -45,7 +45,7 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 
 @click.command("inspect")
-@click.argument("source", type=click.Path())
+@click.argument("source")
 @click.option("--context", type=Count(), default=0, help="Positions that the token of the FLOPs count attends to.")
 @click.option(
     "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change a setting of the config first: what if?"
@@ -54,8 +54,8 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
     "--tensors", "list_tensors", is_flag=True, help="List every tensor instead: name, shape, elements, encoding."
 )
 @click.option("--values", "read_values", is_flag=True, help="Read the weights too, and count those that are zero.")
-@click.option("--svg", type=click.Path(dir_okay=False), metavar="FILE", help="Draw the treemap of parameters.")
-@click.option("--html", type=click.Path(dir_okay=False), metavar="FILE", help="Write the whole report as one page.")
+@click.option("--svg", metavar="FILE", help="Draw the treemap of parameters.")
+@click.option("--html", metavar="FILE", help="Write the whole report as one page.")
 @click.option("--strict", is_flag=True, help="Exit with 1 when file and description differ.")
 @output.json_option
 def command(
@@ -72,6 +72,7 @@ def command(
     inspection = inspect(source, context_tokens=context, settings=_settings(pairs))
     values = _count_values(inspection, source) if read_values else None
     if svg is not None or html is not None:
+        _check_outputs(inspection, source, svg, html)
         _draw(inspection, svg, html)
     if as_json:
         document = inspection.to_json()
@@ -91,6 +92,21 @@ def command(
             click.echo(f"wrote {path}", err=True)
     if strict and inspection.reconciliation.status.value == "differs":
         raise SystemExit(1)
+
+
+def _check_outputs(inspection: Inspection, source: str, *outputs: str | None) -> None:
+    """Refuses to write a picture over what was inspected, or over the other picture."""
+    from pathlib import Path
+
+    place = Path(source)
+    folder = place if place.is_dir() else place.parent
+    names = ["config.json", *(file.name for file in inspection.checkpoint.files)]
+    taken = {place.resolve(), *((folder / name).resolve() for name in names)}
+    for output_path in filter(None, outputs):
+        target = Path(output_path).resolve()
+        if target in taken:
+            raise UnitError(f"{output_path} is read or written by the same command", "another file", "choose another")
+        taken.add(target)
 
 
 def _draw(inspection: Inspection, svg: str | None, html: str | None) -> None:

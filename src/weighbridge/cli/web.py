@@ -16,4 +16,4 @@ def command(port: int) -> None:
     """
     from weighbridge.web import server
 
-    server.serve(port)
+    server.serve(port, click.echo)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -83,7 +84,7 @@ def check_name(folder: str, name: str) -> None:
     Raises:
         FormatError: for separators, `..`, drive letters, control characters and empty names.
     """
-    if not name or name in (".", "..") or any(c in name for c in "/\\:\0") or not name.isprintable():
+    if not name or name in (".", "..") or any(c in name for c in "/\\:") or any(ord(c) < 32 for c in name):
         raise FormatError(
             f"{folder} names the file {name[:100]!r}", "a plain file name in the same folder",
             "do not use this file: it points outside its own folder",
@@ -96,9 +97,14 @@ class LocalFile:
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         try:
-            with self._path.open("rb") as file:
-                self._size = os.fstat(file.fileno()).st_size
-        except OSError as error:
+            status = self._path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise SourceError(
+                    f"{self._path} is no plain file", "a file that can be read in ranges", "copy it to one"
+                )
+            with self._path.open("rb"):
+                self._size = status.st_size
+        except (OSError, ValueError) as error:
             raise self._unreadable(error) from error
 
     @property
@@ -124,9 +130,17 @@ class LocalFile:
             raise SourceError(f"{self.name} ended early", "an unchanged file", "read it when nothing writes to it")
         return data
 
-    def _unreadable(self, error: OSError) -> SourceError:
-        read = f"{self._path} cannot be read ({error.strerror})"
+    def _unreadable(self, error: Exception) -> SourceError:
+        read = f"{self._path} cannot be read ({getattr(error, 'strerror', None) or error})"
         return SourceError(read, "a readable file", "check the path and its permissions")
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a plain file; a link that leads nowhere is none."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 class LocalFolder:
@@ -143,7 +157,7 @@ class LocalFolder:
     def names(self) -> Iterable[str]:
         """Names of the plain files in it, sorted."""
         try:
-            return sorted(entry.name for entry in os.scandir(self._path) if entry.is_file())
+            return sorted(entry.name for entry in os.scandir(self._path) if _is_file(entry))
         except OSError as error:
             read = f"{self._path} cannot be listed ({error.strerror})"
             raise SourceError(read, "a readable folder", "check the path and its permissions") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from weighbridge.model.tensors import TensorSpec
 
@@ -34,6 +34,7 @@ class Checkpoint:
 
     `format` is the contract's word (`safetensors`, `gguf`, `torch`, `config`). `config` is the parsed `config.json`
     beside the weights, where there is one. `digest` is the SHA-256 of the headers that were read, not of the weights.
+    `byte_order` is that of the tensors; only GGUF has big-endian files.
     """
 
     source: str
@@ -43,6 +44,8 @@ class Checkpoint:
     config: Mapping[str, Any] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
+    notes: tuple[str, ...] = ()
+    byte_order: Literal["little", "big"] = "little"
 
     @property
     def size_bytes(self) -> int:

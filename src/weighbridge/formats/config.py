@@ -96,7 +96,7 @@ def hyperparameters(config: Mapping[str, Any], name: str) -> Hyperparameters:
             value = _part(value, f"{key} of {name}")  # noqa: PLW2901
         if settings.get(ours) is None:
             settings[ours], spellings[ours] = value, key
-    if "num_labels" not in settings and isinstance(config.get("id2label"), dict):
+    if isinstance(config.get("id2label"), dict):  # which decides over `num_labels` in the reference classes
         settings["num_labels"] = len(config["id2label"])
     return Hyperparameters(name, model_type, settings, _classes(config, name), spellings=spellings)
 

@@ -452,4 +452,5 @@ def read(source: ByteSource, folder: Folder | None = None) -> Checkpoint:
         tensors=tuple(tensor for shard in shards for tensor in shard.tensors),
         metadata=shards[0].metadata,
         digest=digest.hexdigest(),
+        byte_order="big" if header.byte_order == "big" else "little",
     )

@@ -32,6 +32,14 @@ KEYS = {
 """Our name for each key of a file, without the architecture in front."""
 
 
+BIASES = {
+    "attention_bias": "blk.0.attn_q.bias",
+    "attention_output_bias": "blk.0.attn_output.bias",
+    "mlp_bias": "blk.0.ffn_up.bias",
+}
+"""Settings that have no key: a file has the biases or has not."""
+
+
 def hyperparameters(checkpoint: Checkpoint) -> Hyperparameters:
     """The settings of the model in a GGUF file.
 
@@ -50,6 +58,10 @@ def hyperparameters(checkpoint: Checkpoint) -> Hyperparameters:
         name = f"{architecture}.{key}"
         if name in metadata:
             settings[ours], spellings[ours] = _one_value(checkpoint.source, name, metadata[name]), name
+    values, keys = (metadata.get(f"{architecture}.attention.{kind}_length") for kind in ("value", "key"))
+    if values != keys:
+        raise ConfigError(f"{checkpoint.source} has heads of {keys} for keys and {values} for values",
+                          "one length for both", "ask for support of this variant")  # fmt: skip
     shapes = {tensor.name: tensor.shape for tensor in checkpoint.tensors}
     inferred = _infer(settings, shapes, metadata)
     routed = bool(settings.get("num_experts"))
@@ -57,6 +69,7 @@ def hyperparameters(checkpoint: Checkpoint) -> Hyperparameters:
         settings.pop("num_experts", None)  # converters write 0 for a dense model
     meaning = _meaning(architecture, routed)
     settings |= meaning.settings
+    inferred = [name for name in inferred if name not in meaning.settings]
     return Hyperparameters(checkpoint.source, meaning.model_type, settings, (meaning.class_name,), tuple(inferred),
                            spellings)  # fmt: skip
 
@@ -68,7 +81,7 @@ def _meaning(architecture: str, routed: bool) -> GgufMeaning:
         if name == architecture and meaning.routed == routed:
             return meaning
     names = [name for name, meaning in known if meaning.routed == routed]
-    raise UnknownNameError(f"GGUF architecture {'with' if routed else 'without'} experts", architecture, names,
+    raise UnknownNameError("GGUF architecture" + (" with experts" if routed else ""), architecture, names,
                            "its stored elements are counted all the same")  # fmt: skip
 
 
@@ -89,9 +102,10 @@ def _infer(settings: dict[str, Any], shapes: dict[str, tuple[int, ...]], metadat
     if "num_heads" in settings:
         settings.setdefault("num_kv_heads", settings["num_heads"])  # llama.cpp's own default
     settings["tie_embeddings"] = "output.weight" not in shapes
-    if "blk.0.attn_q.bias" in shapes:
-        settings["attention_bias"] = True
-        inferred.append("attention_bias")
+    for ours, tensor in BIASES.items():
+        if tensor in shapes:
+            settings[ours] = True
+            inferred.append(ours)
     tokens = metadata.get("tokenizer.ggml.tokens")
     if "vocab_size" not in settings and isinstance(tokens, MetadataArray):
         settings["vocab_size"] = tokens.length

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from weighbridge.errors import SourceError
+from weighbridge.errors import SourceError, WeighbridgeError
 from weighbridge.formats import config as config_format
 from weighbridge.formats.byte_source import Folder, LocalFolder
 from weighbridge.formats.checkpoint import Checkpoint
@@ -28,10 +28,18 @@ def read(path: str | Path) -> Checkpoint:
         FormatError: when a header is not what its format demands.
         ConfigError: when a configuration is none.
     """
+    if str(path).startswith(("https://", "http://")):
+        raise SourceError(f"{path} is an address", f"{READABLE}, on this machine", "download it first")
+    if not str(path):
+        raise SourceError("the source has no name", READABLE, "name one; . is the current folder")
     place = Path(path)
-    if place.is_dir():
+    try:
+        is_folder, exists = place.is_dir(), place.exists()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise SourceError(f"{str(path)[:100]!r} is no path ({error})", READABLE, "check the spelling") from error
+    if is_folder:
         return _read_folder(LocalFolder(place))
-    if not place.exists():
+    if not exists:
         raise SourceError(f"{place} does not exist", READABLE, "check the spelling and the current folder")
     folder = LocalFolder(place.parent)
     return replace(read_file(folder, place.name), source=str(place))
@@ -43,17 +51,27 @@ def read_file(folder: Folder, name: str) -> Checkpoint:
     Raises:
         SourceError: when its ending is that of no known format.
     """
-    if name.endswith(".json"):
+    ending = name.lower()
+    if ending.endswith(".json"):
         return _read_json(folder, name)
-    if name.endswith(".safetensors"):
-        return _with_config(folder, _read_safetensors(folder, [name]))
-    if name.endswith(".gguf"):
+    if ending.endswith((".safetensors", ".gguf", *TORCH_SUFFIXES)):
+        _refuse_pointer(folder, name)
+    if ending.endswith(".safetensors"):
+        return _with_config(folder, _read_safetensors(folder, _siblings(folder, name)), required=False)
+    if ending.endswith(".gguf"):
         from weighbridge.formats import gguf
 
         return gguf.read(folder.open(name), folder)
-    if name.endswith(TORCH_SUFFIXES):
-        return _with_config(folder, _read_torch(folder, [name]))
+    if ending.endswith(TORCH_SUFFIXES):
+        return _with_config(folder, _read_torch(folder, _siblings(folder, name)), required=False)
     raise SourceError(f"{name} has an ending of no known format", READABLE, "give such a file")
+
+
+def _refuse_pointer(folder: Folder, name: str) -> None:
+    """Refuses what Git leaves in the place of a large file that was not fetched."""
+    source = folder.open(name)
+    if source.read(0, min(source.size, 19)) == b"version https://git":
+        raise SourceError(f"{name} is a pointer of Git LFS", "the file that it points to", "fetch it: git lfs pull")
 
 
 def _read_json(folder: Folder, name: str) -> Checkpoint:
@@ -87,7 +105,7 @@ def _read_folder(folder: Folder) -> Checkpoint:
         from weighbridge.formats import gguf
 
         found = gguf.read(folder.open(group[0]), folder)
-    elif group := _one_model(folder, [n for n in names if n.endswith(TORCH_SUFFIXES) and n != "training_args.bin"]):
+    elif group := _one_model(folder, _torch_models(names)):
         found = _with_config(folder, _read_torch(folder, group))
     elif "config.json" in names:
         found = _read_json(folder, "config.json")
@@ -96,12 +114,43 @@ def _read_folder(folder: Folder) -> Checkpoint:
     return replace(found, source=folder.name)
 
 
+def _torch_models(names: list[str]) -> list[str]:
+    """The PyTorch files that hold weights: by the usual name where there are such, or else all."""
+    found = [name for name in names if name.endswith(TORCH_SUFFIXES)]
+    usual = [name for name in found if name.startswith("pytorch_model")]
+    return usual or [name for name in found if name != "training_args.bin"]
+
+
+def _siblings(folder: Folder, name: str) -> list[str]:
+    """All shards of the model that a file belongs to; the file alone when its name is that of no shard."""
+    return [other for other in folder.names() if _SHARD.sub("", other) == _SHARD.sub("", name)] or [name]
+
+
 def _one_model(folder: Folder, names: list[str]) -> list[str]:
     """The files of the one model among these: one file, or the shards of one."""
     models = {_SHARD.sub("", name) for name in names}
     if len(models) > 1:
         _only_one(folder, names)
     return names
+
+
+def _is_whole(folder: Folder, names: list[str]) -> bool:
+    """Whether the names are those of shards; then they must be all of them.
+
+    Raises:
+        SourceError: when shards are missing.
+    """
+    matches = [match for name in names if (match := _SHARD.search(name))]
+    if not matches:
+        return False
+    total = max(int(match[2]) for match in matches)
+    missing = sorted(set(range(1, total + 1)) - {int(match[1]) for match in matches})
+    if missing or len(matches) != len(names):
+        read = f"{folder.name} holds {len(matches)} of {total} shards" + (
+            f", not number {missing[0]}" if missing else ""
+        )
+        raise SourceError(read, f"all {total} shards and nothing else of that name", "get the missing ones")
+    return True
 
 
 def _only_one(folder: Folder, names: list[str]) -> None:
@@ -115,25 +164,29 @@ def _only_one(folder: Folder, names: list[str]) -> None:
 def _read_safetensors(folder: Folder, names: list[str]) -> Checkpoint:
     from weighbridge.formats import safetensors
 
-    if len(names) == 1 and (match := _SHARD.search(names[0])):
-        pattern = names[0][: match.start()], match[2]
-        names = [
-            n for n in folder.names() if n.startswith(pattern[0]) and (m := _SHARD.search(n)) and m[2] == pattern[1]
-        ]
-    if len(names) == 1:
-        return safetensors.read(folder.open(names[0]))
-    return safetensors.read_sharded(folder, names, None)
+    if _is_whole(folder, names):
+        return safetensors.read_sharded(folder, names, None)
+    return safetensors.read(folder.open(names[0]))
 
 
 def _read_torch(folder: Folder, names: list[str]) -> Checkpoint:
     from weighbridge.formats import torch_zip
 
-    return torch_zip.read(folder.open(names[0])) if len(names) == 1 else torch_zip.read_sharded(folder, names)
+    return torch_zip.read_sharded(folder, names) if _is_whole(folder, names) else torch_zip.read(folder.open(names[0]))
 
 
-def _with_config(folder: Folder, checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint with the `config.json` beside it, where there is one."""
+def _with_config(folder: Folder, checkpoint: Checkpoint, required: bool = True) -> Checkpoint:
+    """The checkpoint with the `config.json` beside it, where there is one.
+
+    Beside a file that was named itself it is not `required` to be readable: then it is left aside, with a note.
+    """
     config: Mapping[str, Any] | None = None
+    notes = checkpoint.notes
     if "config.json" in folder.names():
-        config = config_format.parse(folder.open("config.json"))
-    return replace(checkpoint, config=config)
+        try:
+            config = config_format.parse(folder.open("config.json"))
+        except WeighbridgeError as error:
+            if required:
+                raise
+            notes += (f"the config.json beside the file was left aside: {error}",)
+    return replace(checkpoint, config=config, notes=notes)

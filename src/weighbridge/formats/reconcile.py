@@ -7,15 +7,15 @@ only explained ones remain, every stored element is accounted for and the counts
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.model.architecture import Architecture
-from weighbridge.model.buffers import buffer_reason
-from weighbridge.model.tensors import TensorSpec
+from weighbridge.model.buffers import named_buffer
+from weighbridge.model.tensors import Kind, TensorSpec
 
 
 class Status(Enum):
@@ -30,9 +30,9 @@ class Status(Enum):
 class Difference:
     """One way in which file and description are not the same.
 
-    `kind`: `missing` (described, not stored), `unexpected` (stored, not described), `shape`, `tied_copy` (stored though
-    its storage is another tensor's), `buffer` or `mtp` (a next-token-prediction layer). `elements` is what the file
-    holds beyond the description, or less.
+    `kind`: `missing` (described, not stored), `unexpected` (stored, not described), `shape`, `encoding` (not floating
+    point), `tied_copy` (stored though its storage is another tensor's), `buffer` or `mtp` (a next-token-prediction
+    layer). `elements` is what the file holds beyond the description, or less.
     """
 
     kind: str
@@ -69,28 +69,37 @@ def reconcile(architecture: Architecture, checkpoint: Checkpoint, inferred: tupl
     """Holds a description against a checkpoint.
 
     Files of a body without its head leave the base prefix out of names, and files of a head model may be read through
-    the description of a bare body; the spelling that matches most names is taken, and said.
+    the description of a bare body; the spelling that matches most names is taken, and said. Of two tied names a file
+    may hold either. The readers have already held each tensor's bytes against its shape and encoding.
     """
-    stored = {tensor.name: tensor for tensor in checkpoint.tensors}
-    layout = "gguf" if checkpoint.format == "gguf" else "huggingface"
-    described, spelling = _best_spelling(list(architecture.tensors(layout)), stored, architecture.base_prefix)
+    described, spelling = _best_spelling(architecture, checkpoint)
+    stored = _modern_names({tensor.name: tensor for tensor in checkpoint.tensors}, described)
+    twins = {tensor.tied_to: tensor.name for tensor in described.values() if tensor.tied_to is not None}
     differences: list[Difference] = []
     matched = 0
     for tensor in described.values():
         found = stored.get(tensor.name)
         if found is None:
-            if tensor.tied_to is None and not tensor.mtp:
+            twin = stored.get(twins.get(tensor.name, ""))
+            if twin is not None and twin.shape == tensor.shape:
+                matched += 1  # the file keeps the one matrix under its other name
+            elif tensor.tied_to is None and not tensor.mtp:
                 note = f"described with shape {list(tensor.shape)}, not in the file"
                 differences.append(Difference("missing", tensor.name, -tensor.elements, False, note))
         elif found.shape != tensor.shape:
             note = f"described as {list(tensor.shape)}, stored as {list(found.shape)}"
             differences.append(Difference("shape", tensor.name, found.elements - tensor.elements, False, note))
+        elif not found.encoding.is_float and tensor.kind is Kind.PARAMETER:
+            note = f"a parameter, stored as {found.encoding.name}: packed or another tensor"
+            differences.append(Difference("encoding", tensor.name, 0, False, note))
+        elif tensor.mtp:
+            differences.append(Difference("mtp", tensor.name, found.elements, True, "a next-token-prediction layer"))
         elif tensor.tied_to is not None:
+            if tensor.tied_to not in stored:
+                continue
             how = "stored twice" if found.tied_to is None else "a second name of the same storage"
             note = f"the same matrix as {tensor.tied_to}, {how}"
             differences.append(Difference("tied_copy", tensor.name, found.elements, True, note))
-        elif tensor.mtp:
-            differences.append(Difference("mtp", tensor.name, found.elements, True, "a next-token-prediction layer"))
         else:
             matched += 1
     differences += [_extra(tensor) for name, tensor in stored.items() if name not in described]
@@ -98,43 +107,87 @@ def reconcile(architecture: Architecture, checkpoint: Checkpoint, inferred: tupl
     return Reconciliation(status, tuple(differences), matched, inferred, spelling)
 
 
+def reconcile_packed(architecture: Architecture, checkpoint: Checkpoint) -> Reconciliation:
+    """Holds a description against a file of packed weights, whose names and shapes are the packer's, module by module.
+
+    A module is what a tensor's name has before its last dot. Where the modules agree the outcome is still not
+    applicable, as shapes were not compared; where they do not, the file is another model's.
+    """
+    described, spelling = _best_spelling(architecture, checkpoint, modules=True)
+    expected = {_module(t.name): t for t in described.values() if t.tied_to is None and not t.mtp}
+    optional = {_module(t.name) for t in described.values()}
+    stored = {_module(tensor.name): tensor for tensor in checkpoint.tensors}
+    differences = [Difference("missing", name, -tensor.elements, False, "a described module, not in the file")
+                   for name, tensor in expected.items() if name not in stored]  # fmt: skip
+    differences += [_extra(tensor) for name, tensor in stored.items() if name not in optional]
+    if not all(difference.explained for difference in differences):
+        return Reconciliation(Status.DIFFERS, tuple(differences), note=spelling)
+    note = (
+        f"packed weights: {len(expected):,} modules are those described; shapes are the packer's and were not compared"
+    )
+    return Reconciliation(Status.NOT_APPLICABLE, tuple(differences), note=note)
+
+
 def overlap(architecture: Architecture, checkpoint: Checkpoint) -> float:
-    """The share of the file's tensors that the description names, from 0 to 1."""
-    stored = {tensor.name: tensor for tensor in checkpoint.tensors}
-    layout = "gguf" if checkpoint.format == "gguf" else "huggingface"
-    described, _ = _best_spelling(list(architecture.tensors(layout)), stored, architecture.base_prefix)
-    return sum(name in described for name in stored) / max(1, len(stored))
+    """The share of the file's modules that the description names, from 0 to 1."""
+    described, _ = _best_spelling(architecture, checkpoint, modules=True)
+    modules = {_module(name) for name in described}
+    stored = {_module(tensor.name) for tensor in checkpoint.tensors}
+    return len(stored & modules) / max(1, len(stored))
+
+
+def _module(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _extra(tensor: TensorSpec) -> Difference:
-    """A stored tensor that the description does not name."""
+    """A stored tensor that the description does not name; only a rule about its name and shape explains it."""
     if tensor.tied_to is not None:
         return Difference("tied_copy", tensor.name, tensor.elements, True, f"shares the storage of {tensor.tied_to}")
-    reason = buffer_reason(tensor.name, tensor.shape, tensor.encoding)
+    reason = "a registered buffer" if tensor.kind is Kind.BUFFER else named_buffer(tensor.name, tensor.shape)
     if reason is not None:
         return Difference("buffer", tensor.name, tensor.elements, True, reason)
     return Difference("unexpected", tensor.name, tensor.elements, False,
                       f"stored with shape {list(tensor.shape)}, not described")  # fmt: skip
 
 
+# TensorFlow's names of a normalisation's scale and shift, in files converted before 2019.
+_OLD_ENDINGS = {"gamma": "weight", "beta": "bias"}
+
+
+def _modern_names(stored: dict[str, TensorSpec], described: dict[str, TensorSpec]) -> dict[str, TensorSpec]:
+    """The stored tensors under the names of today, where only the old one is in the file."""
+    renamed = {}
+    for name, tensor in stored.items():
+        module, _, ending = name.rpartition(".")
+        modern = f"{module}.{_OLD_ENDINGS[ending]}" if ending in _OLD_ENDINGS else name
+        renamed[modern if modern in described and modern not in stored else name] = tensor
+    return renamed
+
+
 def _best_spelling(
-    described: list[TensorSpec], stored: Iterable[str], prefix: str
+    architecture: Architecture, checkpoint: Checkpoint, modules: bool = False
 ) -> tuple[dict[str, TensorSpec], str]:
     """The described tensors under the names that match the file best: as they are, without or with the prefix."""
-    names = set(stored)
-    as_is = {tensor.name: tensor for tensor in described}
-    if not prefix:
-        return as_is, ""
-    bare = [replace(tensor, name=tensor.name.removeprefix(prefix)) for tensor in described]
-    longer = [
-        tensor if tensor.name.startswith(prefix) else replace(tensor, name=prefix + tensor.name) for tensor in described
-    ]
-    best, note = as_is, ""
-    for spelling, text in (
-        (bare, f"the file leaves the prefix {prefix!r} out"),
-        (longer, f"the file adds the prefix {prefix!r}"),
-    ):
-        table = {tensor.name: tensor for tensor in spelling}
-        if len(table.keys() & names) > len(best.keys() & names):
+
+    def key(name: str) -> str:
+        return _module(name) if modules else name
+
+    prefix = architecture.base_prefix
+    names = {key(tensor.name) for tensor in checkpoint.tensors}
+    described = list(architecture.tensors("gguf" if checkpoint.format == "gguf" else "huggingface"))
+    best, note = {tensor.name: tensor for tensor in described}, ""
+    if not prefix or checkpoint.format == "gguf":
+        return best, note
+    spellings: dict[str, Callable[[str], str]] = {
+        f"the file leaves the prefix {prefix!r} out": lambda name: name.removeprefix(prefix),
+        f"the file adds the prefix {prefix!r}": lambda name: name if name.startswith(prefix) else prefix + name,
+    }
+    for text, spell in spellings.items():
+        table = {}
+        for tensor in described:
+            tied_to = None if tensor.tied_to is None else spell(tensor.tied_to)
+            table[spell(tensor.name)] = replace(tensor, name=spell(tensor.name), tied_to=tied_to)
+        if len({key(name) for name in table} & names) > len({key(name) for name in best} & names):
             best, note = table, text
     return best, note

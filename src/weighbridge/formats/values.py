@@ -91,8 +91,9 @@ def count_zeros(
             continue
         nonzero = None
         if readable(tensor):
-            file = files.setdefault(tensor.file, open_file(tensor.file))
-            nonzero = _count(tensor, file, progress)
+            if tensor.file not in files:
+                files[tensor.file] = open_file(tensor.file)
+            nonzero = _count(tensor, files[tensor.file], checkpoint.byte_order, progress)
         else:
             skipped.add(tensor.encoding.name if tensor.byte_range is not None else f"{checkpoint.format} storage")
         found.append(TensorValues(tensor.name, tensor.elements, nonzero))
@@ -100,14 +101,14 @@ def count_zeros(
     return ValueCount(tuple(found), notes)
 
 
-def _count(tensor: TensorSpec, file: ByteSource, progress: Callable[[int], object]) -> int:
+def _count(tensor: TensorSpec, file: ByteSource, byte_order: str, progress: Callable[[int], object]) -> int:
     import numpy as np
 
     assert tensor.byte_range is not None
     size = tensor.encoding.bytes_per_block
     masks = _WITHOUT_SIGN if tensor.encoding.is_float and not tensor.encoding.name.endswith("fnuz") else _ALL_BITS
-    dtype = np.dtype(f"<u{size}")
-    mask = dtype.type(masks[size])
+    dtype = np.dtype(f"u{size}").newbyteorder("<" if byte_order == "little" else ">")
+    mask = np.array(masks[size], dtype)
     begin, end = tensor.byte_range
     nonzero = 0
     while begin < end:

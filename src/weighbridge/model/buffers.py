@@ -31,6 +31,10 @@ def _filter_bank(shape: Shape) -> bool:
     return len(shape) == 3
 
 
+def _table(shape: Shape) -> bool:
+    return len(shape) in (1, 2)
+
+
 _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Shape], bool]], ...] = (
     (("position_ids", "token_type_ids"), "a table of the numbers 0, 1, 2 ... or of zeros", _any),
     (("inv_freq", "rope_freqs", "rope_freqs.weight", "freqs_cis", "cos_cached", "sin_cached"),
@@ -41,15 +45,24 @@ _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Shape], bool]], ...] = (
     (("basis", "stft_basis", "forward_basis", "inverse_basis", "forward_basis_buffer", "inverse_basis_buffer"),
      "an STFT basis", _filter_bank),
     (("mel_filters", "mel_basis", "filterbank", "filter_bank", "window", "hann_window"),
-     "a fixed filter bank or window",
-     _any),
+     "a fixed filter bank or window", _table),
 )  # fmt: skip
 
 _BY_ENDING = {ending: (what, fits) for endings, what, fits in _RULES for ending in endings}
 
 
+def named_buffer(name: str, shape: Shape) -> str | None:
+    """What a stored tensor is by its name and shape; None when no rule names it."""
+    parts = name.rsplit(".", 2)
+    for ending in (".".join(parts[-2:]), parts[-1]):
+        what, fits = _BY_ENDING.get(ending, ("", _any))
+        if what and fits(shape):
+            return what
+    return None
+
+
 def buffer_reason(name: str, shape: Shape, encoding: Encoding) -> str | None:
-    """What a stored tensor is when it is no parameter; None when it may be one.
+    """What a stored tensor is when it is no parameter, by name, shape or type; None when it may be one.
 
     Example:
         >>> from weighbridge.model import encodings
@@ -58,9 +71,6 @@ def buffer_reason(name: str, shape: Shape, encoding: Encoding) -> str | None:
         >>> buffer_reason("h.0.attn.c_attn.bias", (1536,), encodings.find("fp32")) is None
         True
     """
-    parts = name.rsplit(".", 2)
-    for ending in (".".join(parts[-2:]), parts[-1]):
-        what, fits = _BY_ENDING.get(ending, ("", _any))
-        if what and fits(shape):
-            return what
-    return None if encoding.is_float else f"{encoding.name} numbers, which no gradient trains"
+    if encoding.is_float:
+        return named_buffer(name, shape)
+    return named_buffer(name, shape) or f"{encoding.name} numbers, which no gradient trains"

@@ -46,8 +46,8 @@ class Hyperparameters:
         read = f"{self.source} has {self._key(name)} = {repr(self.settings[name])[:60]}"
         return ConfigError(read, expected, "correct the key")
 
-    def count(self, name: str, default: int | None = None, most: int = _LARGEST) -> int:
-        """A whole number from 1 to `most`; the default stands in for a key that is missing or null.
+    def count(self, name: str, default: int | None = None, most: int = _LARGEST, least: int = 1) -> int:
+        """A whole number from `least` to `most`; the default stands in for a key that is missing or null.
 
         Raises:
             ConfigError: when the key is missing without a default, or holds anything else.
@@ -60,8 +60,8 @@ class Hyperparameters:
             return default
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-            raise self._unusable(name, f"a whole number from 1 to {most:,}")
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise self._unusable(name, f"a whole number from {least} to {most:,}")
         return value
 
     def optional_count(self, name: str) -> int | None:

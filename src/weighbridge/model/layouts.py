@@ -79,7 +79,7 @@ def gguf_shape(group: TensorGroup) -> tuple[int, ...]:
 def gguf_name(group: TensorGroup, layer: int | None) -> str | None:
     """llama.cpp's name for a group in a layer, or None when its files do not hold it."""
     name = GGUF_NAMES.get(group.weight.role)
-    if name is None or group.mtp or group.weight.tied_to is not None or group.weight.kind is not Kind.PARAMETER:
+    if name is None or group.mtp or group.weight.kind is not Kind.PARAMETER:
         return None
     suffix = "bias" if group.weight.name.endswith("bias") else "weight"
     return f"{name}.{suffix}" if layer is None else f"blk.{layer}.{name}.{suffix}"
@@ -98,11 +98,13 @@ def huggingface_tensors(groups: Sequence[TensorGroup], encoding: Encoding) -> It
 
 
 def gguf_tensors(groups: Sequence[TensorGroup], encoding: Encoding) -> Iterator[TensorSpec]:
-    """Each tensor that a GGUF file of the model holds, experts merged."""
+    """Each tensor that a GGUF file of the model may hold, experts merged; a tied head is one that it may leave out."""
+    owners = {group.name: gguf_name(group, None) for group in groups if group.layers is None}
     for group in groups:
         weight = group.weight
+        tied_to = owners.get(weight.tied_to or "")
         for layer in group.layers if group.layers is not None else (None,):
             name = gguf_name(group, layer)
             if name is not None:
                 yield TensorSpec(name, gguf_shape(group), encoding, weight.role, group.component, layer,
-                                 weight.active, weight.experts * weight.stacked)  # fmt: skip
+                                 weight.active, weight.experts * weight.stacked, tied_to=tied_to)  # fmt: skip

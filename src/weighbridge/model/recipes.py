@@ -8,7 +8,9 @@ kinds are known:
   a whole number of blocks (`src/llama-quant.cpp`, release of 2026-11; with an importance matrix for the types that
   cannot be made without one, without it for the others);
 - packed checkpoints quantize the linear maps inside the layers, with scales beside them, and keep the rest in 16 bits
-  (GPTQ and AWQ as vLLM and transformers read them, compressed-tensors `w8a8`, bitsandbytes NF4, MXFP4, NVFP4).
+  (GPTQ and AWQ as vLLM and transformers read them, compressed-tensors `w8a8`, bitsandbytes NF4, MXFP4, NVFP4). What
+  some packers store once a tensor beside that (NF4's `quant_map` and `quant_state`, about 150 bytes, and NVFP4's
+  `input_scale`, 4) is left out.
 """
 
 from __future__ import annotations
@@ -69,11 +71,15 @@ class Packing:
 
     @property
     def is_possible(self) -> bool:
-        """Whether the quantizer takes this model: it refuses rows whose type has no neighbour of smaller blocks."""
-        return self.recipe.kind != "gguf" or all(
-            a.wanted is None or a.wanted.name in _FALLBACK or a.wanted.elements_per_block <= 32
-            for a in self.assignments
-        )
+        """Whether the quantizer takes this model.
+
+        llama.cpp's refuses rows whose type has no neighbour of smaller blocks; GPTQ and AWQ refuse sizes that do not
+        divide; others leave such a tensor as it is.
+        """
+        replaced = [assignment.wanted for assignment in self.assignments if assignment.wanted is not None]
+        if self.recipe.kind == "packed":
+            return self.recipe.multiples == (1, 1) or not replaced
+        return all(wanted.name in _FALLBACK or wanted.elements_per_block <= 32 for wanted in replaced)
 
     @property
     def fallbacks(self) -> tuple[Fallback, ...]:
@@ -96,9 +102,17 @@ class Recipe:
     """`plain`, `gguf` or `packed`."""
     default: Encoding
     group_size: int = 0
-    """Weights that share one scale in a packed checkpoint; 0 for one scale a row, or for scales inside blocks."""
+    """Weights that share one 16-bit scale beside the tensor in a packed checkpoint; 0 for one scale a row."""
+    scales: bool = False
+    """Whether there are scales beside the tensor at all; block encodings have theirs inside."""
     zeros: bool = False
+    """Whether each scale has a zero point in the default encoding."""
     index: bool = False
+    """Whether each input has a 32-bit number of its group (GPTQ's `g_idx`)."""
+    flat: bool = False
+    """Whether blocks are cut from the flattened tensor, so that rows need not divide (bitsandbytes)."""
+    multiples: tuple[int, int] = (1, 1)
+    """What inputs and outputs of a linear map must divide by, or the packer refuses the model."""
 
     def runs(self, architecture: Architecture) -> bool:
         """Whether files of this kind exist for the model's family."""
@@ -131,13 +145,14 @@ class Recipe:
             encoding = self.default if self.kind == "plain" else ENCODINGS["bf16"]
             return Assignment(group, None, encoding, group.count * encoding.size_bytes((weight.elements,)))
         inputs, outputs = weight.in_features, weight.elements // weight.in_features
-        encoding, wanted = self.default, None
-        if not encoding.fits(inputs) and encoding.name != "nf4":  # bitsandbytes flattens a tensor before it cuts blocks
-            encoding, wanted = ENCODINGS["bf16"], self.default
-            return Assignment(group, None, encoding, group.count * encoding.size_bytes(weight.shape), wanted)
+        encoding = self.default
+        divides = inputs % self.multiples[0] == 0 and outputs % self.multiples[1] == 0
+        if not divides or not (self.flat or encoding.fits(inputs)):
+            plain = ENCODINGS["bf16"]
+            return Assignment(group, None, plain, group.count * plain.size_bytes(weight.shape), wanted=encoding)
         padded = -(-weight.elements // encoding.elements_per_block) * encoding.elements_per_block
         scales = outputs * -(-inputs // self.group_size) if self.group_size else outputs
-        size = encoding.size_bytes((padded,)) + (2 * scales if encoding.elements_per_block < 16 else 0)
+        size = encoding.size_bytes((padded,)) + (2 * scales if self.scales else 0)
         size += scales // 2 if self.zeros else 0
         size += 4 * inputs if self.index else 0
         return Assignment(group, None, encoding, group.count * size)
@@ -345,10 +360,12 @@ def _recipes() -> Iterator[Recipe]:
     for name, default in _FILE_TYPES.items():
         if name not in ("f32", "f16"):
             yield Recipe(name, "gguf", ENCODINGS[default])
-    yield Recipe("gptq-int4-g128", "packed", ENCODINGS["int4"], group_size=128, zeros=True, index=True)
-    yield Recipe("awq-int4-g128", "packed", ENCODINGS["int4"], group_size=128, zeros=True)
-    yield Recipe("w8a8", "packed", ENCODINGS["int8"])
-    for name in ("nf4", "mxfp4", "nvfp4"):
+    int4 = ENCODINGS["int4"]
+    yield Recipe("gptq-int4-g128", "packed", int4, 128, scales=True, zeros=True, index=True, multiples=(32, 32))
+    yield Recipe("awq-int4-g128", "packed", int4, 128, scales=True, zeros=True, multiples=(128, 8))
+    yield Recipe("w8a8", "packed", ENCODINGS["int8"], scales=True)
+    yield Recipe("nf4", "packed", ENCODINGS["nf4"], flat=True)
+    for name in ("mxfp4", "nvfp4"):
         yield Recipe(name, "packed", ENCODINGS[name])
 
 

@@ -31,8 +31,6 @@ class Kind(Enum):
     PARAMETER = "parameter"
     BUFFER = "buffer"
     """A fixed table or running statistic: position ids, causal masks, an STFT basis, batch-norm statistics."""
-    PACKED = "packed"
-    """Integer words that hold packed weights, or the scales that belong to them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ next-token-prediction layers. `active_per_token` leaves out the routed experts t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from weighbridge.model.architecture import Architecture, Workload
@@ -179,7 +179,7 @@ def count_state(architecture: Architecture) -> StateCount:
         for state in placement.block.states():
             if state.kind in (StateKind.KV, StateKind.LATENT):
                 token += state.elements_per_token * placement.repeat
-                rows.add(state.elements_per_token // (2 if state.kind is StateKind.KV else 1))
+                rows.add(state.row_elements)
                 if state.window is None:
                     glob += state.elements_per_token * placement.repeat
                 else:
@@ -206,8 +206,3 @@ def state_bytes(architecture: Architecture, workload: Workload, encoding: Encodi
         1342177280
     """
     return sum(row.size_bytes for row in architecture.state(workload, encoding))
-
-
-def sum_bytes(shapes: Iterable[tuple[int, tuple[int, ...]]], encoding: Encoding) -> int:
-    """Bytes of so many tensors of each shape, all in one encoding without scales."""
-    return sum(number * encoding.size_bytes(shape) for number, shape in shapes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from weighbridge.errors import printable
 from weighbridge.formats.reconcile import Difference, Status
 from weighbridge.inspection import Inspection
 from weighbridge.units import format_bytes, format_count
@@ -35,16 +36,6 @@ def bar(share: float, width: int = BAR) -> str:
     return "█" * (eighths // 8) + ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")[eighths % 8]
 
 
-def plain(text: str) -> str:
-    r"""Text with its control characters written out.
-
-    Example:
-        >>> plain("a\x1b[2Jb")
-        'a\\x1b[2Jb'
-    """
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
 def bold(text: str) -> str:
     """Text in bold; `click.echo` takes the codes out again where there is no terminal."""
     return f"\x1b[1m{text}\x1b[0m"
@@ -63,7 +54,7 @@ def table(
         longer   9
         <BLANKLINE>
     """
-    cells = [[plain(cell) for cell in row] for row in rows]
+    cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(heads, *cells, strict=True)]
     if title:
         yield bold(title)
@@ -83,8 +74,10 @@ def inspection_lines(inspection: Inspection) -> Iterator[str]:
     counted = inspection.parameters
     known = inspection.architecture is not None
     family = inspection.architecture.family if inspection.architecture else "unknown"
-    yield bold(plain(inspection.source))
+    yield bold(printable(inspection.source))
     yield f"{inspection.format}, family {family}"
+    if inspection.reconciliation.status is Status.DIFFERS:
+        yield "the counts are those of the description, and the file DIFFERS from it: see the end"
     yield ""
     title = f"{counted.total:,} parameters ({format_count(counted.total)}, exact)"
     rows = [
@@ -99,8 +92,9 @@ def inspection_lines(inspection: Inspection) -> Iterator[str]:
     if known:
         yield from _one_token(inspection)
     yield from _stored(inspection)
+    yield from _fallbacks(inspection)
     yield from _reconciliation(inspection)
-    yield from (f"note: {plain(note)}" for note in inspection.notes)
+    yield from (f"note: {printable(note)}" for note in inspection.notes)
 
 
 def _conventions(inspection: Inspection) -> Iterator[str]:
@@ -126,9 +120,12 @@ def _bytes(inspection: Inspection) -> Iterator[str]:
     rows = [(name, f"{size:,}", format_bytes(size), f"{size * 8 / total:.2f}") for name, size in sizes.items()]
     yield from table("bytes of the tensors at other encodings (specified block sizes; a file's header comes on top)",
                      ("encoding", "bytes", "for people", "bits/parameter"), rows, right=(1, 2, 3))  # fmt: skip
+
+
+def _fallbacks(inspection: Inspection) -> Iterator[str]:
     replaced = [
         (name, f"{fallback.row:,}", fallback.meant, fallback.stored, f"{sum(fallback.tensors.values()):,}")
-        for name, fallbacks in inspection.fallbacks_for(sizes).items()
+        for name, fallbacks in inspection.fallbacks_for(SHOWN_RECIPES).items()
         for fallback in fallbacks
     ]
     if replaced:
@@ -147,6 +144,9 @@ def _one_token(inspection: Inspection) -> Iterator[str]:
         rows.append(("KV cache", "none: an encoder keeps no cache"))
     if growing != per_token["bf16"]:
         rows.append(("KV cache once the windows are full, bf16", f"{growing:,} B"))
+    if state["bytes_at_context"]["bf16"]:
+        rows.append((f"cache and state at a context of {inspection.context_tokens:,}, bf16",
+                     format_bytes(state["bytes_at_context"]["bf16"])))  # fmt: skip
     if state["recurrent_bytes_per_sequence"]:
         rows.append(("recurrent state per sequence, bf16", f"{state['recurrent_bytes_per_sequence']:,} B"))
     where = (
@@ -169,6 +169,8 @@ def _stored(inspection: Inspection) -> Iterator[str]:
     sizes = {"tensors": checkpoint.tensor_bytes, "header and metadata": header, "padding": padding,
              "all files": checkpoint.size_bytes}  # fmt: skip
     rows += [(name, f"{size:,} B", "") for name, size in sizes.items()]
+    if inspection.parameters.total:
+        rows.append(("bits a parameter", f"{checkpoint.tensor_bytes * 8 / inspection.parameters.total:.2f}", ""))
     files = f"{len(checkpoint.files)} file" + ("s" if len(checkpoint.files) != 1 else "")
     title = f"stored: {stored.elements:,} elements in {len(checkpoint.tensors):,} tensors, {files} (exact)"
     yield from table(title, ("what", "amount", "share"), rows)
@@ -177,7 +179,7 @@ def _stored(inspection: Inspection) -> Iterator[str]:
 def _reconciliation(inspection: Inspection) -> Iterator[str]:
     result = inspection.reconciliation
     if result.status is Status.NOT_APPLICABLE:
-        yield f"reconciliation: not applicable ({plain(result.note)})"
+        yield f"reconciliation: not applicable ({printable(result.note)})"
         return
     agrees = result.status is Status.AGREES
     meaning = "header and description prove each other" if agrees else "they are not the same model"
@@ -186,8 +188,8 @@ def _reconciliation(inspection: Inspection) -> Iterator[str]:
     if result.inferred:
         yield f"  taken from the file itself, so not proved: {', '.join(result.inferred)}"
     if result.note:
-        yield f"  {plain(result.note)}"
-    yield from (f"  {plain(line)}" for line in _difference_lines(result.differences))
+        yield f"  {printable(result.note)}"
+    yield from (f"  {printable(line)}" for line in _difference_lines(result.differences))
 
 
 def _difference_lines(differences: Sequence[Difference]) -> Iterator[str]:
@@ -211,9 +213,9 @@ def tensor_lines(inspection: Inspection) -> Iterator[str]:
     stored = inspection.stored is not None
     for tensor in inspection.tensors:
         shape = "x".join(str(size) for size in tensor.shape) or "scalar"
-        cells = [plain(tensor.name), shape, str(tensor.elements)]
+        cells = [printable(tensor.name), shape, str(tensor.elements)]
         cells += [tensor.encoding.name, str(tensor.size_bytes)] if stored else []
-        yield "\t".join([*cells, *([f"= {plain(tensor.tied_to)}"] if tensor.tied_to else [])])
+        yield "\t".join([*cells, *([f"= {printable(tensor.tied_to)}"] if tensor.tied_to else [])])
 
 
 def value_lines(values: ValueCount) -> Iterator[str]:
@@ -243,7 +245,7 @@ def family_lines(families: Iterable[Family]) -> Iterator[str]:
 
 def layer_lines(layer: LayerCount) -> Iterator[str]:
     """One layer's count with its formula."""
-    yield f"{bold(plain(layer.spec))}: {layer.parameters:,} parameters (exact)"
+    yield f"{bold(printable(layer.spec))}: {layer.parameters:,} parameters (exact)"
     yield f"  = {layer.formula}"
     rows = [(name, " x ".join(map(str, shape)) or "scalar") for name, shape in layer.tensors]
     if rows:
@@ -255,4 +257,6 @@ def layer_lines(layer: LayerCount) -> Iterator[str]:
         yield f"beside them {layer.buffers:,} buffer elements, which are not parameters"
     if layer.active_per_token != layer.parameters:
         yield f"used by one token: {layer.active_per_token:,}"
+    if layer.flops_per_token:
+        yield f"one token: {layer.flops_per_token:,} FLOPs"
     yield layer.note

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-from weighbridge.inspection import Inspection
+from weighbridge.errors import printable
+from weighbridge.inspection import Inspection, is_parameter
 from weighbridge.model.tensors import Kind
 from weighbridge.units import format_count
 
@@ -60,10 +61,13 @@ def tiles(inspection: Inspection) -> list[Tile]:
 
 
 def _stored_tiles(inspection: Inspection, most: int = 40) -> list[Tile]:
-    stored = sorted((t for t in inspection.checkpoint.tensors if t.tied_to is None), key=lambda t: -t.elements)
+    learned = [t for t in inspection.checkpoint.tensors if t.tied_to is None and is_parameter(t)]
+    stored = sorted(learned, key=lambda tensor: -tensor.elements)
     shown = [Tile(tensor.name, "other", tensor.elements, tensor.encoding.name) for tensor in stored[:most]]
     rest = sum(tensor.elements for tensor in stored[most:])
-    return [*shown, Tile(f"{len(stored) - most} smaller tensors", "other", rest)] if rest else shown
+    tiles_ = [*shown, Tile(f"{len(stored) - most} smaller tensors", "other", rest)] if rest else shown
+    assert sum(tile.parameters for tile in tiles_) == inspection.parameters.total
+    return tiles_
 
 
 def squarify(values: Sequence[float], box: Box) -> list[Box]:
@@ -77,6 +81,8 @@ def squarify(values: Sequence[float], box: Box) -> list[Box]:
     rest, area = list(values), box.width * box.height / sum(values) if values else 0.0
     while rest:
         short, count, best = min(box.width, box.height), 0, float("inf")
+        if short * area <= 0:  # too thin to draw: what is left has no area on the page
+            return [*boxes, *(Box(box.x, box.y, 0, 0) for _ in rest)]
         while count < len(rest):
             row = [value * area for value in rest[: count + 1]]
             worst = max(max(short**2 * v / sum(row) ** 2, sum(row) ** 2 / (short**2 * v)) for v in row)
@@ -133,15 +139,16 @@ def svg(inspection: Inspection) -> str:
 
 
 def _caption(inspection: Inspection, family: str) -> str:
-    name = inspection.source.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    name = printable(inspection.source.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1])
     return f"{name} · family: {family} · areas are exact counts"
 
 
 def _tile(tile: Tile, box: Box, total: int) -> str:
     share = f"{tile.parameters / total:.1%}"
-    lines = [tile.label, f"{format_count(tile.parameters)} · {share}"]
+    label = printable(tile.label)
+    lines = [label, f"{format_count(tile.parameters)} · {share}"]
     detail = f", {tile.detail}" if tile.detail else ""
-    title = f"{tile.label} ({tile.component}{detail}): {tile.parameters:,} = {share}"
+    title = f"{label} ({tile.component}{detail}): {tile.parameters:,} = {share}"
     text = "".join(
         f'<text x="{box.x + 7:.1f}" y="{box.y + 20 + 17 * place:.1f}" font-size="13" fill="#111"'
         f"{' font-weight=' + chr(34) + '600' + chr(34) if place == 0 else ''}>{escape(line)}</text>"

@@ -8,6 +8,8 @@ other site can reach it through a name of its own.
 from __future__ import annotations
 
 import html
+import socket
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.errors import SourceError, UnitError, WeighbridgeError
@@ -48,7 +50,7 @@ padding:.5rem 1rem}}</style></head><body><h1>What does this model weigh?</h1>
 {result}</body></html>"""
 
 
-def application() -> Starlette:
+def application(hosts: Sequence[str] = (HOST, "localhost")) -> Starlette:
     """The web application.
 
     `GET /` and `POST /` are the page; `POST /api/inspect?context=N` takes a config.json and `GET /api/layer?spec=SPEC`
@@ -59,6 +61,7 @@ def application() -> Starlette:
     """
     try:
         from starlette.applications import Starlette
+        from starlette.concurrency import run_in_threadpool
         from starlette.middleware.trustedhost import TrustedHostMiddleware
         from starlette.responses import HTMLResponse, JSONResponse
         from starlette.routing import Route
@@ -73,7 +76,8 @@ def application() -> Starlette:
         form = parse_qs((await _body(request)).decode("utf-8", "replace"), keep_blank_values=True)
         text, context = form.get("config", [""])[0], form.get("context", ["0"])[0]
         try:
-            return HTMLResponse(_page(text, context, report.fragment(_inspect(text.encode(), context))))
+            drawn = await run_in_threadpool(lambda: report.fragment(_inspect(text.encode(), context)))
+            return HTMLResponse(_page(text, context, drawn))
         except WeighbridgeError as error:
             return HTMLResponse(
                 _page(text, context, f'<p class="error">{html.escape(str(error))}</p>'), status_code=400
@@ -81,40 +85,56 @@ def application() -> Starlette:
 
     async def api_inspect(request: Request) -> Response:
         try:
-            return JSONResponse(_inspect(await _body(request), request.query_params.get("context", "0")).to_json())
+            body, context = await _body(request), request.query_params.get("context", "0")
+            return JSONResponse(await run_in_threadpool(lambda: _inspect(body, context).to_json()))
         except WeighbridgeError as error:
             return JSONResponse({"error": str(error)}, status_code=400)
 
     async def api_layer(request: Request) -> Response:
         try:
-            return JSONResponse(count_layer(request.query_params.get("spec", "")).to_json())
+            layer = await run_in_threadpool(count_layer, request.query_params.get("spec", ""))
+            return JSONResponse(layer.to_json())
         except WeighbridgeError as error:
             return JSONResponse({"error": str(error)}, status_code=400)
 
-    app = Starlette(routes=[
+    async def refused(request: Request, error: Exception) -> Response:
+        status = getattr(error, "status_code", 404)
+        text = f"{request.method} {request.url.path} is no address here; expected /, /api/inspect or /api/layer"
+        return JSONResponse({"error": text}, status_code=status)
+
+    app = Starlette(exception_handlers={404: refused, 405: refused}, routes=[
         Route("/", page, methods=["GET", "POST"]),
         Route("/api/inspect", api_inspect, methods=["POST"]),
         Route("/api/layer", api_layer, methods=["GET"]),
     ])  # fmt: skip
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost", "testserver"])
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     return app
 
 
-def serve(port: int) -> None:
-    """Serves the application on the loopback address until it is stopped.
+def serve(port: int, tell: Callable[[str], object]) -> None:
+    """Serves the application on the loopback address until it is stopped; `tell` is given the address.
 
     Raises:
-        SourceError: when the extra `web` is not installed.
+        SourceError: when the extra `web` is not installed, or the port is taken.
     """
     try:
         import uvicorn
     except ImportError as error:
         raise _missing(error) from error
-    uvicorn.run(application(), host=HOST, port=port, log_level="info")
+    with socket.socket() as listener:
+        try:
+            listener.bind((HOST, port))
+        except OSError as error:
+            read = f"port {port} of {HOST} cannot be used ({error.strerror})"
+            raise SourceError(read, "a free port", "stop what uses it, or give another with --port") from error
+        tell(f"http://{HOST}:{listener.getsockname()[1]}/")
+        uvicorn.Server(uvicorn.Config(application(), log_level="warning")).run([listener])
 
 
 def _missing(error: ImportError) -> SourceError:
-    return SourceError(f"the page needs {error.name}", "the extra `web`", "run: pip install 'weighbridge[web]'")
+    return SourceError(
+        f"the page needs {error.name}", "the extra `web`", "install weighbridge again with [web] after it"
+    )
 
 
 async def _body(request: Request) -> bytes:

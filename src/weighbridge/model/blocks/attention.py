@@ -58,7 +58,8 @@ class Attention(Block):
         """Keys and values of every token held; nothing for an encoder."""
         if not self.causal:
             return ()
-        return (State(kind=StateKind.KV, elements_per_token=2 * self.num_kv_heads * self.head_dim, window=self.window),)
+        elements = 2 * self.num_kv_heads * self.head_dim
+        return (State(kind=StateKind.KV, elements_per_token=elements, window=self.window, row_elements=self.head_dim),)
 
     def attention_flops_per_position(self) -> int:
         """Scores and weighted sum, over all query heads."""

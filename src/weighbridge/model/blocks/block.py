@@ -80,6 +80,8 @@ class StateKind(Enum):
 class State:
     """What one layer keeps: so many elements for each token held, or for each sequence whatever its length.
 
+    A runtime encodes a cache in rows of `row_elements`: the keys, or the values, of one head.
+
     `window` is the number of tokens after which the cache stops growing; None when it grows with the context.
     """
 
@@ -87,6 +89,7 @@ class State:
     elements_per_token: int = 0
     elements_per_sequence: int = 0
     window: int | None = None
+    row_elements: int = 1
 
 
 class Block(ABC):

@@ -60,7 +60,8 @@ FAMILY = Family(
     name="gpt2",
     title="GPT-2 and GPT-3",
     model_types=("gpt2",),
-    gguf={"gpt2": GgufMeaning("gpt2", "GPT2LMHeadModel")},
+    # Old converters wrote the tied head a second time; llama.cpp takes it from the token table either way.
+    gguf={"gpt2": GgufMeaning("gpt2", "GPT2LMHeadModel", settings={"tie_embeddings": True})},
     source="transformers models/gpt2",
     build=build,
 )

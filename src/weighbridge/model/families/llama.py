@@ -31,14 +31,16 @@ def _one_window(hyperparameters: Hyperparameters, layers: range) -> Windows:
 
 def _upper_window(hyperparameters: Hyperparameters, layers: range) -> Windows:
     """Qwen2's: off unless it is switched on, then by `layer_types`, or from `max_window_layers` on."""
+    if not hyperparameters.flag("use_sliding_window", False):
+        return [(None, layers)]
     window = hyperparameters.optional_count("sliding_window")
     if "sliding_window" not in hyperparameters.settings:
         window = 4096
-    if window is None or not hyperparameters.flag("use_sliding_window", False):
+    if window is None:
         return [(None, layers)]
     types = hyperparameters.settings.get("layer_types")
     if types is None:
-        first = min(hyperparameters.settings.get("max_window_layers", 28), len(layers))
+        first = min(hyperparameters.count("max_window_layers", 28, least=0), len(layers))
         types = ["full_attention"] * first + ["sliding_attention"] * (len(layers) - first)
     hyperparameters.check_length("layer_types", types, len(layers))
     parts = {kind: tuple(layer for layer in layers if types[layer] == kind) for kind in dict.fromkeys(types)}
@@ -93,7 +95,8 @@ def decoder(
     head_dim = hyperparameters.optional_count("head_dim") or hyperparameters.divided("head_dim", hidden, num_heads)
     bias = variant.bias_keys and hyperparameters.flag("attention_bias", False)
     attention = Attention(hidden_size=hidden, num_heads=num_heads, num_kv_heads=num_kv_heads, head_dim=head_dim,
-                          qkv_bias=variant.qkv_bias or bias, output_bias=bias)  # fmt: skip
+                          qkv_bias=variant.qkv_bias or bias,
+                          output_bias=hyperparameters.flag("attention_output_bias", bias))  # fmt: skip
     layers = range(num_layers)
     windows = variant.windows(hyperparameters, layers)
     norm = Norm(width=hidden, bias=False)
