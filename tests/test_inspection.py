@@ -280,13 +280,6 @@ def test_what_gguf_files_leave_out_is_told() -> None:
     assert not any("leave" in note for note in inspect(LLAMA).notes)
 
 
-def test_packed_checkpoints_are_not_called_different(tmp_path: Path) -> None:
-    config = {**LLAMA, "quantization_config": {"quant_method": "gptq", "bits": 4}}
-    save(tmp_path, {"model.layers.0.mlp.up_proj.qweight": np.ones((4, 64), "int32")}, config)
-    result = inspect(tmp_path).reconciliation
-    assert result.status is Status.NOT_APPLICABLE and "packed" in result.note
-
-
 def test_the_library_door_draws_itself_in_a_notebook() -> None:
     found = weighbridge.inspect(LLAMA)
     assert found.parameters.total == inspect(LLAMA).parameters.total
