@@ -727,6 +727,8 @@ def test_every_large_number_in_prose_is_counted_or_has_a_source(counted: list[tu
     }
     known |= READ_FROM_FILES.keys() | GIVEN.keys()
     for path in PAGES:
+        if page_name(path) == "docs/log.md":  # a record of runs: what was measured then stays as it was
+            continue
         text = GENERATED.sub("", own_text(path))
         for number in re.findall(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d])", text):
             assert number in known, f"{page_name(path)}: nobody counts {number}"
