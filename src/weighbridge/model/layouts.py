@@ -45,13 +45,17 @@ GGUF_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class TensorGroup:
-    """Like tensors in one row: a weight, the path it stands under, the layers it stands in."""
+    """Like tensors in one row: a weight, the path it stands under, the layers it stands in.
+
+    `offset` is how many layers of the model come before the one that names call 0.
+    """
 
     path: str
     weight: Weight
     layers: Sequence[int] | None
     component: Component
     mtp: bool = False
+    offset: int = 0
 
     @property
     def count(self) -> int:
@@ -93,7 +97,8 @@ def huggingface_tensors(groups: Sequence[TensorGroup], encoding: Encoding) -> It
             for expert in range(weight.experts):
                 name = group.name.format(layer=layer, expert=expert)
                 stored = encoding if weight.kind is Kind.PARAMETER else encodings.find("int64")
-                yield TensorSpec(name, weight.shape, stored, weight.role, group.component, layer, weight.active,
+                place = None if layer is None else layer + group.offset
+                yield TensorSpec(name, weight.shape, stored, weight.role, group.component, place, weight.active,
                                  weight.experts * weight.stacked, weight.kind, weight.tied_to, group.mtp)  # fmt: skip
 
 

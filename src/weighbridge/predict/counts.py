@@ -101,7 +101,7 @@ def count(architecture: Architecture) -> ParameterCount:
         if weight.name.endswith("bias"):
             biases += elements
         for layer in group.layers or ():
-            layers[layer] += weight.elements * weight.experts
+            layers[layer + group.offset] += weight.elements * weight.experts
     total = components.total()
     return ParameterCount(
         total=total, active_per_token=active, embedding=embedding, by_component=dict(components),
