@@ -164,7 +164,7 @@ class Architecture:
             for weight in placement.block.weights():
                 yield _weight_operation(placement, weight, workload, weights, per_number)
             per_position = placement.block.attention_flops_per_position()
-            if per_position:
+            if per_position and placement.component is not Component.VISION_AUDIO:  # towers do not see the context
                 yield _attention_operation(placement, per_position, workload, per_number, activations.name)
 
     def state(self, workload: Workload, encoding: Encoding | None = None) -> Iterator[StateRow]:

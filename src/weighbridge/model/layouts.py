@@ -28,6 +28,10 @@ GGUF_NAMES = {
     "attention_qkv": "attn_qkv",
     "attention_output": "attn_output",
     "attention_output_norm": "attn_output_norm",
+    "mlp_post_norm": "post_ffw_norm",
+    "attention_post_norm": "post_attention_norm",
+    "attention_k_norm": "attn_k_norm",
+    "attention_q_norm": "attn_q_norm",
     "mlp_norm": "ffn_norm",
     "mlp_gate": "ffn_gate",
     "mlp_up": "ffn_up",
@@ -63,6 +67,11 @@ class TensorGroup:
         return (1 if self.layers is None else len(self.layers)) * self.weight.experts
 
     @property
+    def decoder_layers(self) -> Sequence[int]:
+        """The layers of the model proper that it stands in: a tower beside it numbers its own."""
+        return () if self.component is Component.VISION_AUDIO else self.layers or ()
+
+    @property
     def elements(self) -> int:
         """Elements of all of them."""
         return self.count * self.weight.elements
@@ -83,6 +92,8 @@ def gguf_shape(group: TensorGroup) -> tuple[int, ...]:
 def gguf_name(group: TensorGroup, layer: int | None) -> str | None:
     """llama.cpp's name for a group in a layer, or None when its files do not hold it."""
     name = GGUF_NAMES.get(group.weight.role)
+    if group.component is Component.VISION_AUDIO:  # files for llama.cpp keep towers apart
+        return None
     if name is None or group.mtp or group.weight.tied_to is not None or group.weight.kind is not Kind.PARAMETER:
         return None
     suffix = "bias" if group.weight.name.endswith("bias") else "weight"
