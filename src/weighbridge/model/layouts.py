@@ -108,7 +108,7 @@ def huggingface_tensors(groups: Sequence[TensorGroup], encoding: Encoding) -> It
             for expert in range(weight.experts):
                 name = group.name.format(layer=layer, expert=expert)
                 stored = encoding if weight.kind is Kind.PARAMETER else encodings.find("int64")
-                place = None if layer is None else layer + group.offset
+                place = None if layer is None or not group.decoder_layers else layer + group.offset
                 yield TensorSpec(name, weight.shape, stored, weight.role, group.component, place, weight.active,
                                  weight.experts * weight.stacked, weight.kind, weight.tied_to, group.mtp)  # fmt: skip
 
