@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Attention, Embedding, FeedForward, Norm, Vector
-from weighbridge.model.family import Family, language_head
+from weighbridge.model.family import Family, GgufMeaning, language_head
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 from weighbridge.model.tensors import Component
 
@@ -57,6 +57,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         num_kv_heads=num_heads,
         base_prefix=base,
         tie_embeddings=head.tied,
+        gguf_architecture=None if japanese else "gptneox",
         notes=head.notes,
     )
 
@@ -65,7 +66,7 @@ FAMILY = Family(
     name="gpt_neox",
     title="GPT-NeoX-20B, Pythia, RedPajama, Dolly 2, StableLM-Alpha, GPT-NeoX Japanese",
     model_types=("gpt_neox", "gpt_neox_japanese"),
-    gguf={},
+    gguf={"gptneox": GgufMeaning("gpt_neox", "GPTNeoXForCausalLM")},
     source="transformers models/gpt_neox, models/gpt_neox_japanese",
     build=build,
 )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Attention, Embedding, FeedForward, Norm
-from weighbridge.model.family import Family, language_head
+from weighbridge.model.family import Family, GgufMeaning, language_head
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 
 _LLAMA = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -87,6 +87,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         num_kv_heads=num_kv_heads,
         base_prefix="model.",
         tie_embeddings=head.tied,
+        gguf_architecture="orion" if hyperparameters.model_type == "orion" else None,
         notes=head.notes,
     )
 
@@ -95,7 +96,7 @@ FAMILY = Family(
     name="internlm",
     title="InternLM 1 to 3, Baichuan 1 and 2, Orion",
     model_types=tuple(_WIRINGS),
-    gguf={},
+    gguf={"orion": GgufMeaning("orion", "OrionForCausalLM")},
     source="modeling_*.py beside the published weights",
     build=build,
 )

@@ -81,7 +81,7 @@ def _ends_in_norm(hyperparameters: Hyperparameters) -> bool:
 
 
 def _positions(hyperparameters: Hyperparameters, base: str, hidden: int) -> Placement:
-    rows = hyperparameters.count("max_positions") + 2
+    rows = hyperparameters.count("max_positions", 2048 if hyperparameters.model_type == "opt" else 1024) + 2
     return Placement(base + "embed_positions", Embedding(rows=rows, width=hidden, role="position_embedding"))
 
 

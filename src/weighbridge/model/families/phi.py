@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from weighbridge.errors import ConfigError
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Attention, Block, Embedding, FeedForward, Norm
-from weighbridge.model.family import Family, language_head
+from weighbridge.model.family import Family, GgufMeaning, language_head
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 
 
@@ -87,6 +87,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         num_kv_heads=num_kv_heads,
         base_prefix=names.base,
         tie_embeddings=head.tied,
+        gguf_architecture="phi2" if hyperparameters.model_type == "phi" and not normed else None,
         notes=head.notes,
     )
 
@@ -119,7 +120,7 @@ FAMILY = Family(
     name="phi",
     title="Phi-1, Phi-1.5, Phi-2, in their first spellings too",
     model_types=("phi", "phi-msft", "mixformer-sequential"),
-    gguf={},
+    gguf={"phi2": GgufMeaning("phi", "PhiForCausalLM")},
     source="transformers models/phi; modeling_mixformer_sequential.py and modeling_phi.py of the first releases",
     build=build,
 )

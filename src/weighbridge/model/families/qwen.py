@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Attention, Embedding, FeedForward, Norm
-from weighbridge.model.family import Family, language_head
+from weighbridge.model.family import Family, GgufMeaning, language_head
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 
 
@@ -48,6 +48,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         num_kv_heads=num_heads,
         base_prefix="transformer.",
         tie_embeddings=head.tied,
+        gguf_architecture="qwen",
         notes=head.notes,
     )
 
@@ -56,7 +57,7 @@ FAMILY = Family(
     name="qwen",
     title="Qwen 1: 1.8B, 7B, 14B, 72B",
     model_types=("qwen",),
-    gguf={},
+    gguf={"qwen": GgufMeaning("qwen", "QWenLMHeadModel")},
     source="modeling_qwen.py beside the published weights",
     build=build,
 )

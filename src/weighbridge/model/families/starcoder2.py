@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Attention, Embedding, FeedForward, Norm
-from weighbridge.model.family import Family, language_head
+from weighbridge.model.family import Family, GgufMeaning, language_head
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 
 
@@ -46,6 +46,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         num_kv_heads=num_kv_heads,
         base_prefix="model.",
         tie_embeddings=head.tied,
+        gguf_architecture="starcoder2",
         notes=head.notes,
     )
 
@@ -54,7 +55,7 @@ FAMILY = Family(
     name="starcoder2",
     title="StarCoder2 3B, 7B, 15B",
     model_types=("starcoder2",),
-    gguf={},
+    gguf={"starcoder2": GgufMeaning("starcoder2", "Starcoder2ForCausalLM")},
     source="transformers models/starcoder2",
     build=build,
 )
