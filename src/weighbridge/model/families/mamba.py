@@ -1,7 +1,7 @@
 """Mamba and Falcon Mamba: state-space mixers only, one norm a layer, tied head, no attention and no cache that grows.
 
-Source: transformers `models/{mamba,falcon_mamba}/{configuration,modeling}_*.py` (5.x). The inner width is `expand` times
-the width unless `intermediate_size` says otherwise. Falcon Mamba norms time step, B and C without learned scales.
+Source: transformers `models/{mamba,falcon_mamba}/{configuration,modeling}_*.py` (5.x). The inner width is `expand`
+times the width unless `intermediate_size` says otherwise. Falcon Mamba norms time step, B and C without learned scales.
 """
 
 from __future__ import annotations

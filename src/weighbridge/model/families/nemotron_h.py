@@ -72,8 +72,9 @@ def _pattern(hyperparameters: Hyperparameters) -> str:
     if not isinstance(letters, str) or not 0 < len(letters) <= MOST_LAYERS or not set(letters) <= set("M*-E"):
         raise ConfigError(
             f"{hyperparameters.source} has {key} = {repr(value)[:60]}",
-            "the kind of every layer: a string of M, *, - and E, or a list of names", "use the model's full config.json",
-        )  # fmt: skip
+            "the kind of every layer: a string of M, *, - and E, or a list of names",
+            "use the model's full config.json",
+        )
     declared = hyperparameters.optional_count("num_layers")
     if declared not in (None, len(letters)):
         raise ConfigError(f"{hyperparameters.source} has {declared} layers and a pattern of {len(letters)}",
@@ -125,9 +126,10 @@ def _experts(hyperparameters: Hyperparameters, layers: list[int]) -> list[Placem
         num_experts=num_experts, experts_per_token=experts_per_token, router="gate",
         names=("experts.{expert}.up_proj", "experts.{expert}.down_proj"), correction="gate.e_score_correction_bias",
     )  # fmt: skip
-    shared = FeedForward(hidden_size=hidden, gate=None, bias=bias, kind="shared", component=Component.SHARED_EXPERTS,
-                         intermediate_size=hyperparameters.count("moe_shared_expert_intermediate_size", 7688))  # fmt: skip
-    maps = ((("fc1_latent_proj", hidden, latent), ("fc2_latent_proj", latent, hidden)) if latent else ())  # fmt: skip
+    inner = hyperparameters.count("moe_shared_expert_intermediate_size", 7688)
+    shared = FeedForward(hidden_size=hidden, intermediate_size=inner, gate=None, bias=bias, kind="shared",
+                         component=Component.SHARED_EXPERTS)  # fmt: skip
+    maps = (("fc1_latent_proj", hidden, latent), ("fc2_latent_proj", latent, hidden)) if latent else ()
     return [
         Placement(_LAYER + "mixer", experts, layers),
         Placement(_LAYER + "mixer.shared_experts", shared, layers),

@@ -1,7 +1,7 @@
 """Zamba and Zamba 2: Mamba mixers, and in some layers one attention block with shared weights ahead of the mixer.
 
-Source: transformers `models/{zamba,zamba2}/{configuration,modeling}_*.py` (5.x). The shared block reads the layer's input
-beside the token embedding, twice the width; a map `linear` of each such layer brings its output in. Zamba has one
+Source: transformers `models/{zamba,zamba2}/{configuration,modeling}_*.py` (5.x). The shared block reads the layer's
+input beside the token embedding, twice the width; a map `linear` of each such layer brings its output in. Zamba has one
 shared block and the mixers of Mamba in heads; Zamba 2 has `num_mem_blocks` of them by turns, Mamba 2's mixers, and in
 each shared block a low-rank adapter for each of its uses. A shared block is counted once and works in each layer.
 """
@@ -30,8 +30,8 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     """Mixers, and shared attention blocks ahead of some of them."""
     newer = hyperparameters.model_type == "zamba2"
     if not hyperparameters.flag("tie_embeddings", True):
-        raise ConfigError(f"{hyperparameters.source} unties the head, which in the reference unties the shared blocks too",
-                          "tied weights", "ask for support of this variant")  # fmt: skip
+        read = f"{hyperparameters.source} unties the head, and with it, in the reference, the shared blocks"
+        raise ConfigError(read, "tied weights", "ask for support of this variant")
     hidden = hyperparameters.count("hidden_size")
     kinds = _kinds(hyperparameters, newer)
     hybrid = [layer for layer, kind in enumerate(kinds) if kind == _HYBRID]
