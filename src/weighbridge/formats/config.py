@@ -18,7 +18,7 @@ LARGEST_CONFIG_BYTES = 16 * 2**20
 
 SPELLINGS = {
     "vocab_size": "vocab_size",
-    "hidden_size": "hidden_size", "n_embd": "hidden_size", "d_model": "hidden_size",
+    "hidden_size": "hidden_size", "n_embd": "hidden_size", "n_embed": "hidden_size", "d_model": "hidden_size",
     "num_hidden_layers": "num_layers", "n_layer": "num_layers", "num_layers": "num_layers", "n_layers": "num_layers",
     "num_attention_heads": "num_heads", "n_head": "num_heads", "num_heads": "num_heads", "n_heads": "num_heads",
     "num_key_value_heads": "num_kv_heads", "n_head_kv": "num_kv_heads", "num_kv_heads": "num_kv_heads",

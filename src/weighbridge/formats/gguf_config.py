@@ -76,11 +76,11 @@ def hyperparameters(checkpoint: Checkpoint) -> Hyperparameters:
 
 def _meaning(architecture: str, routed: bool) -> GgufMeaning:
     """The family's word for an architecture, with or without experts."""
-    known = [(name, meaning) for family in families.families() for name, meaning in family.gguf.items()]
-    for name, meaning in known:
-        if name == architecture and meaning.routed == routed:
+    for family in families.mentioning(f'"{architecture}"'):
+        meaning = family.gguf.get(architecture)
+        if meaning is not None and meaning.routed == routed:
             return meaning
-    names = [name for name, meaning in known if meaning.routed == routed]
+    names = [name for family in families.families() for name, m in family.gguf.items() if m.routed == routed]
     raise UnknownNameError("GGUF architecture" + (" with experts" if routed else ""), architecture, names,
                            "its stored elements are counted all the same")  # fmt: skip
 

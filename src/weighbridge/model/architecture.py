@@ -23,7 +23,8 @@ class Placement:
     """A block at a path. `{layer}` in the path stands for each of `layers`; without layers the block stands once.
 
     `component` overrides those of the block's weights, as for all of a vision tower. Next-token-prediction layers have
-    `mtp` set: files may hold them, and no total, state or operation counts them.
+    `mtp` set: files may hold them, and no total, state or operation counts them. `offset` is how many layers of the
+    model come before the one that names call 0: the decoder of an encoder-decoder follows on its encoder.
     """
 
     path: str
@@ -31,6 +32,7 @@ class Placement:
     layers: Sequence[int] | None = None
     component: Component | None = None
     mtp: bool = False
+    offset: int = 0
 
     @property
     def repeat(self) -> int:
@@ -115,7 +117,12 @@ class Architecture:
         """The tensor list with repetition left symbolic, tied copies included."""
         return tuple(
             TensorGroup(
-                placement.path, weight, placement.layers, placement.component or weight.component, placement.mtp
+                placement.path,
+                weight,
+                placement.layers,
+                placement.component or weight.component,
+                placement.mtp,
+                placement.offset,
             )
             for placement in self.placements
             for weight in placement.block.weights()
@@ -157,7 +164,7 @@ class Architecture:
             for weight in placement.block.weights():
                 yield _weight_operation(placement, weight, workload, weights, per_number)
             per_position = placement.block.attention_flops_per_position()
-            if per_position:
+            if per_position and placement.component is not Component.VISION_AUDIO:  # towers do not see the context
                 yield _attention_operation(placement, per_position, workload, per_number, activations.name)
 
     def state(self, workload: Workload, encoding: Encoding | None = None) -> Iterator[StateRow]:
@@ -214,6 +221,7 @@ def _attention_operation(
         attended = workload.attended_positions(window)
         held = workload.context_tokens + workload.new_tokens
         kept = states[0].elements_per_token * (held if window is None else min(held, window))
+        kept += states[0].elements_per_sequence if states[0].kind is StateKind.CROSS else 0
     else:  # an encoder attends to every position of its sequence, in both directions
         attended, kept = workload.tokens * workload.new_tokens, 0
     repeat = placement.repeat

@@ -28,6 +28,10 @@ GGUF_NAMES = {
     "attention_qkv": "attn_qkv",
     "attention_output": "attn_output",
     "attention_output_norm": "attn_output_norm",
+    "mlp_post_norm": "post_ffw_norm",
+    "attention_post_norm": "post_attention_norm",
+    "attention_k_norm": "attn_k_norm",
+    "attention_q_norm": "attn_q_norm",
     "mlp_norm": "ffn_norm",
     "mlp_gate": "ffn_gate",
     "mlp_up": "ffn_up",
@@ -45,18 +49,27 @@ GGUF_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class TensorGroup:
-    """Like tensors in one row: a weight, the path it stands under, the layers it stands in."""
+    """Like tensors in one row: a weight, the path it stands under, the layers it stands in.
+
+    `offset` is how many layers of the model come before the one that names call 0.
+    """
 
     path: str
     weight: Weight
     layers: Sequence[int] | None
     component: Component
     mtp: bool = False
+    offset: int = 0
 
     @property
     def count(self) -> int:
         """How many tensors the row stands for."""
         return (1 if self.layers is None else len(self.layers)) * self.weight.experts
+
+    @property
+    def decoder_layers(self) -> Sequence[int]:
+        """The layers of the model proper that it stands in: a tower beside it numbers its own."""
+        return () if self.component is Component.VISION_AUDIO else self.layers or ()
 
     @property
     def elements(self) -> int:
@@ -79,6 +92,8 @@ def gguf_shape(group: TensorGroup) -> tuple[int, ...]:
 def gguf_name(group: TensorGroup, layer: int | None) -> str | None:
     """llama.cpp's name for a group in a layer, or None when its files do not hold it."""
     name = GGUF_NAMES.get(group.weight.role)
+    if group.component is Component.VISION_AUDIO:  # files for llama.cpp keep towers apart
+        return None
     if name is None or group.mtp or group.weight.kind is not Kind.PARAMETER:
         return None
     suffix = "bias" if group.weight.name.endswith("bias") else "weight"
@@ -93,7 +108,8 @@ def huggingface_tensors(groups: Sequence[TensorGroup], encoding: Encoding) -> It
             for expert in range(weight.experts):
                 name = group.name.format(layer=layer, expert=expert)
                 stored = encoding if weight.kind is Kind.PARAMETER else encodings.find("int64")
-                yield TensorSpec(name, weight.shape, stored, weight.role, group.component, layer, weight.active,
+                place = None if layer is None or not group.decoder_layers else layer + group.offset
+                yield TensorSpec(name, weight.shape, stored, weight.role, group.component, place, weight.active,
                                  weight.experts * weight.stacked, weight.kind, weight.tied_to, group.mtp)  # fmt: skip
 
 

@@ -100,8 +100,8 @@ def count(architecture: Architecture) -> ParameterCount:
             embedding += elements
         if weight.name.endswith("bias"):
             biases += elements
-        for layer in group.layers or ():
-            layers[layer] += weight.elements * weight.experts
+        for layer in group.decoder_layers:
+            layers[layer + group.offset] += weight.elements * weight.experts
     total = components.total()
     return ParameterCount(
         total=total, active_per_token=active, embedding=embedding, by_component=dict(components),
@@ -133,6 +133,8 @@ def forward_flops_per_token(architecture: Architecture, context_tokens: int = 0)
         for weight in placement.block.weights():
             if weight.use is Use.MATMUL:
                 flops += 2 * weight.active_elements * weight.positions * placement.repeat
+        if placement.component is Component.VISION_AUDIO:
+            continue  # a tower attends to its own patches or frames, not to the context
         states = placement.block.states()
         window = states[0].window if states else None
         attended = context_tokens if window is None else min(context_tokens, window)

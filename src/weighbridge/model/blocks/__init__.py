@@ -6,6 +6,7 @@ here are those that transformers are built from; convolutions, recurrent layers 
 
 from weighbridge.model.blocks.attention import Attention
 from weighbridge.model.blocks.block import Block, State, StateKind, Use, Weight
+from weighbridge.model.blocks.cross_attention import CrossAttention
 from weighbridge.model.blocks.embedding import Embedding
 from weighbridge.model.blocks.experts import Experts
 from weighbridge.model.blocks.feed_forward import FeedForward
@@ -13,5 +14,5 @@ from weighbridge.model.blocks.linear import Linear
 from weighbridge.model.blocks.norm import Norm
 from weighbridge.model.blocks.vector import Vector
 
-__all__ = ["Attention", "Block", "Embedding", "Experts", "FeedForward", "Linear", "Norm", "State", "StateKind", "Use",
-           "Vector", "Weight"]  # fmt: skip
+__all__ = ["Attention", "Block", "CrossAttention", "Embedding", "Experts", "FeedForward", "Linear", "Norm",
+           "State", "StateKind", "Use", "Vector", "Weight"]  # fmt: skip

@@ -20,7 +20,8 @@ class Attention(Block):
     """Self-attention with separate or fused projections.
 
     `names` are those of the query, key, value and output projections, or of the fused one and the output.
-    `causal` attention keeps a cache; `window` bounds it.
+    `causal` attention keeps a cache; `window` bounds it. `output_gate` doubles the query projection, which then gates
+    the output too (Qwen3-Next). `output_size` is the width of the output where it is not that of the input (Zamba).
 
     Example:
         >>> Attention(hidden_size=768, num_heads=12, num_kv_heads=12, head_dim=64).parameters
@@ -40,17 +41,20 @@ class Attention(Block):
     transposed: bool = False
     causal: bool = True
     window: int | None = None
+    output_gate: bool = False
+    output_size: int | None = None
 
     def weights(self) -> tuple[Weight, ...]:
         """Query, key, value (or the three in one) and output projections, with their biases."""
         queries, keys = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
         *names, output = self.names
         roles = ("attention_q", "attention_k", "attention_v") if len(names) == 3 else ("attention_qkv",)
-        widths = (queries, keys, keys) if len(names) == 3 else (queries + 2 * keys,)
+        asked = 2 * queries if self.output_gate else queries
+        widths = (asked, keys, keys) if len(names) == 3 else (asked + 2 * keys,)
         inputs = [weight for name, role, width in zip(names, roles, widths, strict=True)
                   for weight in projection(name, self.hidden_size, width, role=role, component=Component.ATTENTION,
                                            bias=self.qkv_bias, transposed=self.transposed)]  # fmt: skip
-        return (*inputs, *projection(output, queries, self.hidden_size, role="attention_output",
+        return (*inputs, *projection(output, queries, self.output_size or self.hidden_size, role="attention_output",
                                      component=Component.ATTENTION, bias=self.output_bias,
                                      transposed=self.transposed))  # fmt: skip
 

@@ -21,8 +21,9 @@ class Vector(Block):
     width: int
     role: str = "vector"
     component: Component = Component.OTHER
+    tied_to: str | None = None
 
     def weights(self) -> tuple[Weight, ...]:
         """One tensor (width,) of the given name."""
         return (Weight(name=self.name, shape=(self.width,), role=self.role, component=self.component,
-                       use=Use.ELEMENTWISE),)  # fmt: skip
+                       use=Use.ELEMENTWISE, tied_to=self.tied_to),)  # fmt: skip

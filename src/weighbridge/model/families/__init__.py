@@ -1,7 +1,7 @@
 """Which family describes a model? One file a family; it only wires blocks from hyperparameters.
 
 A family file defines `FAMILY`. It is found by its presence in this folder: nothing else has to be changed to add one.
-A file that is named like its `model_type` is found without loading the others.
+The files that do not mention a model type are not loaded to look for it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from weighbridge.errors import UnknownNameError
@@ -27,6 +28,14 @@ def _load(module: str) -> Family:
     return family
 
 
+def mentioning(text: str) -> Iterator[Family]:
+    """The families whose files hold a text, so that one can be found without loading all."""
+    for module in _modules():
+        path = Path(__path__[0]) / f"{module}.py"
+        if not path.exists() or text in path.read_text(encoding="utf-8"):
+            yield _load(module)
+
+
 def families() -> Iterator[Family]:
     """Every family, by the name of its file."""
     return (_load(module) for module in _modules())
@@ -42,20 +51,16 @@ def find(model_type: str) -> Family:
         >>> find("qwen2").name
         'llama'
     """
-    modules = _modules()
-    if model_type in modules and model_type in (family := _load(model_type)).model_types:
-        return family
-    known = {name: family for family in families() for name in family.model_types}
-    if model_type not in known:
-        raise UnknownNameError(
-            "model type", model_type, known, "weigh a supported model, or its weight files themselves"
-        )
-    return known[model_type]
+    for family in mentioning(f'"{model_type}"'):
+        if model_type in family.model_types:
+            return family
+    known = [name for family in families() for name in family.model_types]
+    raise UnknownNameError("model type", model_type, known, "weigh a supported model, or its weight files themselves")
 
 
 def recognise(config: Mapping[str, Any]) -> str | None:
     """The model type that a configuration without `model_type` means, by the first family that knows its keys."""
-    return next((found for family in families() if (found := family.recognise(config))), None)
+    return next((found for family in mentioning("recognise=") if (found := family.recognise(config))), None)
 
 
 def build(hyperparameters: Hyperparameters) -> Architecture:

@@ -1,0 +1,48 @@
+"""How many parameters has cross-attention, and what does it keep? Keys and values of the encoder's output, once.
+
+The projections are those of self-attention. Keys and values are computed from the encoder's positions when a sequence
+begins and then stay as they are: 2*h*e numbers for each of them, whatever the decoder has written since (Vaswani et al.
+2017, section 3.2.3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from weighbridge.model.blocks.attention import Attention
+from weighbridge.model.blocks.block import Block, State, StateKind, Weight
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossAttention(Block):
+    """Attention of a decoder to `positions` of its encoder, with separate projections and as many heads throughout.
+
+    Example:
+        >>> whisper_tiny = CrossAttention(hidden_size=384, num_heads=6, head_dim=64, positions=1500)
+        >>> whisper_tiny.parameters, whisper_tiny.states()[0].elements_per_sequence
+        (589824, 1152000)
+    """
+
+    hidden_size: int
+    num_heads: int
+    head_dim: int
+    positions: int
+    names: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    qkv_bias: bool = False
+    output_bias: bool = False
+
+    def weights(self) -> tuple[Weight, ...]:
+        """Query, key, value and output projections, with their biases."""
+        return Attention(
+            hidden_size=self.hidden_size, num_heads=self.num_heads, num_kv_heads=self.num_heads,
+            head_dim=self.head_dim, names=self.names, qkv_bias=self.qkv_bias, output_bias=self.output_bias,
+        ).weights()  # fmt: skip
+
+    def states(self) -> tuple[State, ...]:
+        """Keys and values of all the encoder's positions, which also bound what is attended to."""
+        elements = 2 * self.num_heads * self.head_dim * self.positions
+        return (State(kind=StateKind.CROSS, elements_per_sequence=elements, window=self.positions),)
+
+    def attention_flops_per_position(self) -> int:
+        """Scores and weighted sum, over all heads."""
+        return 4 * self.num_heads * self.head_dim

@@ -1,0 +1,105 @@
+"""CLIP: a text encoder and an image encoder that meet in one space, and each of the two alone.
+
+Source: transformers `models/clip/{configuration,modeling}_clip.py` (5.x). Tensor names are those of published files, in
+which the parts alone keep their prefixes (`text_model.`, `vision_model.`); `pre_layrnorm` is their spelling.
+"""
+
+from __future__ import annotations
+
+from weighbridge.model.architecture import Architecture, Placement
+from weighbridge.model.blocks import Embedding, Linear, Norm
+from weighbridge.model.blocks.array import Array
+from weighbridge.model.composite import tower
+from weighbridge.model.family import Family, unknown_class
+from weighbridge.model.hyperparameters import Hyperparameters
+from weighbridge.model.image import Encoder, encoder, patches, token
+from weighbridge.model.tensors import Component
+
+_CLASSES = {
+    "clip": ("CLIPModel", "CLIPForImageClassification"),
+    "clip_text_model": ("CLIPTextModel", "CLIPTextModelWithProjection"),
+    "clip_vision_model": ("CLIPVisionModel", "CLIPVisionModelWithProjection"),
+}
+
+
+def build(hyperparameters: Hyperparameters) -> Architecture:
+    """Both encoders with their projections, or the one that the model type names."""
+    known = _CLASSES[hyperparameters.model_type]
+    name = hyperparameters.classes[0] if hyperparameters.classes else known[0]
+    if name not in known or len(hyperparameters.classes) > 1:
+        raise unknown_class(hyperparameters, known)
+    if hyperparameters.model_type == "clip_text_model":
+        placements, main = text_encoder(hyperparameters, "text_model")
+        if name == known[1]:
+            placements += (_projection("text_projection", main, hyperparameters.count("projection_dim", 512)),)
+    elif hyperparameters.model_type == "clip_vision_model":
+        placements, main = vision_encoder(hyperparameters, "vision_model")
+        if name == known[1]:
+            projection = _projection("visual_projection", main, hyperparameters.count("projection_dim", 512))
+            placements = tower((*placements, projection))
+    elif name == "CLIPModel":
+        width = hyperparameters.count("projection_dim", 512)
+        words, main = text_encoder(hyperparameters.part("text_config"), "text_model")
+        images, vision = vision_encoder(hyperparameters.part("vision_config"), "vision_model")
+        placements = (
+            Placement("", Array(name="logit_scale", shape=())),
+            *words,
+            *tower((*images, _projection("visual_projection", vision, width))),
+            _projection("text_projection", main, width),
+        )
+    else:
+        images, main = vision_encoder(hyperparameters.part("vision_config"), "vision_model")
+        score = Linear(in_features=main.hidden_size, out_features=hyperparameters.count("num_labels", 2), role="score",
+                       component=Component.HEAD)  # fmt: skip
+        placements = (*tower(images), Placement("classifier", score))
+    return Architecture(
+        family="clip",
+        model_type=hyperparameters.model_type,
+        placements=placements,
+        num_layers=0 if name == "CLIPForImageClassification" else main.num_layers,
+        num_heads=main.num_heads,
+        num_kv_heads=main.num_heads,
+    )
+
+
+def text_encoder(hyperparameters: Hyperparameters, path: str) -> tuple[tuple[Placement, ...], Encoder]:
+    """The text encoder at a path."""
+    layers = encoder(hyperparameters, 512, 2048, 12, 8)
+    width = layers.hidden_size
+    tokens = Embedding(rows=hyperparameters.count("vocab_size", 49408), width=width)
+    positions = Embedding(rows=hyperparameters.count("max_positions", 77), width=width, role="position_embedding")
+    return (
+        Placement(path + ".embeddings.token_embedding", tokens),
+        Placement(path + ".embeddings.position_embedding", positions),
+        *layers.placements(path + ".encoder.layers.{layer}"),
+        Placement(path + ".final_layer_norm", Norm(width=width, role="final_norm")),
+    ), layers
+
+
+def vision_encoder(hyperparameters: Hyperparameters, path: str) -> tuple[tuple[Placement, ...], Encoder]:
+    """The image encoder at a path."""
+    layers, cut = encoder(hyperparameters, 768, 3072, 12, 12), patches(hyperparameters, 224, 32)
+    width = layers.hidden_size
+    positions = Embedding(rows=cut.count + 1, width=width, role="position_embedding")
+    return (
+        Placement(path + ".embeddings", token("class_embedding", width)),
+        Placement(path + ".embeddings.patch_embedding", cut.convolution(width, bias=False)),
+        Placement(path + ".embeddings.position_embedding", positions),
+        Placement(path + ".pre_layrnorm", Norm(width=width, role="embedding_norm")),
+        *layers.placements(path + ".encoder.layers.{layer}"),
+        Placement(path + ".post_layernorm", Norm(width=width, role="final_norm")),
+    ), layers
+
+
+def _projection(path: str, layers: Encoder, width: int) -> Placement:
+    return Placement(path, Linear(in_features=layers.hidden_size, out_features=width, bias=False, role="projection"))
+
+
+FAMILY = Family(
+    name="clip",
+    title="CLIP, and its text and image encoders alone",
+    model_types=tuple(_CLASSES),
+    gguf={},
+    source="transformers models/clip",
+    build=build,
+)

@@ -1,0 +1,160 @@
+"""How is an image cut into patches, and what does a layer of an encoder over them consist of?
+
+An image of H x W pixels gives (H // p) * (W // p) patches of p x p pixels (Dosovitskiy et al. 2021). The layer is the
+transformer's with a norm before each part; families give its names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from weighbridge.errors import ConfigError
+from weighbridge.model.architecture import Placement
+from weighbridge.model.blocks import Attention, FeedForward, Norm
+from weighbridge.model.blocks.array import Array
+from weighbridge.model.blocks.convolution import Convolution
+from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
+from weighbridge.model.tensors import Component
+
+
+def pair(hyperparameters: Hyperparameters, name: str, default: int) -> tuple[int, int]:
+    """Height and width of a size that is spelled as one number or as two.
+
+    Raises:
+        ConfigError: when it is neither.
+
+    Example:
+        >>> pair(Hyperparameters("a.json", "vit", {"image_size": [224, 448]}), "image_size", 224)
+        (224, 448)
+    """
+    value = hyperparameters.settings.get(name)
+    if not isinstance(value, list | tuple):
+        size = hyperparameters.count(name, default)
+        return size, size
+    if len(value) != 2 or not all(type(side) is int and side > 0 for side in value):
+        read = f"{hyperparameters.source} has {name} = {repr(value)[:60]}"
+        raise ConfigError(read, "one whole number or two", "correct the key")
+    return value[0], value[1]
+
+
+def counts(hyperparameters: Hyperparameters, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    """A list of whole numbers, such as the width of each stage; the default stands in for a missing or null key.
+
+    Raises:
+        ConfigError: when the key holds anything else.
+    """
+    value = hyperparameters.settings.get(name)
+    if value is None:
+        return default
+    usable = isinstance(value, list | tuple) and 0 < len(value) <= MOST_LAYERS
+    if not usable or not all(type(number) is int and 0 < number < 2**40 for number in value):
+        read = f"{hyperparameters.source} has {name} = {repr(value)[:60]}"
+        raise ConfigError(read, "a list of whole numbers from 1", "correct the key")
+    return tuple(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Patches:
+    """The patches of an image: their size, how many there are, and the colours of a pixel."""
+
+    size: tuple[int, int]
+    count: int
+    channels: int
+
+    def convolution(self, width: int, *, bias: bool = True) -> Convolution:
+        """The convolution that makes a vector of each patch."""
+        return Convolution(kernel=self.size, in_channels=self.channels, out_channels=width, bias=bias,
+                           positions=self.count, component=Component.EMBEDDING)  # fmt: skip
+
+
+def patches(hyperparameters: Hyperparameters, image: int = 224, patch: int = 16) -> Patches:
+    """The patches that `image_size`, `patch_size` and `num_channels` mean, with the class's defaults.
+
+    Example:
+        >>> patches(Hyperparameters("a.json", "vit", {})).count
+        196
+    """
+    height, width = pair(hyperparameters, "image_size", image)
+    rows, columns = pair(hyperparameters, "patch_size", patch)
+    count = (height // rows) * (width // columns)
+    if not count:
+        read = f"{hyperparameters.source} has patches of {rows} x {columns} in an image of {height} x {width}"
+        raise ConfigError(read, "patches smaller than the image", "correct the sizes")
+    return Patches((rows, columns), count, hyperparameters.count("num_channels", 3))
+
+
+def token(name: str, *shape: int, role: str = "position_embedding") -> Array:
+    """A learned token or table of the embeddings."""
+    return Array(name=name, shape=shape, role=role, component=Component.EMBEDDING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """Where the parts of an encoder's layer stand in it."""
+
+    attention: str = "self_attn"
+    projections: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "out_proj")
+    norms: tuple[str, str] = ("layer_norm1", "layer_norm2")
+    mlp: str = "mlp"
+    up: str = "fc1"
+    down: str = "fc2"
+    gate: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoder:
+    """Layers of an encoder: how many, how wide, and with which biases."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    names: Names = Names()
+    bias: bool = True
+    qkv_bias: bool = True
+    output_bias: bool = True
+    norm_bias: bool = True
+
+    def placements(self, path: str) -> tuple[Placement, ...]:
+        """The layers at a path that names `{layer}`."""
+        layers, names = range(self.num_layers), self.names
+        attention = Attention(hidden_size=self.hidden_size, num_heads=self.num_heads, num_kv_heads=self.num_heads,
+                              head_dim=self.hidden_size // self.num_heads, names=names.projections,
+                              qkv_bias=self.qkv_bias, output_bias=self.output_bias, causal=False)  # fmt: skip
+        mlp = FeedForward(hidden_size=self.hidden_size, intermediate_size=self.intermediate_size, gate=names.gate,
+                          up=names.up, down=names.down, bias=self.bias)  # fmt: skip
+        norm = Norm(width=self.hidden_size, bias=self.norm_bias)
+
+        def at(part: str) -> str:
+            return f"{path}.{part}".rstrip(".")
+
+        return (
+            Placement(at(names.norms[0]), replace(norm, role="attention_norm"), layers),
+            Placement(at(names.attention), attention, layers),
+            Placement(at(names.norms[1]), replace(norm, role="mlp_norm"), layers),
+            Placement(at(names.mlp), mlp, layers),
+        )
+
+
+def encoder(
+    hyperparameters: Hyperparameters,
+    hidden: int,
+    inner: int,
+    layers: int,
+    heads: int,
+    names: Names = Names(),
+) -> Encoder:
+    """The layers that the usual settings mean, with the class's defaults.
+
+    Raises:
+        ConfigError: when the heads do not divide the width.
+    """
+    width, count = hyperparameters.count("hidden_size", hidden), hyperparameters.count("num_heads", heads)
+    hyperparameters.divided("head_dim", width, count)
+    return Encoder(
+        hidden_size=width,
+        intermediate_size=hyperparameters.count("intermediate_size", inner),
+        num_layers=hyperparameters.count("num_layers", layers, most=MOST_LAYERS),
+        num_heads=count,
+        names=names,
+    )
