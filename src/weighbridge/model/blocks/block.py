@@ -62,7 +62,7 @@ class Weight:
         """The length of a row in the layout that runtimes quantize: inputs along the row."""
         if not self.shape:
             return 1
-        return self.shape[0] if self.transposed else self.shape[-1]
+        return self.shape[-2] if self.transposed else self.shape[-1]
 
 
 class StateKind(Enum):
