@@ -37,8 +37,10 @@ def pair(hyperparameters: Hyperparameters, name: str, default: int) -> tuple[int
     return value[0], value[1]
 
 
-def counts(hyperparameters: Hyperparameters, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+def counts(hyperparameters: Hyperparameters, name: str, default: tuple[int, ...], most: int = 2**40) -> tuple[int, ...]:
     """A list of whole numbers, such as the width of each stage; the default stands in for a missing or null key.
+
+    Their sum is at most `most`.
 
     Raises:
         ConfigError: when the key holds anything else.
@@ -47,7 +49,7 @@ def counts(hyperparameters: Hyperparameters, name: str, default: tuple[int, ...]
     if value is None:
         return default
     usable = isinstance(value, list | tuple) and 0 < len(value) <= MOST_LAYERS
-    if not usable or not all(type(number) is int and 0 < number < 2**40 for number in value):
+    if not usable or not all(type(number) is int and number > 0 for number in value) or sum(value) > most:
         read = f"{hyperparameters.source} has {name} = {repr(value)[:60]}"
         raise ConfigError(read, "a list of whole numbers from 1", "correct the key")
     return tuple(value)
@@ -64,7 +66,7 @@ class Patches:
     def convolution(self, width: int, *, bias: bool = True) -> Convolution:
         """The convolution that makes a vector of each patch."""
         return Convolution(kernel=self.size, in_channels=self.channels, out_channels=width, bias=bias,
-                           positions=self.count, component=Component.EMBEDDING)  # fmt: skip
+                           component=Component.EMBEDDING)  # fmt: skip
 
 
 def patches(hyperparameters: Hyperparameters, image: int = 224, patch: int = 16) -> Patches:
