@@ -3,7 +3,8 @@
 Keys and values of all heads are made from one latent vector of c numbers, so that only it and one rotary key of r
 numbers are kept for each token: c + r, instead of 2*h*e (DeepSeek-V2, arXiv 2405.04434, section 2.1). Queries go
 through a latent vector of their own where there is a `q_lora_rank`. A sparse variant (DeepSeek-V3.2) adds an indexer
-that picks the positions to attend to; runtimes keep its keys in a cache and a format of their own, which is not counted here.
+that picks the positions to attend to; runtimes keep its keys in a cache of their own,
+which is not counted here.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Source: transformers `models/{qwen2_moe,qwen3_moe}/{configuration,modeling}_*.py`. Layers in `mlp_only_layers`, and
 those that `decoder_sparse_step` steps over, are dense. Qwen2 has biases on queries, keys and values,
-Qwen3 norms on the heads instead. Checkpoints store the experts one by one; transformers 5 merges them when it loads them.
+Qwen3 norms on the heads instead. Checkpoints store the experts one by one; transformers 5
+merges them when it loads them.
 """
 
 from __future__ import annotations
