@@ -27,6 +27,7 @@ CASES = [
     ("gpt_neo", 0, {"attention_types": [[["sparse"], 12]]}, "attention_types"),
     ("gpt_neo", 0, {"attention_types": 3}, "attention_types"),
     ("internlm", 0, {"num_key_value_heads": 8}, "num_key_value_heads"),
+    ("internlm", 0, {"num_experts": 8}, "num_experts"),
     ("mpt", 1, {"attn_config": {"alibi": False}}, "alibi"),
     ("mpt", 1, {"attn_config": {"qk_ln": True}}, "qk_ln"),
     ("mpt", 1, {"attn_config": {"attn_type": "grouped_query_attention", "kv_n_heads": 8}}, "attn_type"),
