@@ -156,6 +156,7 @@ def _mamba(hyperparameters: Hyperparameters) -> Mamba:
 
 
 def _mamba2(hyperparameters: Hyperparameters) -> Mamba2:
+    hyperparameters.refuse("lora_rank", "a spelling of the first published files, which the reference does not read")
     hidden = hyperparameters.count("hidden_size")
     heads, inner = hyperparameters.count("n_mamba_heads", 8), hyperparameters.count("mamba_expand", 2) * hidden
     found = Mamba2(
