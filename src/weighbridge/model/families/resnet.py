@@ -18,7 +18,7 @@ from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 from weighbridge.model.image import counts
 from weighbridge.model.tensors import Component
 
-# Name of the class, width of the stem, its kernel, widths and depths of the stages, kinds of layers, first stage halves.
+# Name of the class, width and kernel of the stem, widths and depths of the stages, kinds of layers, first stage halves.
 _KINDS: dict[str, tuple[str, int, int, tuple[int, ...], tuple[int, ...], tuple[str, ...], bool]] = {
     "resnet": ("ResNet", 64, 7, (256, 512, 1024, 2048), (3, 4, 6, 3), ("bottleneck", "basic"), False),
     "regnet": ("RegNet", 32, 3, (128, 192, 512, 1088), (2, 6, 12, 2), ("y", "x"), True),
