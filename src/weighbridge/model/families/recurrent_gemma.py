@@ -35,7 +35,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     )  # fmt: skip
     recurrence = GatedRecurrence(hidden_size=hidden, recurrent_size=recurrent_size, num_blocks=num_heads,
                                  conv_kernel=hyperparameters.count("conv1d_width", 4))  # fmt: skip
-    inner = hyperparameters.count("intermediate_size") // 2
+    inner = hyperparameters.derived("the inner width", hyperparameters.count("intermediate_size") // 2)
     kinds = list(islice(cycle(_block_types(hyperparameters)), num_layers))
     body = (
         Placement(LAYER + "temporal_block", recurrence, [n for n, kind in enumerate(kinds) if kind == "recurrent"]),

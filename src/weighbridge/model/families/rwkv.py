@@ -26,7 +26,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     num_layers = hyperparameters.count("num_layers", most=MOST_LAYERS)
     newer = hyperparameters.model_type != "rwkv"
     inner = hyperparameters.count("intermediate_size", hidden * 7 // 2 // 32 * 32 if newer else 4 * hidden)
-    channel_mix = ChannelMix(hidden_size=hidden, intermediate_size=inner)
+    channel_mix = ChannelMix(hidden_size=hidden, intermediate_size=hyperparameters.derived("the inner width", inner))
     if hyperparameters.model_type == "rwkv6":
         channel_mix = replace(channel_mix, mixes=("time_maa_k", "time_maa_r"))
     head = language_head(hyperparameters, ("Rwkv", "Rwkv5", "Rwkv6"), embedding="rwkv.embeddings.weight", path="head")

@@ -124,9 +124,10 @@ def _attention(hyperparameters: Hyperparameters) -> Attention:
     hidden, num_heads = hyperparameters.count("hidden_size"), hyperparameters.count("num_heads")
     num_kv_heads = hyperparameters.count("num_kv_heads", num_heads)
     hyperparameters.divided("query heads by key-value heads", num_heads, num_kv_heads)
+    head_dim = hyperparameters.count("attention_head_dim", 2 * hidden // num_heads)
     return Attention(
         hidden_size=hyperparameters.count("attention_hidden_size", 2 * hidden), num_heads=num_heads,
-        num_kv_heads=num_kv_heads, head_dim=hyperparameters.count("attention_head_dim", 2 * hidden // num_heads),
+        num_kv_heads=num_kv_heads, head_dim=hyperparameters.derived("head_dim", head_dim),
         output_size=hidden,
     )  # fmt: skip
 
