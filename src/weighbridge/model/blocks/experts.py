@@ -35,6 +35,7 @@ class Experts(Block):
     router: str = "gate"
     names: tuple[str, ...] = ("experts.{expert}.w1", "experts.{expert}.w3", "experts.{expert}.w2")
     router_bias: bool = False
+    expert_bias: bool = False
     width: int | None = None
     correction: str | None = None
     correction_kind: Kind = Kind.BUFFER
@@ -55,5 +56,5 @@ class Experts(Block):
         )  # fmt: skip
         return (*router, *correction, *(weight for name, inputs, outputs, role in maps
                            for weight in projection(name, inputs, outputs, role=role, component=Component.EXPERTS,
-                                                    experts=self.num_experts,
+                                                    bias=self.expert_bias, experts=self.num_experts,
                                                     active=self.experts_per_token)))  # fmt: skip
