@@ -49,7 +49,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         body.append(Placement(LAYER + "mlp.shared_expert", mixture.shared_experts(hidden, shared), sparse))
         body.append(Placement(LAYER + "mlp.shared_expert_gate", gate, sparse))
     return mixture.decoder(hyperparameters, "qwen2_moe", ("Qwen2Moe", "Qwen3Moe"), body, attention=attention,
-                           num_experts=num_experts, gguf="qwen3moe" if newer else "qwen2moe")  # fmt: skip
+                           num_experts=num_experts, gguf="qwen3moe" if newer else None)  # fmt: skip
 
 
 def _windows(hyperparameters: Hyperparameters, num_layers: int) -> list[int | None]:
