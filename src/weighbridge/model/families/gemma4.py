@@ -259,8 +259,9 @@ def _channels(audio: Hyperparameters) -> tuple[int, int]:
     if not isinstance(channels, list | tuple) or len(channels) != len(_AUDIO["subsampling_conv_channels"]):
         raise ConfigError(f"{audio.source} has subsampling_conv_channels = {repr(channels)[:60]}",
                           "two whole numbers", "correct the key")  # fmt: skip
-    both = replace(audio, settings={"subsampling_conv_channels": channels[0], "second": channels[1]})
-    return both.count("subsampling_conv_channels"), both.count("second")
+    names = ("subsampling_conv_channels[0]", "subsampling_conv_channels[1]")
+    both = replace(audio, settings=dict(zip(names, channels, strict=True)))
+    return both.count(names[0]), both.count(names[1])
 
 
 FAMILY = Family(
