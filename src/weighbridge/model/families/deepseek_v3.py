@@ -4,7 +4,7 @@ Source: transformers `models/{deepseek_v2,deepseek_v3,deepseek_v32,glm4_moe_lite
 modeling files; Kimi K2 names the classes of DeepSeek-V3. A `q_lora_rank` of null means direct queries, a missing
 one the default of the class. From V3 on a bias that balances the router is stored, as a buffer. V3.2 and GLM-5 add an
 indexer to attention, GLM-5 only in the layers that do not share another's. Next-token-prediction layers repeat the
-token table and the head everywhere but in GLM-5.
+token table and the head everywhere but in GLM-5. A.X K1 has a norm after the experts.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from weighbridge.errors import ConfigError
 from weighbridge.model import mixture
 from weighbridge.model.architecture import Architecture, Placement
-from weighbridge.model.blocks import Experts, FeedForward
+from weighbridge.model.blocks import Experts, FeedForward, Norm
 from weighbridge.model.blocks.latent_attention import LatentAttention
 from weighbridge.model.family import Family
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 from weighbridge.model.mixture import LAYER
 
-_PREFIXES = ("DeepseekV2", "DeepseekV3", "DeepseekV32", "Glm4MoeLite", "GlmMoeDsa")
+_PREFIXES = ("DeepseekV2", "DeepseekV3", "DeepseekV32", "Glm4MoeLite", "GlmMoeDsa", "AXK1")
 _INDEXER_NOTE = "the indexer's keys are kept in a cache of their own, which is not in the state"
 
 
@@ -41,6 +41,7 @@ class _Variant:
     indexer: int = 0
     mlp_bias: bool = False
     repeats_tables: bool = False
+    norm_after_experts: bool = False
 
 
 _V3 = _Variant(repeats_tables=True)
@@ -52,6 +53,7 @@ _VARIANTS = {
     "deepseek_v32": _Variant(indexer=64, repeats_tables=True),
     "glm4_moe_lite": _Variant(intermediate=10240, moe_intermediate=1536, experts=64, active=4, dense=1,
                               q_lora_rank=768, nope=192, value=256, repeats_tables=True),
+    "axk1": _Variant(experts=192, dense=1, norm_after_experts=True),
     "glm_moe_dsa": _Variant(intermediate=12288, q_lora_rank=2048, nope=192, value=256, indexer=32),
 }  # fmt: skip
 
@@ -77,6 +79,9 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     if shared:
         block = mixture.shared_experts(hidden, shared * moe_intermediate, bias)
         routed.append(Placement(LAYER + "mlp.shared_experts", block, sparse))
+    if variant.norm_after_experts:
+        after = Norm(width=hidden, bias=False, role="mlp_post_norm")
+        routed.append(Placement(LAYER + "post_mlp_layernorm", after, sparse))
     index_heads = hyperparameters.count("index_n_heads", variant.indexer) if variant.indexer else 0
     heads = [index_heads if indexed else 0 for indexed in _indexed(hyperparameters, num_layers)]
     attention = [Placement(LAYER + "self_attn", _attention(hyperparameters, variant, count), layers)
@@ -123,9 +128,9 @@ def _indexed(hyperparameters: Hyperparameters, num_layers: int) -> list[bool]:
 
 FAMILY = Family(
     name="deepseek_v3",
-    title="DeepSeek-V2, V3, R1 and V3.2, Kimi K2, GLM-4.7-Flash and GLM-5",
+    title="DeepSeek-V2, V3, R1 and V3.2, Kimi K2, GLM-4.7-Flash, GLM-5 and A.X K1",
     model_types=tuple(_VARIANTS),
     gguf={},
-    source="transformers models/deepseek_v2, deepseek_v3, deepseek_v32, glm4_moe_lite, glm_moe_dsa",
+    source="transformers models/deepseek_v2, deepseek_v3, deepseek_v32, glm4_moe_lite, glm_moe_dsa, axk1",
     build=build,
 )

@@ -1,9 +1,10 @@
 """DeepSeek-V4: several residual streams, mixed around each part; compressed attention; hash-routed layers.
 
-Source: transformers `models/deepseek_v4/{configuration,modeling}_deepseek_v4.py`; tensor names are those of
-the published checkpoints, which `conversion_mapping.py` lists. `compress_ratios` gives each layer's attention: 0 a window alone, 4
-compressed with an indexer, 128 compressed. Of `num_hash_layers` layers a fixed table picks the experts, a buffer, and
-the others have a bias that balances the router, a buffer too. Next-token-prediction layers are not described.
+Source: transformers `models/deepseek_v4/{configuration,modeling}_deepseek_v4.py`; tensor names are those of the
+published checkpoints, which `conversion_mapping.py` lists. `compress_ratios` gives each layer's attention: 0 a window
+alone, 4 compressed with an indexer, 128 compressed. Of `num_hash_layers` layers a fixed table picks the experts, a
+buffer, and the others have a bias that balances the router, a buffer too. Next-token-prediction layers are not
+described.
 """
 
 from __future__ import annotations
