@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from weighbridge.errors import ConfigError
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Attention, Block, Embedding, FeedForward, Linear, Norm, Vector
 from weighbridge.model.blocks.convolution import Convolution
@@ -99,6 +100,9 @@ def _positions(hyperparameters: Hyperparameters, first: bool, hidden: int) -> li
         parts += [("", Vector(name=name, width=hidden, role="attention_qkv")) for name in ("q_bias", "v_bias")]
     spelled = hyperparameters.settings.get("pos_att_type") or []
     kinds = spelled.lower().split("|") if isinstance(spelled, str) else spelled
+    if not isinstance(kinds, list | tuple):
+        raise ConfigError(f"{hyperparameters.source} has pos_att_type = {repr(spelled)[:60]}", "a list of c2p and p2c",
+                          "correct the key")  # fmt: skip
     kinds = {str(kind).strip() for kind in kinds}
     if not _relative(hyperparameters) or (not first and hyperparameters.flag("share_att_key", False)):
         return parts

@@ -78,7 +78,12 @@ def _stem(hyperparameters: Hyperparameters, base: str, hidden: int) -> list[Plac
         read = f"{hyperparameters.source} has {len(channels)} conv_dim and {len(kernels)} conv_kernel"
         raise ConfigError(read, "one of each for every convolution", "correct the lists")
     bias = hyperparameters.flag("conv_bias", False)
-    normed = len(channels) if hyperparameters.settings.get("feat_extract_norm", "group") == "layer" else 1
+    norms = {None: 1, "group": 1, "layer": len(channels)}
+    spelled = hyperparameters.settings.get("feat_extract_norm")
+    if not isinstance(spelled, str | None) or spelled not in norms:
+        raise ConfigError(f"{hyperparameters.source} has feat_extract_norm = {repr(spelled)[:60]}", "group or layer",
+                          "correct the key")  # fmt: skip
+    normed = norms[spelled]
     placements = []
     if any(_probability(hyperparameters, name, default) for name, default in _MASKS):
         placements.append(Placement(base.rstrip("."), Vector(name="masked_spec_embed", width=hidden)))
