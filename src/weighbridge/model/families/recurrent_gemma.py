@@ -29,7 +29,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     hyperparameters.divided("query heads by key-value heads", num_heads, num_kv_heads)
     heads = Attention(
         hidden_size=hidden, num_heads=num_heads, num_kv_heads=num_kv_heads, output_bias=True,
-        head_dim=hyperparameters.divided("head_dim", hidden, num_heads),
+        head_dim=hyperparameters.optional_count("head_dim") or hyperparameters.divided("head_dim", hidden, num_heads),
         qkv_bias=hyperparameters.flag("attention_bias", False),
         window=hyperparameters.count("attention_window_size", 2048),
     )  # fmt: skip

@@ -121,8 +121,10 @@ def _kinds(hyperparameters: Hyperparameters, newer: bool) -> list[str]:
 
 def _attention(hyperparameters: Hyperparameters) -> Attention:
     """Attention over twice the width, back to the width."""
+    hyperparameters.refuse("head_dim", "where this family has attention_head_dim")
     hidden, num_heads = hyperparameters.count("hidden_size"), hyperparameters.count("num_heads")
-    num_kv_heads = hyperparameters.count("num_kv_heads", num_heads)
+    absent = "num_kv_heads" not in hyperparameters.settings and hyperparameters.model_type == "zamba"
+    num_kv_heads = hyperparameters.count("num_kv_heads", 16 if absent else num_heads)
     hyperparameters.divided("query heads by key-value heads", num_heads, num_kv_heads)
     head_dim = hyperparameters.count("attention_head_dim", 2 * hidden // num_heads)
     return Attention(
