@@ -54,8 +54,10 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
 
 
 def _stage(path: str, layers: int, inputs: int, outputs: int) -> list[Placement]:
-    return [placement for layer in range(layers)
-            for placement in residual(f"{path}.resnets.{layer}", outputs if layer else inputs, outputs, None)]  # fmt: skip
+    placements: list[Placement] = []
+    for layer in range(layers):
+        placements += residual(f"{path}.resnets.{layer}", outputs if layer else inputs, outputs, None)
+    return placements
 
 
 def _middle(path: str, width: int, attends: bool) -> list[Placement]:
