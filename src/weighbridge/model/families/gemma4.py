@@ -35,9 +35,11 @@ from weighbridge.model.family import Family, language_head
 from weighbridge.model.hyperparameters import MOST_EXPERTS, Hyperparameters
 from weighbridge.model.tensors import Component
 
-_TEXT = {"vocab_size": 262144, "hidden_size": 2304, "intermediate_size": 9216, "num_layers": 30, "num_heads": 8,
+_PREFIXES = ("Gemma4Text", "Gemma4")
+TEXT = {"vocab_size": 262144, "hidden_size": 2304, "intermediate_size": 9216, "num_layers": 30, "num_heads": 8,
          "num_kv_heads": 4, "head_dim": 256, "sliding_window": 512, "global_head_dim": 512,
          "hidden_size_per_layer_input": 256, "vocab_size_per_layer_input": 262144}  # fmt: skip
+"""What the reference class of the decoder has where a key is missing."""
 _VISION = {"hidden_size": 768, "intermediate_size": 3072, "num_layers": 16, "num_heads": 12, "num_kv_heads": 12,
            "head_dim": 64, "patch_size": 16, "position_embedding_size": 10240}  # fmt: skip
 _AUDIO: dict[str, Any] = {"hidden_size": 1024, "num_layers": 12, "num_heads": 8, "subsampling_conv_channels": (128, 32),
@@ -47,8 +49,8 @@ _AUDIO: dict[str, Any] = {"hidden_size": 1024, "num_layers": 12, "num_heads": 8,
 def build(hyperparameters: Hyperparameters) -> Architecture:
     """The decoder alone (`gemma4_text`), or with the towers that the configuration has (`gemma4`)."""
     if hyperparameters.model_type == "gemma4_text":
-        return _decoder(with_defaults(hyperparameters, _TEXT), "ForCausalLM", "model.", ())
-    text = with_defaults(hyperparameters.part("text_config"), _TEXT)
+        return decoder(with_defaults(hyperparameters, TEXT), _PREFIXES, "ForCausalLM", "model.")
+    text = with_defaults(hyperparameters.part("text_config"), TEXT)
     # the whole says which class it is and whether the head is tied; the part, everything else
     own = {"tie_embeddings": hyperparameters.settings.get("tie_embeddings", True)}
     whole = replace(hyperparameters, settings={**text.settings, **own})
@@ -56,21 +58,32 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     parts: list[Placement] = []
     if hyperparameters.settings.get("vision_config") is not None:
         vision = with_defaults(hyperparameters.part("vision_config"), _VISION)
-        parts += [*_vision(vision, "model.vision_tower."), _bridge("vision", vision.count("hidden_size"), width)]
+        parts += [
+            *_vision(vision, "model.vision_tower."),
+            bridge("model.embed_vision", vision.count("hidden_size"), width),
+        ]
     if hyperparameters.settings.get("audio_config") is not None:
         audio = with_defaults(hyperparameters.part("audio_config"), _AUDIO)
-        parts += [*_audio(audio, "model.audio_tower."), _bridge("audio", audio.count("output_proj_dims"), width)]
-    return _decoder(whole, "ForConditionalGeneration", "model.language_model.", tower(parts))
+        parts += [
+            *_audio(audio, "model.audio_tower."),
+            bridge("model.embed_audio", audio.count("output_proj_dims"), width),
+        ]
+    return decoder(whole, _PREFIXES, "ForConditionalGeneration", "model.language_model.", tower(parts))
 
 
-def _decoder(
-    hyperparameters: Hyperparameters, default_class: str, body: str, before: tuple[Placement, ...]
+def decoder(
+    hyperparameters: Hyperparameters,
+    prefixes: tuple[str, ...],
+    default_class: str,
+    body: str,
+    before: tuple[Placement, ...] = (),
 ) -> Architecture:
+    """The decoder at a path, behind what stands before it; Gemma 4 Unified has it too."""
     hyperparameters.refuse("per_layer_config", "which this family does not describe")
     if hyperparameters.settings.get("use_bidirectional_attention") == "all":
         hyperparameters.refuse("use_bidirectional_attention", "which this decoder does not describe")
     hidden, num_layers = hyperparameters.count("hidden_size"), number_of_layers(hyperparameters)
-    head = language_head(hyperparameters, ("Gemma4Text", "Gemma4"), default=default_class, tied=True,
+    head = language_head(hyperparameters, prefixes, default=default_class, tied=True,
                          embedding=body + "embed_tokens.weight")  # fmt: skip
     kinds: dict[tuple[str, Block], list[int]] = defaultdict(list)
     for number, window in enumerate(_windows(hyperparameters, num_layers)):
@@ -188,10 +201,9 @@ def _layer_inputs(hyperparameters: Hyperparameters, body: str) -> Iterator[Place
     yield Placement(body + "per_layer_projection_norm", Norm(width=narrow, bias=False))
 
 
-def _bridge(name: str, inputs: int, width: int) -> Placement:
+def bridge(path: str, inputs: int, width: int) -> Placement:
     """The map from a tower into the decoder's width."""
-    return Placement(f"model.embed_{name}.embedding_projection",
-                     Linear(in_features=inputs, out_features=width, bias=False))  # fmt: skip
+    return Placement(path + ".embedding_projection", Linear(in_features=inputs, out_features=width, bias=False))
 
 
 def _vision(vision: Hyperparameters, path: str) -> Iterator[Placement]:
