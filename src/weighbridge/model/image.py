@@ -160,3 +160,29 @@ def encoder(
         num_heads=count,
         names=names,
     )
+
+
+def ratio(hyperparameters: Hyperparameters, name: str, default: float) -> float:
+    """A factor above 0, such as the width of a scaled network; the default stands in for a missing or null key.
+
+    Raises:
+        ConfigError: when the key holds anything else.
+    """
+    value = hyperparameters.settings.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 2**20:
+        read = f"{hyperparameters.source} has {name} = {repr(value)[:60]}"
+        raise ConfigError(read, "a number above 0", "correct the key")
+    return value
+
+
+def divisible(value: float, divisor: int, least: int | None = None) -> int:
+    """The multiple of `divisor` nearest to a scaled width, and not more than a tenth below it (Howard et al. 2017).
+
+    Example:
+        >>> divisible(33.6, 8), divisible(11.2, 8)
+        (32, 16)
+    """
+    nearest = max(least or divisor, int(value + divisor / 2) // divisor * divisor)
+    return nearest + divisor if nearest < 0.9 * value else nearest
