@@ -103,7 +103,7 @@ def hyperparameters(config: Mapping[str, Any], name: str) -> Hyperparameters:
 
 def _part(config: Mapping[str, Any], name: str) -> Hyperparameters:
     """The settings of a part, which may leave its model type to the whole."""
-    return hyperparameters({"model_type": "part", **config}, name)
+    return hyperparameters({**config, "model_type": config.get("model_type") or "part"}, name)
 
 
 def _classes(config: Mapping[str, Any], name: str) -> tuple[str, ...]:

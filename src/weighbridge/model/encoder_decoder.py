@@ -21,7 +21,7 @@ class Stack:
     """The layers of one side, `encoder` or `decoder`, under a path.
 
     `positions` are those of the encoder that a decoder attends to; None for an encoder. `offset` counts the layers
-    before. Whisper's keys have no bias (`key_bias`).
+    before. Whisper's keys have no bias (`key_bias`); `cross_name` is what cross-attention is called.
     """
 
     path: str
@@ -33,6 +33,7 @@ class Stack:
     positions: int | None = None
     offset: int = 0
     key_bias: bool = True
+    cross_name: str = "encoder_attn"
 
     @property
     def layers(self) -> range:
@@ -61,9 +62,9 @@ class Stack:
         norm = Norm(width=self.hidden_size, role="cross_attention_norm")
         return [
             *placements,
-            self.at("encoder_attn", cross),
-            *self._biases("encoder_attn"),
-            self.at("encoder_attn_layer_norm", norm),
+            self.at(self.cross_name, cross),
+            *self._biases(self.cross_name),
+            self.at(f"{self.cross_name}_layer_norm", norm),
         ]
 
     def _biases(self, name: str) -> list[Placement]:

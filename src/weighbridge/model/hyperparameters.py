@@ -114,6 +114,18 @@ class Hyperparameters:
             read = f"{self.source} has {self._key(name)} of another length than {length}"
             raise ConfigError(read, "a list with an entry for each layer", "correct the key")
 
+    def derived(self, name: str, value: int) -> int:
+        """A size that follows from others, when it is a size at all.
+
+        Raises:
+            ConfigError: when the others are so small that nothing is left.
+        """
+        if value < 1:
+            raise ConfigError(
+                f"{self.source} gives {value} for {name}", "sizes that leave something", "correct the sizes"
+            )
+        return value
+
     def check_experts(self, num_experts: int, experts_per_token: int) -> None:
         """Refuses a router that picks more experts than there are.
 

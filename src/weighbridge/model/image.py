@@ -37,8 +37,10 @@ def pair(hyperparameters: Hyperparameters, name: str, default: int) -> tuple[int
     return value[0], value[1]
 
 
-def counts(hyperparameters: Hyperparameters, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+def counts(hyperparameters: Hyperparameters, name: str, default: tuple[int, ...], most: int = 2**40) -> tuple[int, ...]:
     """A list of whole numbers, such as the width of each stage; the default stands in for a missing or null key.
+
+    Their sum is at most `most`.
 
     Raises:
         ConfigError: when the key holds anything else.
@@ -47,7 +49,7 @@ def counts(hyperparameters: Hyperparameters, name: str, default: tuple[int, ...]
     if value is None:
         return default
     usable = isinstance(value, list | tuple) and 0 < len(value) <= MOST_LAYERS
-    if not usable or not all(type(number) is int and 0 < number < 2**40 for number in value):
+    if not usable or not all(type(number) is int and number > 0 for number in value) or sum(value) > most:
         read = f"{hyperparameters.source} has {name} = {repr(value)[:60]}"
         raise ConfigError(read, "a list of whole numbers from 1", "correct the key")
     return tuple(value)
@@ -64,7 +66,7 @@ class Patches:
     def convolution(self, width: int, *, bias: bool = True) -> Convolution:
         """The convolution that makes a vector of each patch."""
         return Convolution(kernel=self.size, in_channels=self.channels, out_channels=width, bias=bias,
-                           positions=self.count, component=Component.EMBEDDING)  # fmt: skip
+                           component=Component.EMBEDDING)  # fmt: skip
 
 
 def patches(hyperparameters: Hyperparameters, image: int = 224, patch: int = 16) -> Patches:
@@ -158,3 +160,29 @@ def encoder(
         num_heads=count,
         names=names,
     )
+
+
+def ratio(hyperparameters: Hyperparameters, name: str, default: float) -> float:
+    """A factor above 0, such as the width of a scaled network; the default stands in for a missing or null key.
+
+    Raises:
+        ConfigError: when the key holds anything else.
+    """
+    value = hyperparameters.settings.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 2**20:
+        read = f"{hyperparameters.source} has {name} = {repr(value)[:60]}"
+        raise ConfigError(read, "a number above 0", "correct the key")
+    return value
+
+
+def divisible(value: float, divisor: int, least: int | None = None) -> int:
+    """The multiple of `divisor` nearest to a scaled width, and not more than a tenth below it (Howard et al. 2017).
+
+    Example:
+        >>> divisible(33.6, 8), divisible(11.2, 8)
+        (32, 16)
+    """
+    nearest = max(least or divisor, int(value + divisor / 2) // divisor * divisor)
+    return nearest + divisor if nearest < 0.9 * value else nearest

@@ -167,7 +167,7 @@ class StateCount:
         return self._bytes(self.kv_per_token_global, encoding)
 
     def _bytes(self, elements: int, encoding: Encoding) -> int | None:
-        if not all(encoding.fits(row) for row in self.rows):
+        if not all(encoding.fits(row) for row in (*self.rows, elements)):
             return None
         return encoding.size_bytes((elements,)) if elements else 0
 
@@ -181,7 +181,7 @@ def count_state(architecture: Architecture) -> StateCount:
         for state in placement.block.states():
             if state.kind in (StateKind.KV, StateKind.LATENT):
                 token += state.elements_per_token * placement.repeat
-                rows.add(state.row_elements)
+                rows.add(state.row_elements or state.elements_per_token)
                 if state.window is None:
                     glob += state.elements_per_token * placement.repeat
                 else:

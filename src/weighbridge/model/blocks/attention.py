@@ -21,7 +21,8 @@ class Attention(Block):
 
     `names` are those of the query, key, value and output projections, or of the fused one and the output.
     `causal` attention keeps a cache; `window` bounds it. `output_gate` doubles the query projection, which then gates
-    the output too (Qwen3-Next). `output_size` is the width of the output where it is not that of the input (Zamba).
+    the output too (Qwen3-Next). `output_size` is the width of the output where it is not that of the input (Zamba),
+    `value_dim` the numbers of a value head where it is not those of a key head (MiMo-V2).
 
     Example:
         >>> Attention(hidden_size=768, num_heads=12, num_kv_heads=12, head_dim=64).parameters
@@ -43,6 +44,7 @@ class Attention(Block):
     window: int | None = None
     output_gate: bool = False
     output_size: int | None = None
+    value_dim: int | None = None
 
     def weights(self) -> tuple[Weight, ...]:
         """Query, key, value (or the three in one) and output projections, with their biases."""
@@ -50,11 +52,14 @@ class Attention(Block):
         *names, output = self.names
         roles = ("attention_q", "attention_k", "attention_v") if len(names) == 3 else ("attention_qkv",)
         asked = 2 * queries if self.output_gate else queries
-        widths = (asked, keys, keys) if len(names) == 3 else (asked + 2 * keys,)
+        value_dim = self.value_dim or self.head_dim
+        values = self.num_kv_heads * value_dim
+        widths = (asked, keys, values) if len(names) == 3 else (asked + keys + values,)
         inputs = [weight for name, role, width in zip(names, roles, widths, strict=True)
                   for weight in projection(name, self.hidden_size, width, role=role, component=Component.ATTENTION,
                                            bias=self.qkv_bias, transposed=self.transposed)]  # fmt: skip
-        return (*inputs, *projection(output, queries, self.output_size or self.hidden_size, role="attention_output",
+        outputs = self.output_size or self.hidden_size
+        return (*inputs, *projection(output, self.num_heads * value_dim, outputs, role="attention_output",
                                      component=Component.ATTENTION, bias=self.output_bias,
                                      transposed=self.transposed))  # fmt: skip
 
@@ -62,9 +67,9 @@ class Attention(Block):
         """Keys and values of every token held; nothing for an encoder."""
         if not self.causal:
             return ()
-        elements = 2 * self.num_kv_heads * self.head_dim
+        elements = self.num_kv_heads * (self.head_dim + (self.value_dim or self.head_dim))
         return (State(kind=StateKind.KV, elements_per_token=elements, window=self.window, row_elements=self.head_dim),)
 
     def attention_flops_per_position(self) -> int:
         """Scores and weighted sum, over all query heads."""
-        return 4 * self.num_heads * self.head_dim
+        return 2 * self.num_heads * (self.head_dim + (self.value_dim or self.head_dim))

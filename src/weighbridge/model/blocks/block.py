@@ -64,7 +64,7 @@ class Weight:
         """The length of a row in the layout that runtimes quantize: inputs along the row."""
         if not self.shape:
             return 1
-        return self.shape[0] if self.transposed else self.shape[-1]
+        return self.shape[-2] if self.transposed else self.shape[-1]
 
 
 class StateKind(Enum):
@@ -80,7 +80,8 @@ class StateKind(Enum):
 class State:
     """What one layer keeps: so many elements for each token held, or for each sequence whatever its length.
 
-    A runtime encodes a cache in rows of `row_elements`: the keys, or the values, of one head.
+    A runtime encodes a cache in rows of `row_elements`: the keys, or the values, of one head; 0 stands for all elements
+    of a token in one row.
 
     `window` is the number of tokens after which the cache stops growing; None when it grows with the context.
     """
@@ -89,7 +90,7 @@ class State:
     elements_per_token: int = 0
     elements_per_sequence: int = 0
     window: int | None = None
-    row_elements: int = 1
+    row_elements: int = 0
 
 
 class Block(ABC):

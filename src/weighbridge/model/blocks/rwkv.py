@@ -6,6 +6,10 @@ mixing vectors of d.
 
 State, as transformers keeps it: numerator, denominator and maximum of the weighted sum (3a) and the last token's input
 (d) for time mixing, the last token's input (d) for channel mixing.
+
+RWKV-5 and 6 (Peng et al. 2024) keep one matrix a head, s*a numbers with heads of width s, add an output gate d*a and a
+norm of each head (2d), and mix in four and six vectors. RWKV-6 makes mixing and decay depend on the token through
+low-rank maps: 2*5*m*d for the five mixtures and n*(d+a) for the decay.
 """
 
 from __future__ import annotations
@@ -48,8 +52,59 @@ class TimeMix(Block):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MatrixTimeMix(Block):
+    """What RWKV-5 and 6 have in place of attention.
+
+    `mixes` are the names of the mixing vectors; `ranks` those of the low-rank maps of mixing and decay (RWKV-6).
+
+    Example:
+        >>> eagle = MatrixTimeMix(hidden_size=2048, attention_size=2048, head_size=64,
+        ...                       mixes=("time_mix_gate", "time_mix_key", "time_mix_value", "time_mix_receptance"))
+        >>> eagle.parameters, eagle.states()[0].elements_per_sequence
+        (20987904, 133120)
+    """
+
+    hidden_size: int
+    attention_size: int
+    head_size: int
+    mixes: tuple[str, ...]
+    ranks: tuple[int, int] | None = None
+
+    def weights(self) -> tuple[Weight, ...]:
+        """Mixing vectors (1, 1, hidden), decay and bonus by head, low-rank maps, projections, the norm of the heads."""
+        hidden, inner, part = self.hidden_size, self.attention_size, Component.ATTENTION
+        by_head = (inner // self.head_size, self.head_size)
+        decay = by_head if self.ranks is None else (1, 1, inner)
+        inputs = ("receptance", "key", "value", "gate")
+        return (
+            *(mixer_vector(name, (1, 1, hidden), "time_mix_lerp", part) for name in self.mixes),
+            mixer_vector("time_decay", decay, "time_mix_decay", part),
+            mixer_vector("time_faaaa", by_head, "time_mix_first", part),
+            *self._low_rank(),
+            *(weight for name in inputs
+              for weight in projection(name, hidden, inner, role=f"time_mix_{name}", component=part)),
+            *projection("output", inner, hidden, role="time_mix_output", component=part),
+            *(mixer_vector(f"ln_x.{name}", (hidden,), "time_mix_norm", Component.NORM) for name in ("weight", "bias")),
+        )  # fmt: skip
+
+    def _low_rank(self) -> tuple[Weight, ...]:
+        if self.ranks is None:
+            return ()
+        (mix, decay), hidden, part = self.ranks, self.hidden_size, Component.ATTENTION
+        shapes = (("time_maa_w1", (hidden, 5 * mix)), ("time_maa_w2", (5, mix, hidden)),
+                  ("time_decay_w1", (hidden, decay)), ("time_decay_w2", (decay, self.attention_size)))  # fmt: skip
+        return tuple(Weight(name=name, shape=shape, role="time_mix_low_rank", component=part, transposed=True)
+                     for name, shape in shapes)  # fmt: skip
+
+    def states(self) -> tuple[State, ...]:
+        """One matrix a head, and the last token's input."""
+        elements = self.attention_size * self.head_size + self.hidden_size
+        return (State(kind=StateKind.RECURRENT, elements_per_sequence=elements),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelMix(Block):
-    """What RWKV-4 has in place of a feed-forward block.
+    """What RWKV-4 to 6 have in place of a feed-forward block.
 
     Example:
         >>> ChannelMix(hidden_size=768, intermediate_size=3072).parameters
@@ -58,13 +113,13 @@ class ChannelMix(Block):
 
     hidden_size: int
     intermediate_size: int
+    mixes: tuple[str, ...] = ("time_mix_key", "time_mix_receptance")
 
     def weights(self) -> tuple[Weight, ...]:
         """Mixing vectors (1, 1, hidden), key (intermediate, hidden), receptance (hidden, hidden), value."""
         hidden, inner, part = self.hidden_size, self.intermediate_size, Component.MLP
         return (
-            *(mixer_vector(name, (1, 1, hidden), "channel_mix_lerp", part)
-              for name in ("time_mix_key", "time_mix_receptance")),
+            *(mixer_vector(name, (1, 1, hidden), "channel_mix_lerp", part) for name in self.mixes),
             *projection("key", hidden, inner, role="channel_mix_key", component=part),
             *projection("receptance", hidden, hidden, role="channel_mix_receptance", component=part),
             *projection("value", inner, hidden, role="channel_mix_value", component=part),

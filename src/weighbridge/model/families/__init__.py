@@ -30,10 +30,11 @@ def _load(module: str) -> Family:
 
 def mentioning(text: str) -> Iterator[Family]:
     """The families whose files hold a text, so that one can be found without loading all."""
-    for module in _modules():
-        path = Path(__path__[0]) / f"{module}.py"
-        if not path.exists() or text in path.read_text(encoding="utf-8"):
-            yield _load(module)
+    for folder in map(Path, __path__):
+        for module in sorted(module.name for module in pkgutil.iter_modules([str(folder)])):
+            path = folder / f"{module}.py"
+            if not path.exists() or text in path.read_text(encoding="utf-8"):
+                yield _load(module)
 
 
 def families() -> Iterator[Family]:

@@ -49,7 +49,7 @@ def mixer(hyperparameters: Hyperparameters) -> Mamba2:
         state_size=hyperparameters.count("mamba_d_state", 256),
         conv_kernel=hyperparameters.count("mamba_d_conv", 4),
         bias=hyperparameters.flag("mamba_proj_bias", False),
-        conv_bias=hyperparameters.flag("mamba_conv_bias", True),
+        conv_bias=hyperparameters.flag("mamba_conv_bias", "mamba_conv_bias" not in hyperparameters.settings),
     )
     check_inner_size(hyperparameters, found, inner)
     return found

@@ -82,6 +82,7 @@ def encoder(
     *,
     embeddings: Sequence[Placement] = (),
     gguf_architecture: str | None = None,
+    unnamed: str = "a masked language model",
 ) -> Architecture:
     """The body that this family shares with others, under the path `base`, and what stands on it.
 
@@ -120,7 +121,7 @@ def encoder(
         base_prefix=base or f"{family}.",
         tie_embeddings=tied,
         gguf_architecture=gguf_architecture,
-        notes=unnamed(hyperparameters),
+        notes=() if hyperparameters.classes else (f"no class is named; taken as {unnamed}",),
     )  # fmt: skip
 
 

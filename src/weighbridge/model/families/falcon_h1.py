@@ -50,7 +50,7 @@ def _mixer(hyperparameters: Hyperparameters) -> Mamba2:
         conv_kernel=hyperparameters.count("mamba_d_conv", 4),
         bias=hyperparameters.flag("mamba_proj_bias", False),
         output_bias=hyperparameters.flag("projectors_bias", False),
-        conv_bias=hyperparameters.flag("mamba_conv_bias", True),
+        conv_bias=hyperparameters.flag("mamba_conv_bias", "mamba_conv_bias" not in hyperparameters.settings),
         norm=hyperparameters.flag("mamba_rms_norm", False),
     )
     check_inner_size(hyperparameters, found, inner)

@@ -7,13 +7,13 @@ files; transformers 5 moves the parts under `model.` when it loads them. Embeddi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from weighbridge.model.architecture import Architecture, Placement
-from weighbridge.model.blocks import Block, Embedding, FeedForward, Linear, Norm, Vector
-from weighbridge.model.blocks.convolution import Convolution
-from weighbridge.model.blocks.matrix import Matrix
+from weighbridge.model.blocks import Norm
+from weighbridge.model.blocks.array import Array
+from weighbridge.model.blocks.block import Use
+from weighbridge.model.composite import tower
 from weighbridge.model.decoder import (
     SANDWICH_NORMS,
     attention,
@@ -24,15 +24,13 @@ from weighbridge.model.decoder import (
     windows_by_type,
     with_defaults,
 )
+from weighbridge.model.families.siglip import vision_encoder
 from weighbridge.model.family import Family, GgufMeaning
 from weighbridge.model.hyperparameters import Hyperparameters
-from weighbridge.model.tensors import Component
 
 _SHARED = {"num_kv_heads": 4, "head_dim": 256, "sliding_window": 4096}
 _TEXT = {**_SHARED, "vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216, "num_layers": 26,
          "num_heads": 8}  # fmt: skip
-_VISION = {"hidden_size": 768, "intermediate_size": 3072, "num_layers": 12, "num_heads": 12, "num_channels": 3,
-           "image_size": 224, "patch_size": 16}  # fmt: skip
 
 
 def build(hyperparameters: Hyperparameters) -> Architecture:
@@ -43,11 +41,14 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     # the whole says which class it is and whether the head is tied; the part, everything else
     own = {"tie_embeddings": hyperparameters.settings.get("tie_embeddings", True)}
     whole = replace(hyperparameters, settings={**text.settings, **own})
-    before = tuple(
-        Placement(path, block, layers, component=Component.VISION_AUDIO)
-        for path, block, layers in _tower(with_defaults(vision, _VISION), text.count("hidden_size"))
+    images, encoder = vision_encoder(vision, "vision_tower.vision_model")
+    width = encoder.hidden_size
+    projection = Array(name="mm_input_projection_weight", shape=(width, text.count("hidden_size")), use=Use.MATMUL)
+    projector = (
+        Placement("multi_modal_projector.mm_soft_emb_norm", Norm(width=width, bias=False)),
+        Placement("multi_modal_projector", projection),
     )
-    return _decoder(whole, "ForConditionalGeneration", "language_model.", before)
+    return _decoder(whole, "ForConditionalGeneration", "language_model.", tower((*images, *projector)))
 
 
 def _decoder(
@@ -67,45 +68,6 @@ def _decoder(
         windows=windows_by_type(hyperparameters, sliding_but_every(pattern, number_of_layers(hyperparameters))),
         before=before, gguf_architecture="gemma3" if not before else None,
     )  # fmt: skip
-
-
-def _tower(vision: Hyperparameters, width: int) -> Iterator[tuple[str, Block, range | None]]:
-    """The SigLIP tower and the projector into the decoder's width."""
-    hidden, patch = vision.count("hidden_size"), vision.count("patch_size")
-    layers, norm = range(number_of_layers(vision)), Norm(width=hidden)
-    tower, layer = "vision_tower.vision_model.", "vision_tower.vision_model.encoder.layers.{layer}."
-    side = vision.count("image_size") // patch
-    mlp = FeedForward(hidden_size=hidden, intermediate_size=vision.count("intermediate_size"), gate=None, up="fc1",
-                      down="fc2", bias=True)  # fmt: skip
-    yield (
-        tower + "embeddings.patch_embedding",
-        Convolution(kernel=(patch, patch), in_channels=vision.count("num_channels"), out_channels=hidden, bias=True),
-        None,
-    )
-    yield tower + "embeddings.position_embedding", Embedding(rows=side**2, width=hidden, role="patch_position"), None
-    yield layer + "layer_norm1", norm, layers
-    yield layer + "self_attn", attention(vision, names=("q_proj", "k_proj", "v_proj", "out_proj"), qkv_bias=True,
-                                         output_bias=True, causal=False), layers  # fmt: skip
-    yield layer + "layer_norm2", norm, layers
-    yield layer + "mlp", mlp, layers
-    yield tower + "post_layernorm", norm, None
-    if vision.flag("vision_use_head", True):
-        yield from _pooling_head(tower + "head", vision, norm, mlp)
-    yield "multi_modal_projector.mm_soft_emb_norm", Norm(width=hidden, bias=False), None
-    yield "multi_modal_projector", Matrix(name="mm_input_projection_weight", shape=(hidden, width)), None
-
-
-def _pooling_head(
-    path: str, vision: Hyperparameters, norm: Norm, mlp: FeedForward
-) -> Iterator[tuple[str, Block, range | None]]:
-    """SigLIP's attention pooling, whose queries, keys and values lie in one tensor as in PyTorch's own class."""
-    hidden = norm.width
-    yield path, Matrix(name="probe", shape=(1, 1, hidden)), None
-    yield path + ".attention", Matrix(name="in_proj_weight", shape=(3 * hidden, hidden)), None
-    yield path + ".attention", Vector(name="in_proj_bias", width=3 * hidden), None
-    yield path + ".attention.out_proj", Linear(in_features=hidden, out_features=hidden), None
-    yield path + ".layernorm", norm, None
-    yield path + ".mlp", mlp, None
 
 
 FAMILY = Family(

@@ -1,9 +1,10 @@
-"""InternLM 1 to 3, Baichuan and Orion: Llama's wiring in other spellings, untied by default.
+"""InternLM 1 to 3, Baichuan, Orion, XVERSE and the first Yi: Llama's wiring in other spellings, untied by default.
 
 Source: the `modeling_*.py` beside the published weights (their classes are not part of transformers, but for the
 configuration of InternLM3). InternLM 1 has biases on all four projections of attention (`bias`, default true);
 InternLM 2 fuses queries, keys and values; InternLM 3 has `qkv_bias`, and `bias` for all else. Baichuan packs queries,
-keys and values too; its 13B differs in ALiBi, which has no weights. Orion has LayerNorm.
+keys and values too; its 13B differs in ALiBi, which has no weights. Orion has LayerNorm, and the
+first release of Yi other names for its norms.
 """
 
 from __future__ import annotations
@@ -43,11 +44,14 @@ _WIRINGS = {
     "internlm3": _Wiring("InternLM3", _LLAMA, ("qkv_bias", False), ("bias", False), ("bias", False)),
     "baichuan": _Wiring("Baichuan", ("W_pack", "o_proj"), grouped=False),
     "orion": _Wiring("Orion", norm_bias=True),
+    "xverse": _Wiring("Xverse", grouped=False),
+    "Yi": _Wiring("Yi", paths=("embed_tokens", "self_attn", "mlp", "ln1", "ln2")),
 }  # fmt: skip
 
 
 def build(hyperparameters: Hyperparameters) -> Architecture:
     """The decoder with its language head, a classifier, or none."""
+    hyperparameters.refuse("num_experts", "which this dense family does not describe")
     wiring = _WIRINGS[hyperparameters.model_type]
     hidden, vocab = hyperparameters.count("hidden_size"), hyperparameters.count("vocab_size")
     num_layers, num_heads = hyperparameters.count("num_layers", most=MOST_LAYERS), hyperparameters.count("num_heads")
@@ -94,7 +98,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
 
 FAMILY = Family(
     name="internlm",
-    title="InternLM 1 to 3, Baichuan 1 and 2, Orion",
+    title="InternLM 1 to 3, Baichuan 1 and 2, Orion, XVERSE, Yi in its first spelling",
     model_types=tuple(_WIRINGS),
     gguf={"orion": GgufMeaning("orion", "OrionForCausalLM")},
     source="modeling_*.py beside the published weights",

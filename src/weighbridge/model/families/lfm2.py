@@ -75,7 +75,7 @@ def _adjusted(hyperparameters: Hyperparameters, inner: int) -> int:
     """The inner width of a dense layer, as the reference computes it."""
     if not hyperparameters.flag("block_auto_adjust_ff_dim", True):
         return inner
-    inner = 2 * inner // 3
+    inner = hyperparameters.derived("the inner width", 2 * inner // 3)
     factor = hyperparameters.settings.get("block_ffn_dim_multiplier", 1.0)
     if factor is None:
         return inner
@@ -83,7 +83,7 @@ def _adjusted(hyperparameters: Hyperparameters, inner: int) -> int:
         read = f"{hyperparameters.source} has block_ffn_dim_multiplier = {repr(factor)[:60]}"
         raise ConfigError(read, "a number above zero", "correct the key")
     multiple = hyperparameters.count("block_multiple_of", 256)
-    return -(-int(factor * inner) // multiple) * multiple
+    return hyperparameters.derived("the inner width", -(-int(factor * inner) // multiple) * multiple)
 
 
 def _experts(hyperparameters: Hyperparameters) -> Experts:

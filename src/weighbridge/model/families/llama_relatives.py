@@ -48,6 +48,7 @@ class _Relative:
     sinks: bool = False
     post_norms: tuple[str, Mapping[str, str]] | None = None
     windows: Callable[[Hyperparameters], Windows] | None = None
+    refused: tuple[str, ...] = ()
     gguf: str | None = None
 
 
@@ -95,6 +96,12 @@ _RELATIVES = {
     ),
     "helium": _Relative(prefixes=("Helium",), defaults={"num_kv_heads": 20, "head_dim": 128}, output_bias=None),
     "hyperclovax": _Relative(prefixes=("HyperCLOVAX",), post_norms=_POST_NORMS),
+    "internlm3": _Relative(
+        prefixes=("InternLM3", "Llama"), defaults={"num_kv_heads": 2, "head_dim": 128}, refused=("qkv_bias", "bias"),
+    ),
+    "iquestcoder": _Relative(
+        prefixes=("IQuestCoder", "Llama"), defaults={"num_kv_heads": 8, "head_dim": 128}, refused=("clip_qkv",),
+    ),
     "jais2": _Relative(
         prefixes=("Jais2",), gated=False, norm_bias=True, qkv_bias=("attention_bias", True),
         output_bias=("attention_bias", True), mlp_bias=("mlp_bias", True),
@@ -121,7 +128,8 @@ _RELATIVES = {
 def build(hyperparameters: Hyperparameters) -> Architecture:
     """The decoder that the row of its model type describes."""
     relative = _RELATIVES[hyperparameters.model_type]
-    hyperparameters.refuse("num_experts", "which this dense family does not describe")
+    for key in ("num_experts", *relative.refused):
+        hyperparameters.refuse(key, "which this dense family does not describe")
     if relative.always_tied and not hyperparameters.flag("tie_embeddings", True):
         raise ConfigError(
             f"{hyperparameters.source} sets tie_word_embeddings = False",

@@ -18,6 +18,7 @@ from weighbridge.model.composite import TEXT_CLASSES, check_class, joined, text_
 from weighbridge.model.families import clip, pixtral, siglip
 from weighbridge.model.family import Family
 from weighbridge.model.hyperparameters import Hyperparameters
+from weighbridge.model.image import Encoder
 
 _TOWERS: Mapping[str, Callable[[Hyperparameters], tuple[tuple[Placement, ...], int]]] = MappingProxyType({
     "clip_vision_model": lambda vision: _sized(clip.vision_encoder(vision, "vision_tower.vision_model")),
@@ -27,7 +28,7 @@ _TOWERS: Mapping[str, Callable[[Hyperparameters], tuple[tuple[Placement, ...], i
 _PROJECTOR = "multi_modal_projector"
 
 
-def _sized(found: tuple[tuple[Placement, ...], clip.Encoder]) -> tuple[tuple[Placement, ...], int]:
+def _sized(found: tuple[tuple[Placement, ...], Encoder]) -> tuple[tuple[Placement, ...], int]:
     placements, layers = found
     return placements, layers.hidden_size
 

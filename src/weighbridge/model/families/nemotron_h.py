@@ -111,6 +111,8 @@ def _feed_forward(hyperparameters: Hyperparameters) -> FeedForward:
 
 
 def _num_experts(hyperparameters: Hyperparameters) -> int:
+    if hyperparameters.settings.get("n_routed_experts") is not None:
+        hyperparameters.refuse("num_experts", "which this family spells n_routed_experts")
     return hyperparameters.count("n_routed_experts", hyperparameters.count("num_experts", 8, most=MOST_EXPERTS),
                                  most=MOST_EXPERTS)  # fmt: skip
 

@@ -77,7 +77,7 @@ def _delta_net(hyperparameters: Hyperparameters, num_heads: int) -> GatedDeltaNe
         hidden_size=hyperparameters.count("hidden_size"),
         key_heads=key_heads,
         value_heads=hyperparameters.count("linear_num_value_heads", num_heads),
-        key_dim=key_dim,
+        key_dim=hyperparameters.derived("the key width", key_dim),
         value_dim=hyperparameters.count("linear_value_head_dim", 2 * key_dim),
         conv_kernel=hyperparameters.count("linear_conv_kernel_dim", 4),
         inputs=(("q_proj", "q"), ("k_proj", "k"), ("v_proj", "v"), ("a_proj", "a"), ("b_proj", "b"), ("g_proj", "z")),

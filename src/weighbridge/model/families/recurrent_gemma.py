@@ -29,13 +29,13 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     hyperparameters.divided("query heads by key-value heads", num_heads, num_kv_heads)
     heads = Attention(
         hidden_size=hidden, num_heads=num_heads, num_kv_heads=num_kv_heads, output_bias=True,
-        head_dim=hyperparameters.divided("head_dim", hidden, num_heads),
+        head_dim=hyperparameters.optional_count("head_dim") or hyperparameters.divided("head_dim", hidden, num_heads),
         qkv_bias=hyperparameters.flag("attention_bias", False),
         window=hyperparameters.count("attention_window_size", 2048),
     )  # fmt: skip
     recurrence = GatedRecurrence(hidden_size=hidden, recurrent_size=recurrent_size, num_blocks=num_heads,
                                  conv_kernel=hyperparameters.count("conv1d_width", 4))  # fmt: skip
-    inner = hyperparameters.count("intermediate_size") // 2
+    inner = hyperparameters.derived("the inner width", hyperparameters.count("intermediate_size") // 2)
     kinds = list(islice(cycle(_block_types(hyperparameters)), num_layers))
     body = (
         Placement(LAYER + "temporal_block", recurrence, [n for n, kind in enumerate(kinds) if kind == "recurrent"]),

@@ -1,8 +1,9 @@
-"""RoBERTa, XLM-RoBERTa, CamemBERT, data2vec-text: BERT's body without next-sentence prediction, with other heads.
+"""RoBERTa, XLM-RoBERTa, CamemBERT, data2vec-text, Longformer: BERT's body with other heads.
 
-Source: transformers `models/{roberta,xlm_roberta,camembert,data2vec,xlm_roberta_xl}/modeling_*.py`. Positions start
-after the padding index, so tables have 514 rows for 512 tokens. XLM-RoBERTa XL puts its norms before each part.
-Configurations of 2019 have no model type; one token type tells them from BERT's.
+Source: transformers `models/{roberta,xlm_roberta,camembert,data2vec,xlm_roberta_xl,longformer}/modeling_*.py`.
+Positions start after the padding index, so tables have 514 rows for 512 tokens. XLM-RoBERTa XL puts its norms before
+each part; Longformer projects queries, keys and values again for its global tokens. Configurations of 2019 have no
+model type; one token type tells them from BERT's.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from dataclasses import replace
 from typing import Any
 
 from weighbridge.model.architecture import Architecture, Placement
-from weighbridge.model.blocks import Norm
+from weighbridge.model.blocks import Linear, Norm
 from weighbridge.model.families import bert
 from weighbridge.model.family import Family
 from weighbridge.model.hyperparameters import Hyperparameters
+from weighbridge.model.tensors import Component
 
 _PREFIXES = ("Roberta", "XLMRoberta", "Camembert", "Data2VecText")
 _CLASSES = {
@@ -31,9 +33,10 @@ _CLASSES = {
 
 def build(hyperparameters: Hyperparameters) -> Architecture:
     """The encoder with what its class puts on it."""
-    large = hyperparameters.model_type == "xlm-roberta-xl"
-    suffix = bert.known_class(hyperparameters, ("XLMRobertaXL",) if large else _PREFIXES, _CLASSES)
-    body = "data2vec_text." if hyperparameters.model_type == "data2vec-text" else "roberta."
+    prefixes = {"xlm-roberta-xl": ("XLMRobertaXL",), "longformer": ("Longformer",)}
+    suffix = bert.known_class(hyperparameters, prefixes.get(hyperparameters.model_type, _PREFIXES), _CLASSES)
+    bodies = {"data2vec-text": "data2vec_text.", "longformer": "longformer."}
+    body = bodies.get(hyperparameters.model_type, "roberta.")
     base, hidden = "" if suffix == "Model" else body, hyperparameters.count("hidden_size")
     tied = "masked" in _CLASSES[suffix] and hyperparameters.flag("tie_embeddings", True)
     parts: dict[str, Callable[[], list[Placement]]] = {
@@ -50,7 +53,19 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         hyperparameters, "roberta", base, [p for name in _CLASSES[suffix] for p in parts[name]()], tied
     )
     found = replace(found, base_prefix=body)
-    return _norms_first(found, base, hidden) if large else found
+    if hyperparameters.model_type == "longformer":
+        return replace(found, placements=(*found.placements, *_global(base, hidden, found.num_layers)))
+    return _norms_first(found, base, hidden) if hyperparameters.model_type == "xlm-roberta-xl" else found
+
+
+def _global(base: str, hidden: int, num_layers: int) -> list[Placement]:
+    """Longformer's second projections, for tokens that attend to all others."""
+    path = base + "encoder.layer.{layer}.attention.self."
+    return [
+        Placement(f"{path}{name}_global", Linear(in_features=hidden, out_features=hidden, role=f"attention_{name}",
+                                                 component=Component.ATTENTION), range(num_layers))
+        for name in ("query", "key", "value")
+    ]  # fmt: skip
 
 
 def _norms_first(found: Architecture, base: str, hidden: int) -> Architecture:
@@ -76,10 +91,10 @@ def recognise(config: Mapping[str, Any]) -> str | None:
 
 FAMILY = Family(
     name="roberta",
-    title="RoBERTa, XLM-RoBERTa (and XL), CamemBERT, data2vec-text, BGE-M3, multilingual E5",
-    model_types=("roberta", "xlm-roberta", "camembert", "data2vec-text", "xlm-roberta-xl"),
+    title="RoBERTa, XLM-RoBERTa (and XL), CamemBERT, data2vec-text, Longformer, BGE-M3, multilingual E5",
+    model_types=("roberta", "xlm-roberta", "camembert", "data2vec-text", "xlm-roberta-xl", "longformer"),
     gguf={},
-    source="transformers models/roberta, models/xlm_roberta, models/camembert, models/data2vec, models/xlm_roberta_xl",
+    source="transformers models/roberta, xlm_roberta, camembert, data2vec, xlm_roberta_xl, longformer",
     build=build,
     recognise=recognise,
 )

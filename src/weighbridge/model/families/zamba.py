@@ -121,12 +121,15 @@ def _kinds(hyperparameters: Hyperparameters, newer: bool) -> list[str]:
 
 def _attention(hyperparameters: Hyperparameters) -> Attention:
     """Attention over twice the width, back to the width."""
+    hyperparameters.refuse("head_dim", "where this family has attention_head_dim")
     hidden, num_heads = hyperparameters.count("hidden_size"), hyperparameters.count("num_heads")
-    num_kv_heads = hyperparameters.count("num_kv_heads", num_heads)
+    absent = "num_kv_heads" not in hyperparameters.settings and hyperparameters.model_type == "zamba"
+    num_kv_heads = hyperparameters.count("num_kv_heads", 16 if absent else num_heads)
     hyperparameters.divided("query heads by key-value heads", num_heads, num_kv_heads)
+    head_dim = hyperparameters.count("attention_head_dim", 2 * hidden // num_heads)
     return Attention(
         hidden_size=hyperparameters.count("attention_hidden_size", 2 * hidden), num_heads=num_heads,
-        num_kv_heads=num_kv_heads, head_dim=hyperparameters.count("attention_head_dim", 2 * hidden // num_heads),
+        num_kv_heads=num_kv_heads, head_dim=hyperparameters.derived("head_dim", head_dim),
         output_size=hidden,
     )  # fmt: skip
 
@@ -156,6 +159,7 @@ def _mamba(hyperparameters: Hyperparameters) -> Mamba:
 
 
 def _mamba2(hyperparameters: Hyperparameters) -> Mamba2:
+    hyperparameters.refuse("lora_rank", "a spelling of the first published files, which the reference does not read")
     hidden = hyperparameters.count("hidden_size")
     heads, inner = hyperparameters.count("n_mamba_heads", 8), hyperparameters.count("mamba_expand", 2) * hidden
     found = Mamba2(

@@ -1,0 +1,87 @@
+"""The autoencoder of Stable Diffusion and Flux: residual blocks down to a few channels and up again.
+
+Source: diffusers `models/autoencoders/{autoencoder_kl,vae}.py` (defaults of `AutoencoderKL.__init__`). Its
+configurations name `_class_name` in place of a model type. Files written before diffusers 0.15 have other names for
+the four maps of attention (`query`, `proj_attn`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from weighbridge.errors import ConfigError
+from weighbridge.model.architecture import Architecture, Placement
+from weighbridge.model.diffusion import attention, convolution, norm, residual
+from weighbridge.model.family import Family
+from weighbridge.model.hyperparameters import Hyperparameters
+from weighbridge.model.image import counts
+
+
+def build(hyperparameters: Hyperparameters) -> Architecture:
+    """Encoder, decoder, and the convolutions between."""
+    widths = counts(hyperparameters, "block_out_channels", (64,))
+    for key, kind in (("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")):
+        names = hyperparameters.settings.get(key) or [kind]
+        if not isinstance(names, list | tuple) or list(names) != [kind] * len(widths):
+            read = f"{hyperparameters.source} has {key} = {repr(names)[:100]} for {len(widths)} widths"
+            raise ConfigError(read, f"{kind} for each", "correct the key")
+    latent, layers = hyperparameters.count("latent_channels", 4), hyperparameters.count("layers_per_block", 1, most=100)
+    attends = hyperparameters.flag("mid_block_add_attention", True)
+    placements = [convolution("encoder.conv_in", hyperparameters.count("in_channels", 3), widths[0])]
+    width = widths[0]
+    for stage, outputs in enumerate(widths):
+        placements += _stage(f"encoder.down_blocks.{stage}", layers, width, outputs)
+        width = outputs
+        if stage < len(widths) - 1:
+            placements.append(convolution(f"encoder.down_blocks.{stage}.downsamplers.0.conv", width, width))
+    placements += _middle("encoder.mid_block", width, attends)
+    placements += [norm("encoder.conv_norm_out", width), convolution("encoder.conv_out", width, 2 * latent)]
+    placements.append(convolution("decoder.conv_in", latent, width))
+    placements += _middle("decoder.mid_block", width, attends)
+    for stage, outputs in enumerate(reversed(widths)):
+        placements += _stage(f"decoder.up_blocks.{stage}", layers + 1, width, outputs)
+        width = outputs
+        if stage < len(widths) - 1:
+            placements.append(convolution(f"decoder.up_blocks.{stage}.upsamplers.0.conv", width, width))
+    colours = hyperparameters.count("out_channels", 3)
+    placements += [norm("decoder.conv_norm_out", width), convolution("decoder.conv_out", width, colours)]
+    for key, channels in (("quant_conv", 2 * latent), ("post_quant_conv", latent)):
+        if hyperparameters.flag(f"use_{key}", True):
+            placements.append(convolution(key, channels, channels, 1))
+    return Architecture(family="autoencoder_kl", model_type=hyperparameters.model_type, placements=tuple(placements),
+                        num_layers=0, num_heads=1, num_kv_heads=1)  # fmt: skip
+
+
+def _stage(path: str, layers: int, inputs: int, outputs: int) -> list[Placement]:
+    placements: list[Placement] = []
+    for layer in range(layers):
+        placements += residual(f"{path}.resnets.{layer}", outputs if layer else inputs, outputs, None)
+    return placements
+
+
+def _middle(path: str, width: int, attends: bool) -> list[Placement]:
+    placements = residual(path + ".resnets.0", width, width, None)
+    if attends:
+        placements.append(norm(path + ".attentions.0.group_norm", width))
+        placements += attention(path + ".attentions.0", width, width, bias=True)
+    return placements + residual(path + ".resnets.1", width, width, None)
+
+
+def recognise(config: Mapping[str, Any]) -> str | None:
+    """An autoencoder by the class it names, or by settings that only it has."""
+    named = config.get("_class_name") or next(iter(config.get("architectures") or ()), None)
+    if named is None and {"block_out_channels", "latent_channels", "up_block_types"} <= config.keys():
+        return "autoencoder_kl"
+    return "autoencoder_kl" if named == "AutoencoderKL" else None
+
+
+FAMILY = Family(
+    name="autoencoder_kl",
+    title="The autoencoder of Stable Diffusion and Flux",
+    model_types=("autoencoder_kl",),
+    gguf={},
+    source="diffusers models/autoencoders/autoencoder_kl.py",
+    build=build,
+    recognise=recognise,
+)

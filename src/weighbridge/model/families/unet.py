@@ -1,0 +1,137 @@
+"""The UNet of Stable Diffusion 1, 2 and XL: residual blocks and attention to a text, down to a middle and up again.
+
+Source: diffusers `models/unets/unet_2d_condition.py` (defaults of `UNet2DConditionModel.__init__`). Each step up takes
+in the outputs of the step down at its resolution, which widens its first convolutions. Its configurations name
+`_class_name` in place of a model type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from weighbridge.errors import ConfigError
+from weighbridge.model.architecture import Architecture, Placement
+from weighbridge.model.diffusion import convolution, linear, norm, residual, transformer
+from weighbridge.model.family import Family
+from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
+from weighbridge.model.image import counts
+
+_CLASS = "UNet2DConditionModel"
+_CROSS = ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D")
+_PLAIN = ("DownBlock2D", "UpBlock2D")
+_UNDESCRIBED = (
+    "class_embed_type", "num_class_embeds", "encoder_hid_dim", "encoder_hid_dim_type", "dual_cross_attention",
+    "only_cross_attention", "mid_block_only_cross_attention", "cross_attention_norm", "time_embedding_dim",
+    "class_embeddings_concat", "reverse_transformer_layers_per_block", "num_heads",
+)  # fmt: skip
+_ONLY = {"time_embedding_type": "positional", "resnet_time_scale_shift": "default", "attention_type": "default",
+         "addition_embed_type": "text_time", "mid_block_type": "UNetMidBlock2DCrossAttn"}  # fmt: skip
+
+
+def build(hyperparameters: Hyperparameters) -> Architecture:
+    """The whole of it; what is not described is refused."""
+    for key in _UNDESCRIBED:
+        hyperparameters.refuse(key, "which this family does not describe")
+    for key, value in _ONLY.items():
+        if hyperparameters.settings.get(key) not in (None, value):
+            hyperparameters.refuse(key, f"of which this family describes {value} alone")
+    if "norm_num_groups" in hyperparameters.settings:
+        hyperparameters.count("norm_num_groups")
+    widths = counts(hyperparameters, "block_out_channels", (320, 640, 1280, 1280))
+    last, context = len(widths) - 1, hyperparameters.count("cross_attention_dim", 1280)
+    downs = _kinds(hyperparameters, "down_block_types", (*[_CROSS[0]] * 3, _PLAIN[0]), last + 1)
+    ups = _kinds(hyperparameters, "up_block_types", (_PLAIN[1], *[_CROSS[1]] * 3), last + 1)
+    layers = _by_block(hyperparameters, "layers_per_block", 2, last + 1)
+    depths = _by_block(hyperparameters, "transformer_layers_per_block", 1, last + 1)
+    heads = _by_block(hyperparameters, "attention_head_dim", 8, last + 1)
+    flat = hyperparameters.flag("use_linear_projection", False)
+    time = 4 * widths[0]
+    kernels = [hyperparameters.count(key, 3) for key in ("conv_in_kernel", "conv_out_kernel")]
+
+    def block(path: str, number: int, inputs: int, crossed: bool, stage: int, width: int) -> list[Placement]:
+        placements = residual(f"{path}.resnets.{number}", inputs, width, time)
+        if crossed:
+            hyperparameters.divided("channels by heads", width, heads[stage])
+            placements += transformer(f"{path}.attentions.{number}", width, context, depths[stage], flat)
+        return placements
+
+    placements = [convolution("conv_in", hyperparameters.count("in_channels", 4), widths[0], kernels[0])]
+    placements += _time(hyperparameters, widths[0], time)
+    width = widths[0]
+    for stage, (outputs, crossed) in enumerate(zip(widths, downs, strict=True)):
+        path = f"down_blocks.{stage}"
+        for number in range(layers[stage]):
+            placements += block(path, number, width, crossed, stage, outputs)
+            width = outputs
+        if stage < last:
+            placements.append(convolution(path + ".downsamplers.0.conv", width, width))
+    if hyperparameters.settings.get("mid_block_type", "") is not None:
+        placements += block("mid_block", 0, width, True, last, width)
+        placements += residual("mid_block.resnets.1", width, width, time)
+    for step, crossed in enumerate(ups):
+        stage, path = last - step, f"up_blocks.{step}"
+        outputs, narrower = widths[stage], widths[max(stage - 1, 0)]
+        for number in range(layers[stage] + 1):
+            skipped = narrower if number == layers[stage] else outputs
+            placements += block(path, number, width + skipped, crossed, stage, outputs)
+            width = outputs
+        if stage:
+            placements.append(convolution(path + ".upsamplers.0.conv", width, width))
+    placements += [norm("conv_norm_out", width),
+                   convolution("conv_out", width, hyperparameters.count("out_channels", 4), kernels[1])]  # fmt: skip
+    return Architecture(family="unet", model_type=hyperparameters.model_type, placements=tuple(placements),
+                        num_layers=0, num_heads=max(heads), num_kv_heads=max(heads))  # fmt: skip
+
+
+def _time(hyperparameters: Hyperparameters, width: int, time: int) -> list[Placement]:
+    """The embedded time step, with the guidance and the sizes and pooled text where they are fed in."""
+    placements = [linear("time_embedding.linear_1", width, time), linear("time_embedding.linear_2", time, time)]
+    guidance = hyperparameters.optional_count("time_cond_proj_dim")
+    if guidance:
+        placements.append(linear("time_embedding.cond_proj", guidance, width, bias=False))
+    if hyperparameters.settings.get("addition_embed_type"):
+        inputs = hyperparameters.count("projection_class_embeddings_input_dim")
+        placements += [linear("add_embedding.linear_1", inputs, time), linear("add_embedding.linear_2", time, time)]
+    return placements
+
+
+def _kinds(hyperparameters: Hyperparameters, key: str, default: tuple[str, ...], blocks: int) -> list[bool]:
+    """For each block whether it attends to the text."""
+    names = hyperparameters.settings.get(key)
+    names = default if names is None else names
+    if not isinstance(names, list | tuple) or len(names) != blocks or not set(names) <= {*_CROSS, *_PLAIN}:
+        read = f"{hyperparameters.source} has {key} = {repr(names)[:100]}"
+        raise ConfigError(read, f"{blocks} of {', '.join((*_CROSS, *_PLAIN))}", "correct the key")
+    return [name in _CROSS for name in names]
+
+
+def _by_block(hyperparameters: Hyperparameters, key: str, default: int, blocks: int) -> tuple[int, ...]:
+    """A number for each block, spelled once for all or one by one."""
+    if isinstance(hyperparameters.settings.get(key), list | tuple):
+        numbers = counts(hyperparameters, key, (), most=MOST_LAYERS)
+    else:
+        numbers = (hyperparameters.count(key, default, most=MOST_LAYERS),) * blocks
+    if len(numbers) != blocks:
+        read = f"{hyperparameters.source} has {key} for {len(numbers)} blocks of {blocks}"
+        raise ConfigError(read, "a number for each", "correct the key")
+    return numbers
+
+
+def recognise(config: Mapping[str, Any]) -> str | None:
+    """A UNet by the class it names, or by settings that only it has."""
+    named = config.get("_class_name") or next(iter(config.get("architectures") or ()), None)
+    if named is None and {"block_out_channels", "cross_attention_dim", "up_block_types"} <= config.keys():
+        return "unet"
+    return "unet" if named == _CLASS else None
+
+
+FAMILY = Family(
+    name="unet",
+    title="The UNet of Stable Diffusion 1, 2 and XL",
+    model_types=("unet",),
+    gguf={},
+    source="diffusers models/unets/unet_2d_condition.py",
+    build=build,
+    recognise=recognise,
+)
