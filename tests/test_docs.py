@@ -277,12 +277,11 @@ def test_every_family_is_documented() -> None:
             assert in_code(name, row), (family.name, name)
 
 
-def test_readme_names_every_model_type() -> None:
+def test_the_readme_says_how_many_model_types_are_described() -> None:
+    described = [name for family in families() for name in family.model_types]
     limits = read("README.md").split("## Limits")[1]
-    plain = re.sub(r"[^a-z0-9]", "", limits.lower())
-    for family in families():
-        for name in family.model_types:
-            assert name in plain, name
+    assert f"{len(described)} model types" in limits and "docs/reference/families.md" in limits
+    assert len(described) == len(set(described))
 
 
 @pytest.mark.parametrize(("title", "names"), [("encodings", list(ENCODINGS)), ("recipes", list(RECIPES))])
@@ -476,8 +475,8 @@ def test_http_refusals_are_as_documented() -> None:
 
 # --- what the pages tell the reader to type --------------------------------------------------------------------------
 
-NOT_RUN = ("python3 -m venv ", ".venv/bin/pip install ")
-"""Installation: `.ci/run` does it."""
+NOT_RUN = ("python3 -m venv ", ".venv/bin/pip install ", ".venv/bin/python docs/generate.py")
+"""Installation, which `.ci/run` does, and the generator of these pages, which a test of its own checks."""
 
 
 def targets() -> set[str]:
