@@ -79,7 +79,8 @@ def _windows(
     if hyperparameters.model_type == "qwen2":
         if window is None or not hyperparameters.flag("use_sliding_window", False):
             return [(None, every)], ()
-        first = min(hyperparameters.settings.get("max_window_layers") or 0, num_layers)
+        given = hyperparameters.settings.get("max_window_layers")
+        first = min(hyperparameters.count("max_window_layers") if given else 0, num_layers)
         return [pair for pair in ((None, every[:first]), (window, every[first:])) if pair[1]], ()
     if hyperparameters.model_type == "llama":
         return [(None, every)], ()
