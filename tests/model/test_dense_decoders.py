@@ -93,6 +93,8 @@ def test_next_token_layers_are_apart_from_the_total() -> None:
         ("gemma3", 0, {"architectures": ["Gemma3Model", "Gemma3ForCausalLM"]}, "Gemma3Model"),
         ("gemma4", 0, {"architectures": ["Gemma4AssistantForCausalLM"]}, "Gemma4AssistantForCausalLM"),
         ("qwen3", 0, {"num_experts": 128}, "num_experts"),
+        ("qwen3", 0, {"use_sliding_window": True, "max_window_layers": "x"}, "max_window_layers"),
+        ("mimo", 0, {"use_sliding_window": True, "max_window_layers": [1]}, "max_window_layers"),
         ("llama_relatives", 2, {"tie_word_embeddings": False}, "tie_word_embeddings"),
         ("llama_relatives", 2, {"num_experts": 8}, "num_experts"),
         ("llama_relatives", 0, {"architectures": ["LlamaForCausalLM"]}, "LlamaForCausalLM"),

@@ -118,6 +118,21 @@ def sliding_but_every(nth: int, num_layers: int) -> list[str]:
     return ["sliding_attention" if (layer + 1) % nth else "full_attention" for layer in range(num_layers)]
 
 
+def sliding_from_max_window_layers(hyperparameters: Hyperparameters) -> list[str]:
+    """Qwen's rule: with `use_sliding_window` the layers from `max_window_layers` on have the window.
+
+    Example:
+        >>> settings = {"num_layers": 3, "use_sliding_window": True, "max_window_layers": 2}
+        >>> sliding_from_max_window_layers(Hyperparameters("a.json", "qwen3", settings))
+        ['full_attention', 'full_attention', 'sliding_attention']
+    """
+    num_layers = first = number_of_layers(hyperparameters)
+    if hyperparameters.flag("use_sliding_window", False):
+        given = hyperparameters.settings.get("max_window_layers")
+        first = min(num_layers, hyperparameters.count("max_window_layers") if given else 0)
+    return ["full_attention"] * first + ["sliding_attention"] * (num_layers - first)
+
+
 def decoder(
     hyperparameters: Hyperparameters,
     family: str,

@@ -60,7 +60,7 @@ def head_class(hyperparameters: Hyperparameters, prefixes: tuple[str, ...], defa
     if not hyperparameters.classes:
         return default
     match = re.fullmatch(
-        f"(?:{'|'.join(prefixes)})((?:For|LMHead|DoubleHeads|Model|PreTrained|EncoderModel|MTModel).*)",
+        f"(?:{'|'.join(prefixes)})((?:For|LMHead|DoubleHeads|Model|PreTrained|WithLMHead|EncoderModel|MTModel).*)",
         hyperparameters.classes[0],
         re.IGNORECASE,
     )

@@ -1,10 +1,9 @@
-"""InternLM 1 to 3, Baichuan, Orion, XVERSE and the first Yi: Llama's wiring in other spellings, untied by default.
+"""InternLM 1 and 2, Baichuan, Orion, XVERSE and the first Yi: Llama's wiring in other spellings, untied by default.
 
-Source: the `modeling_*.py` beside the published weights (their classes are not part of transformers, but for the
-configuration of InternLM3). InternLM 1 has biases on all four projections of attention (`bias`, default true);
-InternLM 2 fuses queries, keys and values; InternLM 3 has `qkv_bias`, and `bias` for all else. Baichuan packs queries,
-keys and values too; its 13B differs in ALiBi, which has no weights. Orion has LayerNorm, and the
-first release of Yi other names for its norms.
+Source: the `modeling_*.py` beside the published weights, whose classes are not part of transformers. InternLM 1 has
+biases on all four projections of attention (`bias`, default true); InternLM 2 fuses queries, keys and values. Baichuan
+packs them too; its 13B differs in ALiBi, which has no weights. Orion has LayerNorm, and the first release of Yi other
+names for its norms.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ class _Wiring:
     attention: tuple[str, ...] = _LLAMA
     qkv_bias: tuple[str, bool] | None = None
     output_bias: tuple[str, bool] | None = None
-    mlp_bias: tuple[str, bool] | None = None
     grouped: bool = True
     norm_bias: bool = False
     paths: tuple[str, ...] = ("embed_tokens", "self_attn", "mlp", "input_layernorm", "post_attention_layernorm")
@@ -41,7 +39,6 @@ _WIRINGS = {
         "InternLM2", ("wqkv", "wo"), ("bias", True), ("bias", True), mlp=("w1", "w3", "w2"), head="output",
         paths=("tok_embeddings", "attention", "feed_forward", "attention_norm", "ffn_norm"),
     ),
-    "internlm3": _Wiring("InternLM3", _LLAMA, ("qkv_bias", False), ("bias", False), ("bias", False)),
     "baichuan": _Wiring("Baichuan", ("W_pack", "o_proj"), grouped=False),
     "orion": _Wiring("Orion", norm_bias=True),
     "xverse": _Wiring("Xverse", grouped=False),
@@ -70,7 +67,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     )  # fmt: skip
     gate, up, down = wiring.mlp
     feed_forward = FeedForward(hidden_size=hidden, intermediate_size=hyperparameters.count("intermediate_size"),
-                               gate=gate, up=up, down=down, bias=bias(wiring.mlp_bias))  # fmt: skip
+                               gate=gate, up=up, down=down)  # fmt: skip
     table, attend, feed, first, second = wiring.paths
     head = language_head(hyperparameters, (wiring.prefix,), embedding=f"model.{table}.weight", path=wiring.head)
     layers, layer, norm = range(num_layers), "model.layers.{layer}.", Norm(width=hidden, bias=wiring.norm_bias)

@@ -11,7 +11,14 @@ from dataclasses import replace
 
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Attention, FeedForward, Linear, Norm
-from weighbridge.model.decoder import attention, decoder, feed_forward, number_of_layers, windows_by_type, with_defaults
+from weighbridge.model.decoder import (
+    attention,
+    decoder,
+    feed_forward,
+    sliding_from_max_window_layers,
+    windows_by_type,
+    with_defaults,
+)
 from weighbridge.model.family import Family
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 
@@ -19,11 +26,7 @@ from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 def build(hyperparameters: Hyperparameters) -> Architecture:
     """The decoder with biases on queries, keys and values, and what predicts further tokens."""
     hyperparameters = with_defaults(hyperparameters, {"sliding_window": 4096, "max_window_layers": 28})
-    num_layers = number_of_layers(hyperparameters)
-    first = num_layers
-    if hyperparameters.flag("use_sliding_window", False):
-        first = min(num_layers, hyperparameters.settings.get("max_window_layers") or 0)
-    types = ["full_attention"] * first + ["sliding_attention"] * (num_layers - first)
+    types = sliding_from_max_window_layers(hyperparameters)
     heads, mlp = attention(hyperparameters, qkv_bias=True), feed_forward(hyperparameters)
     return decoder(hyperparameters, "mimo", ("MiMo",), heads, mlp, windows=windows_by_type(hyperparameters, types),
                    after=tuple(_next_token_layers(hyperparameters, heads, mlp)))  # fmt: skip

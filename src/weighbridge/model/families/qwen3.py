@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from weighbridge.model.architecture import Architecture
 from weighbridge.model.blocks import Norm
-from weighbridge.model.decoder import attention, decoder, feed_forward, number_of_layers, windows_by_type, with_defaults
+from weighbridge.model.decoder import (
+    attention,
+    decoder,
+    feed_forward,
+    sliding_from_max_window_layers,
+    windows_by_type,
+    with_defaults,
+)
 from weighbridge.model.family import Family, GgufMeaning
 from weighbridge.model.hyperparameters import Hyperparameters
 
@@ -19,11 +26,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     """The decoder with norms on queries and keys."""
     hyperparameters.refuse("num_experts", "which this dense family does not describe")
     hyperparameters = with_defaults(hyperparameters, _DEFAULTS)
-    num_layers = number_of_layers(hyperparameters)
-    first = num_layers
-    if hyperparameters.flag("use_sliding_window", False):
-        first = min(num_layers, hyperparameters.settings.get("max_window_layers") or 0)
-    types = ["full_attention"] * first + ["sliding_attention"] * (num_layers - first)
+    types = sliding_from_max_window_layers(hyperparameters)
     bias = hyperparameters.flag("attention_bias", False)
     heads = attention(hyperparameters, qkv_bias=bias, output_bias=bias)
     norm = Norm(width=heads.head_dim, bias=False)

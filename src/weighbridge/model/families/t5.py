@@ -25,6 +25,7 @@ _CLASSES = ("ForConditionalGeneration", "Model", "EncoderModel", "ForSequenceCla
 def build(hyperparameters: Hyperparameters) -> Architecture:
     """Encoder and decoder, or the encoder alone, with what the class puts on them."""
     suffix = head_class(hyperparameters, _PREFIXES, "ForConditionalGeneration")
+    suffix = "ForConditionalGeneration" if suffix == "WithLMHeadModel" else suffix  # its name until 2020
     if suffix not in _CLASSES:
         raise unknown_class(hyperparameters, tuple(_PREFIXES[0] + name for name in _CLASSES))
     base = "transformer." if suffix in ("ForSequenceClassification", "ForTokenClassification") else ""
