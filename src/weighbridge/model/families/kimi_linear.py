@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from weighbridge.errors import ConfigError
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Embedding, Experts, FeedForward, Norm
+from weighbridge.model.blocks.delta_attention import DeltaAttention
 from weighbridge.model.blocks.latent_attention import LatentAttention
-from weighbridge.model.blocks.linear_attention import KimiDeltaAttention
 from weighbridge.model.family import Family, language_head
 from weighbridge.model.hyperparameters import MOST_EXPERTS, MOST_LAYERS, Hyperparameters
 from weighbridge.model.mixture import LAYER, natural, shared_experts, whole_numbers
@@ -30,7 +30,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     if hyperparameters.count("moe_layer_freq", 1) != 1:
         hyperparameters.refuse("moe_layer_freq", "which this family does not describe")
     num_heads = hyperparameters.count("num_heads", 32)
-    delta = KimiDeltaAttention(hidden_size=hidden, num_heads=linear.count("num_heads", 32),
+    delta = DeltaAttention(hidden_size=hidden, num_heads=linear.count("num_heads", 32),
                                head_dim=linear.count("head_dim", 128),
                                conv_kernel=linear.count("short_conv_kernel_size", 4))  # fmt: skip
     latent = LatentAttention(
