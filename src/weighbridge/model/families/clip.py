@@ -73,8 +73,9 @@ def _part(hyperparameters: Hyperparameters, name: str) -> Hyperparameters:
         ConfigError: when the two spellings differ.
     """
     part, older = hyperparameters.part(name), hyperparameters.settings.get(f"{name}_dict")
+    older = older if isinstance(older, dict) else {}
     ours = {spelled: part.settings[key] for key, spelled in part.spellings.items()}
-    for key in _SHAPE if isinstance(older, dict) else ():
+    for key in _SHAPE:
         if older.get(key) is not None and older[key] != ours.get(key):
             raise ConfigError(f"{part.source} has {key} = {ours.get(key)} and {name}_dict {repr(older[key])[:60]}",
                               "one value for both", "remove the wrong one")  # fmt: skip
