@@ -20,11 +20,13 @@ from weighbridge.model.mixture import LAYER, natural, shared_experts, whole_numb
 
 def build(hyperparameters: Hyperparameters) -> Architecture:
     """Delta or latent attention, then a feed-forward block or experts."""
-    for key in ("tie_embeddings", "layer_types", "mlp_layer_types", "attn_res_block_size", "latent_moe_use_norm"):
+    for key in ("tie_embeddings", "layer_types", "mlp_layer_types", "attn_res_block_size", "latent_moe_use_norm",
+                "mla_use_output_gate"):  # fmt: skip
         hyperparameters.refuse(key, "which this family does not describe")
     hidden = hyperparameters.count("hidden_size")
     layers = range(hyperparameters.count("num_layers", most=MOST_LAYERS))
     linear = hyperparameters.part("linear_attn_config")
+    linear.refuse("use_full_rank_gate", "which this family does not describe")
     attending, mixing = _kinds(linear, len(layers))
     first = min(len(layers), natural(hyperparameters, "first_k_dense_replace", 1))
     if hyperparameters.count("moe_layer_freq", 1) != 1:
