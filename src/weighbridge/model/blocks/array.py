@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from weighbridge.model.blocks.block import Block, Use, Weight
-from weighbridge.model.tensors import Component
+from weighbridge.model.tensors import Component, Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,9 @@ class Array(Block):
     role: str = "array"
     component: Component = Component.OTHER
     use: Use = Use.ELEMENTWISE
+    kind: Kind = Kind.PARAMETER
 
     def weights(self) -> tuple[Weight, ...]:
         """One tensor of the given name and shape."""
-        return (Weight(name=self.name, shape=self.shape, role=self.role, component=self.component, use=self.use),)
+        return (Weight(name=self.name, shape=self.shape, role=self.role, component=self.component, use=self.use,
+                       kind=self.kind),)  # fmt: skip

@@ -5,10 +5,6 @@ key heads x key width and v = value heads x value width: d*(2q+2v) for queries, 
 the rates b and decays a of h value heads, (2q+v)*k for the convolution of kernel k, 2h for decay and step bias, a gated
 norm of one head's width, v*d out.
 
-Kimi's delta attention (Kimi Team 2025) decays each channel instead of each head: with h heads of e numbers, w = h*e,
-3*d*w in, d*h for the rates, e*(d+w) for each of decay and output gate, 3*w*k for the convolutions, w + h for step bias
-and decay, a gated norm of e, w*d out.
-
 State, as the caches of transformers keep it: the last k inputs of the convolution for each of its 2q+v channels, and
 key width x value width numbers a value head. It does not grow with the context.
 """
@@ -69,40 +65,3 @@ class GatedDeltaNet(Block):
         """The convolution's inputs and one matrix a value head, for each sequence."""
         elements = self._width("qkv") * self.conv_kernel + self.value_heads * self.key_dim * self.value_dim
         return (State(kind=StateKind.RECURRENT, elements_per_sequence=elements),)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KimiDeltaAttention(Block):
-    """A delta net with decay by channel and low-rank maps for decay and output gate.
-
-    Example:
-        >>> KimiDeltaAttention(hidden_size=2304, num_heads=32, head_dim=128).parameters
-        39514272
-    """
-
-    hidden_size: int
-    num_heads: int
-    head_dim: int
-    conv_kernel: int = 4
-
-    def weights(self) -> tuple[Weight, ...]:
-        """Decay and step bias, three convolutions, the projections in, the gated norm, the projection out."""
-        d, e, width, ssm = self.hidden_size, self.head_dim, self.num_heads * self.head_dim, Component.SSM
-        maps = (("q_proj", d, width), ("k_proj", d, width), ("v_proj", d, width), ("f_a_proj", d, e),
-                ("f_b_proj", e, width), ("b_proj", d, self.num_heads), ("g_a_proj", d, e),
-                ("g_b_proj", e, width))  # fmt: skip
-        return (
-            mixer_vector("A_log", (1, 1, self.num_heads, 1), "ssm_a"),
-            mixer_vector("dt_bias", (width,), "ssm_dt"),
-            *(weight for part in "qkv"
-              for weight in mixer_convolution(f"{part}_conv1d", width, self.conv_kernel, bias=False)),
-            *(weight for name, inputs, outputs in maps
-              for weight in projection(name, inputs, outputs, role="ssm_in", component=ssm)),
-            mixer_vector("o_norm.weight", (e,), "ssm_norm", Component.NORM),
-            *projection("o_proj", width, d, role="ssm_output", component=ssm),
-        )  # fmt: skip
-
-    def states(self) -> tuple[State, ...]:
-        """The convolutions' inputs and one matrix a head, for each sequence."""
-        width = self.num_heads * self.head_dim
-        return (State(kind=StateKind.RECURRENT, elements_per_sequence=width * (3 * self.conv_kernel + self.head_dim)),)

@@ -6,6 +6,7 @@ which the parts alone keep their prefixes (`text_model.`, `vision_model.`); `pre
 
 from __future__ import annotations
 
+from weighbridge.errors import ConfigError
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Embedding, Linear, Norm
 from weighbridge.model.blocks.array import Array
@@ -20,6 +21,9 @@ _CLASSES = {
     "clip_text_model": ("CLIPTextModel", "CLIPTextModelWithProjection"),
     "clip_vision_model": ("CLIPVisionModel", "CLIPVisionModelWithProjection"),
 }
+
+_SHAPE = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size",
+          "max_position_embeddings", "image_size", "patch_size", "num_channels")  # fmt: skip
 
 
 def build(hyperparameters: Hyperparameters) -> Architecture:
@@ -39,8 +43,8 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
             placements = tower((*placements, projection))
     elif name == "CLIPModel":
         width = hyperparameters.count("projection_dim", 512)
-        words, main = text_encoder(hyperparameters.part("text_config"), "text_model")
-        images, vision = vision_encoder(hyperparameters.part("vision_config"), "vision_model")
+        words, main = text_encoder(_part(hyperparameters, "text_config"), "text_model")
+        images, vision = vision_encoder(_part(hyperparameters, "vision_config"), "vision_model")
         placements = (
             Placement("", Array(name="logit_scale", shape=())),
             *words,
@@ -48,7 +52,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
             _projection("text_projection", main, width),
         )
     else:
-        images, main = vision_encoder(hyperparameters.part("vision_config"), "vision_model")
+        images, main = vision_encoder(_part(hyperparameters, "vision_config"), "vision_model")
         score = Linear(in_features=main.hidden_size, out_features=hyperparameters.count("num_labels", 2), role="score",
                        component=Component.HEAD)  # fmt: skip
         placements = (*tower(images), Placement("classifier", score))
@@ -60,6 +64,22 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         num_heads=main.num_heads,
         num_kv_heads=main.num_heads,
     )
+
+
+def _part(hyperparameters: Hyperparameters, name: str) -> Hyperparameters:
+    """The settings of a part, unless the older spelling beside it says otherwise, which the class would follow.
+
+    Raises:
+        ConfigError: when the two spellings differ.
+    """
+    part, older = hyperparameters.part(name), hyperparameters.settings.get(f"{name}_dict")
+    older = older if isinstance(older, dict) else {}
+    ours = {spelled: part.settings[key] for key, spelled in part.spellings.items()}
+    for key in _SHAPE:
+        if older.get(key) is not None and older[key] != ours.get(key):
+            raise ConfigError(f"{part.source} has {key} = {ours.get(key)} and {name}_dict {repr(older[key])[:60]}",
+                              "one value for both", "remove the wrong one")  # fmt: skip
+    return part
 
 
 def text_encoder(hyperparameters: Hyperparameters, path: str) -> tuple[tuple[Placement, ...], Encoder]:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from weighbridge.errors import ConfigError
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Embedding, Experts, FeedForward, Norm
+from weighbridge.model.blocks.delta_attention import DeltaAttention
 from weighbridge.model.blocks.latent_attention import LatentAttention
-from weighbridge.model.blocks.linear_attention import KimiDeltaAttention
 from weighbridge.model.family import Family, language_head
 from weighbridge.model.hyperparameters import MOST_EXPERTS, MOST_LAYERS, Hyperparameters
 from weighbridge.model.mixture import LAYER, natural, shared_experts, whole_numbers
@@ -20,17 +20,19 @@ from weighbridge.model.mixture import LAYER, natural, shared_experts, whole_numb
 
 def build(hyperparameters: Hyperparameters) -> Architecture:
     """Delta or latent attention, then a feed-forward block or experts."""
-    for key in ("tie_embeddings", "layer_types", "mlp_layer_types", "attn_res_block_size", "latent_moe_use_norm"):
+    for key in ("tie_embeddings", "layer_types", "mlp_layer_types", "attn_res_block_size", "latent_moe_use_norm",
+                "mla_use_output_gate"):  # fmt: skip
         hyperparameters.refuse(key, "which this family does not describe")
     hidden = hyperparameters.count("hidden_size")
     layers = range(hyperparameters.count("num_layers", most=MOST_LAYERS))
     linear = hyperparameters.part("linear_attn_config")
+    linear.refuse("use_full_rank_gate", "which this family does not describe")
     attending, mixing = _kinds(linear, len(layers))
     first = min(len(layers), natural(hyperparameters, "first_k_dense_replace", 1))
     if hyperparameters.count("moe_layer_freq", 1) != 1:
         hyperparameters.refuse("moe_layer_freq", "which this family does not describe")
     num_heads = hyperparameters.count("num_heads", 32)
-    delta = KimiDeltaAttention(hidden_size=hidden, num_heads=linear.count("num_heads", 32),
+    delta = DeltaAttention(hidden_size=hidden, num_heads=linear.count("num_heads", 32),
                                head_dim=linear.count("head_dim", 128),
                                conv_kernel=linear.count("short_conv_kernel_size", 4))  # fmt: skip
     latent = LatentAttention(

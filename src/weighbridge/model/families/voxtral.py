@@ -1,7 +1,7 @@
 """Voxtral: Llama's language model beside Whisper's audio encoder, four of whose outputs become one vector.
 
-Source: transformers `models/voxtral/{configuration,modeling}_voxtral.py` (5.x). As in
-Whisper, keys have no bias. Tensor names are those of published files.
+Source: transformers `models/voxtral/{configuration,modeling}_voxtral.py` (5.x). As in Whisper, keys have no bias. The
+class never ties its head, whatever the configuration says. Tensor names are those of published files.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     if text.model_type not in ("part", "llama"):
         raise ConfigError(f"{text.source} is of the model type {text.model_type[:60]}", "llama",
                           "ask for support of this combination")  # fmt: skip
-    language = text_model(text, _TEXT, tied=hyperparameters.flag("tie_embeddings", False))
+    language = text_model(text, _TEXT, tied=False)
     hidden = text.count("hidden_size", 3072)
     layers = replace(encoder(audio, 1280, 5120, 32, 20, _NAMES), qkv_bias=False)
     width, path = layers.hidden_size, "audio_tower.layers.{layer}"
