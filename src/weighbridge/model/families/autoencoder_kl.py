@@ -70,7 +70,8 @@ def _middle(path: str, width: int, attends: bool) -> list[Placement]:
 
 def recognise(config: Mapping[str, Any]) -> str | None:
     """An autoencoder by the class it names, or by settings that only it has."""
-    named = config.get("_class_name") or next(iter(config.get("architectures") or ()), None)
+    classes = config.get("architectures")
+    named = config.get("_class_name") or (classes[0] if isinstance(classes, list) and classes else None)
     if named is None and {"block_out_channels", "latent_channels", "up_block_types"} <= config.keys():
         return "autoencoder_kl"
     return "autoencoder_kl" if named == "AutoencoderKL" else None

@@ -120,7 +120,8 @@ def _by_block(hyperparameters: Hyperparameters, key: str, default: int, blocks: 
 
 def recognise(config: Mapping[str, Any]) -> str | None:
     """A UNet by the class it names, or by settings that only it has."""
-    named = config.get("_class_name") or next(iter(config.get("architectures") or ()), None)
+    classes = config.get("architectures")
+    named = config.get("_class_name") or (classes[0] if isinstance(classes, list) and classes else None)
     if named is None and {"block_out_channels", "cross_attention_dim", "up_block_types"} <= config.keys():
         return "unet"
     return "unet" if named == _CLASS else None
