@@ -168,12 +168,8 @@ def test_lists() -> None:
     assert {"name": "q4_k", "elements_per_block": 256, "bytes_per_block": 144, "bits_per_weight": 4.5, "gguf_type": 12,
             "aliases": []} in encodings["encodings"]  # fmt: skip
     assert "q4_k_m" in weigh("encodings").stdout
-    assert {row["name"] for row in json.loads(weigh("families", "--json").stdout)} == {
-        "bert",
-        "gpt2",
-        "llama",
-        "mixtral",
-    }
+    families = json.loads(weigh("families", "--json").stdout)
+    assert {"bert", "gpt2", "llama", "mixtral"} <= {row["name"] for row in families}
     assert "qwen2" in weigh("families").stdout
 
 

@@ -69,14 +69,14 @@ class Hyperparameters:
         return None if self.settings.get(name) is None else self.count(name)
 
     def flag(self, name: str, default: bool) -> bool:
-        """True or false; the default stands in for a missing or null key.
+        """True or false; the default stands in for a missing key, and a null is false, as it is in Python.
 
         Raises:
             ConfigError: when the key holds anything else.
         """
-        value = self.settings.get(name)
+        value = self.settings.get(name, default)
         if value is None:
-            return default
+            return False
         if not isinstance(value, bool):
             raise self._unusable(name, "true or false")
         return value
@@ -103,6 +103,16 @@ class Hyperparameters:
             read = f"{self.source} gives {whole} / {by} for {name}"
             raise ConfigError(read, "a division without remainder", "correct the sizes")
         return whole // by
+
+    def same(self, name: str, one: int, other: int) -> None:
+        """Refuses two sizes that the model needs to be equal.
+
+        Raises:
+            ConfigError: when they are not.
+        """
+        if one != other:
+            read = f"{self.source} gives {one:,} and {other:,} for {name}"
+            raise ConfigError(read, "the same number", "correct the sizes")
 
     def check_length(self, name: str, values: object, length: int) -> None:
         """Refuses a list that has not one entry for each layer.

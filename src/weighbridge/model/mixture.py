@@ -124,7 +124,8 @@ def attention(
     """
     hidden = hyperparameters.count("hidden_size")
     heads = hyperparameters.count("num_heads", num_heads)
-    kv_heads = hyperparameters.count("num_kv_heads", num_kv_heads or heads)
+    default = heads if "num_kv_heads" in hyperparameters.settings else num_kv_heads or heads
+    kv_heads = hyperparameters.count("num_kv_heads", default)  # a null means one for each head, a missing key not
     hyperparameters.divided("query heads by key-value heads", heads, kv_heads)
     width = hyperparameters.optional_count("head_dim") or head_dim or hyperparameters.divided("head_dim", hidden, heads)
     return Attention(hidden_size=hidden, num_heads=heads, num_kv_heads=kv_heads, head_dim=width,

@@ -39,8 +39,8 @@ class _Variant:
 _VARIANTS = {
     "glm4_moe": _Variant(output_bias=False, kv_heads=8, intermediate=10944, moe_intermediate=1408, experts=128,
                          active=8, shared=1, dense=1),
-    "dots1": _Variant(head_norms=True, intermediate=10944, moe_intermediate=1408, experts=None, active=None, shared=0,
-                      dense=0, window=True),
+    "dots1": _Variant(head_norms=True, kv_heads=32, intermediate=10944, moe_intermediate=1408, experts=None,
+                      active=None, shared=0, dense=0, window=True),
     "solar_open": _Variant(output_bias=False, kv_heads=8, intermediate=10240, moe_intermediate=1280, experts=128,
                            active=8, shared=1, dense=0, head_dim=128),
     "deepseek": _Variant(correction=None, intermediate=11008, moe_intermediate=1407, experts=None, active=None,

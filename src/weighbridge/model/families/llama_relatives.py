@@ -46,6 +46,8 @@ class _Relative:
     gated: bool = True
     norm_bias: bool = False
     sinks: bool = False
+    square_output: bool = False
+    """Whether the class makes the output map hidden x hidden, whatever the heads add up to."""
     post_norms: tuple[str, Mapping[str, str]] | None = None
     windows: Callable[[Hyperparameters], Windows] | None = None
     refused: tuple[str, ...] = ()
@@ -94,7 +96,9 @@ _RELATIVES = {
         prefixes=("GraniteSWA",), tied=True, defaults={"num_kv_heads": 4, "sliding_window": 128}, sinks=True,
         windows=_first_of_four_full,
     ),
-    "helium": _Relative(prefixes=("Helium",), defaults={"num_kv_heads": 20, "head_dim": 128}, output_bias=None),
+    "helium": _Relative(
+        prefixes=("Helium",), defaults={"num_kv_heads": 20, "head_dim": 128}, output_bias=None, square_output=True,
+    ),
     "hyperclovax": _Relative(prefixes=("HyperCLOVAX",), post_norms=_POST_NORMS),
     "internlm3": _Relative(
         prefixes=("InternLM3", "Llama"), defaults={"num_kv_heads": 2, "head_dim": 128}, refused=("qkv_bias", "bias"),
@@ -142,6 +146,8 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         return bias is not None and hyperparameters.flag(*bias)
 
     heads = attention(hyperparameters, qkv_bias=has(relative.qkv_bias), output_bias=has(relative.output_bias))
+    if relative.square_output:
+        hyperparameters.same("the heads together and hidden_size", heads.num_heads * heads.head_dim, heads.hidden_size)
     mlp = feed_forward(hyperparameters, gate="gate_proj" if relative.gated else None, bias=has(relative.mlp_bias))
     norms = dict(PRE_NORMS)
     if relative.post_norms is not None and hyperparameters.flag(relative.post_norms[0], True):

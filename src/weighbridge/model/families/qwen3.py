@@ -19,7 +19,7 @@ from weighbridge.model.decoder import (
 from weighbridge.model.family import Family, GgufMeaning
 from weighbridge.model.hyperparameters import Hyperparameters
 
-_DEFAULTS = {"head_dim": 128, "sliding_window": 4096, "max_window_layers": 28}
+_DEFAULTS = {"num_kv_heads": 32, "head_dim": 128, "sliding_window": 4096, "max_window_layers": 28}
 
 
 def build(hyperparameters: Hyperparameters) -> Architecture:

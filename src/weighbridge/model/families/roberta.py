@@ -14,6 +14,7 @@ from typing import Any
 
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Linear, Norm
+from weighbridge.model.decoder import with_defaults
 from weighbridge.model.families import bert
 from weighbridge.model.family import Family
 from weighbridge.model.hyperparameters import Hyperparameters
@@ -33,6 +34,8 @@ _CLASSES = {
 
 def build(hyperparameters: Hyperparameters) -> Architecture:
     """The encoder with what its class puts on it."""
+    if hyperparameters.model_type == "xlm-roberta-xl":
+        hyperparameters = with_defaults(hyperparameters, {"max_positions": 514, "num_token_types": 1})
     prefixes = {"xlm-roberta-xl": ("XLMRobertaXL",), "longformer": ("Longformer",)}
     suffix = bert.known_class(hyperparameters, prefixes.get(hyperparameters.model_type, _PREFIXES), _CLASSES)
     bodies = {"data2vec-text": "data2vec_text.", "longformer": "longformer."}

@@ -32,7 +32,10 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     encodes_only = suffix in ("EncoderModel", "ForTokenClassification")
     hidden, vocab = hyperparameters.count("hidden_size"), hyperparameters.count("vocab_size")
     encoders = hyperparameters.count("num_layers", most=MOST_LAYERS)
-    decoders = 0 if encodes_only else hyperparameters.count("num_decoder_layers", encoders, most=MOST_LAYERS)
+    # A missing number means as many as the encoder has, and 12 for Switch Transformers; a null the former for all.
+    switch = hyperparameters.model_type == "switch_transformers"
+    default = 12 if switch and "num_decoder_layers" not in hyperparameters.settings else encoders
+    decoders = 0 if encodes_only else hyperparameters.count("num_decoder_layers", default, most=MOST_LAYERS)
     stacks = [("encoder", range(encoders), 0)] + ([] if encodes_only else [("decoder", range(decoders), encoders)])
     shared = f"{base}shared.weight"
     head, tied = _head(hyperparameters, suffix, hidden, shared)
