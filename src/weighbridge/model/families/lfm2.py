@@ -56,7 +56,8 @@ def _spelt(hyperparameters: Hyperparameters) -> Hyperparameters:
     """The settings with the family's own spellings, which go before the usual ones."""
     settings = dict(hyperparameters.settings)
     for own, usual in (("tie_embedding", "tie_embeddings"), ("block_ff_dim", "intermediate_size")):
-        settings[usual] = settings.get(own, settings.get(usual))
+        if own in settings:
+            settings[usual] = settings[own]
     return replace(hyperparameters, settings=settings)
 
 
