@@ -218,6 +218,8 @@ def test_settings_of_windows_are_checked_too(value: object) -> None:
                       "use_sliding_window": True, "sliding_window": 8, "max_window_layers": value}  # fmt: skip
     with pytest.raises(WeighbridgeError):
         inspect(config)
+    with pytest.raises(WeighbridgeError):
+        inspect(config | {"max_window_layers": 1, "layer_types": [value, value]})
     assert inspect(config | {"use_sliding_window": False, "sliding_window": 0}).parameters.total > 0
 
 

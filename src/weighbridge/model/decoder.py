@@ -12,7 +12,7 @@ from typing import Any
 
 from weighbridge.errors import ConfigError
 from weighbridge.model.architecture import Architecture, Placement
-from weighbridge.model.blocks import Attention, Block, Embedding, FeedForward, Norm
+from weighbridge.model.blocks import Attention, Block, Embedding, Experts, FeedForward, Norm
 from weighbridge.model.family import language_head
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 
@@ -140,6 +140,7 @@ def decoder(
     attention: Attention,
     mlp: Block,
     *,
+    mlp_path: str = "mlp",
     norms: Mapping[str, str] = PRE_NORMS,
     norm: Norm | None = None,
     final_norm: bool = True,
@@ -164,6 +165,7 @@ def decoder(
         prefixes: What the classes of the family begin with.
         attention: The attention of each layer, without a window.
         mlp: What follows it in each layer.
+        mlp_path: Its name in the layer.
         norms: The name of each norm of a layer, by its role.
         norm: The norm at those places and before the head; RMSNorm of the width without one.
         final_norm: Whether a norm with parameters stands before the head.
@@ -199,7 +201,7 @@ def decoder(
               for window, part in (windows if windows is not None else [(None, layers)])),
             *(Placement(f"{layer}self_attn.{name}", replace(block, role=role), layers)
               for name, block, role in query_key if block is not None),
-            Placement(layer + "mlp", mlp, layers),
+            Placement(layer + mlp_path, mlp, layers),
             *(Placement(layer + name, replace(norm, role=role), layers) for role, name in norms.items()),
             *(Placement(layer + path, block, layers) for path, block in in_layers),
             *([Placement(body + "norm", replace(norm, role="final_norm"))] if final_norm else []),
@@ -209,6 +211,7 @@ def decoder(
         num_layers=num_layers,
         num_heads=attention.num_heads,
         num_kv_heads=attention.num_kv_heads,
+        num_experts=mlp.num_experts if isinstance(mlp, Experts) else 0,
         base_prefix=body,
         tie_embeddings=head.tied,
         gguf_architecture=gguf_architecture,

@@ -43,7 +43,7 @@ class Hyperparameters:
         return self.spellings.get(name, name)
 
     def _unusable(self, name: str, expected: str) -> ConfigError:
-        read = f"{self.source} has {self._key(name)} = {repr(self.settings[name])[:60]}"
+        read = f"{self.source} has {self._key(name)} = {repr(self.settings.get(name))[:60]}"
         return ConfigError(read, expected, "correct the key")
 
     def count(self, name: str, default: int | None = None, most: int = _LARGEST, least: int = 1) -> int:
@@ -113,16 +113,6 @@ class Hyperparameters:
         if one != other:
             read = f"{self.source} gives {one:,} and {other:,} for {name}"
             raise ConfigError(read, "the same number", "correct the sizes")
-
-    def check_length(self, name: str, values: object, length: int) -> None:
-        """Refuses a list that has not one entry for each layer.
-
-        Raises:
-            ConfigError: when it is no list or has another length.
-        """
-        if not isinstance(values, list | tuple) or len(values) != length:
-            read = f"{self.source} has {self._key(name)} of another length than {length}"
-            raise ConfigError(read, "a list with an entry for each layer", "correct the key")
 
     def derived(self, name: str, value: int) -> int:
         """A size that follows from others, when it is a size at all.

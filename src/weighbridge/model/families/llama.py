@@ -7,18 +7,25 @@ every layer, Qwen2 from `max_window_layers` on when `use_sliding_window` is set)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from weighbridge.model.architecture import Architecture, Placement
-from weighbridge.model.blocks import Attention, Embedding, Experts, FeedForward, Norm
-from weighbridge.model.family import Family, GgufMeaning, language_head
-from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
+from weighbridge.model.architecture import Architecture
+from weighbridge.model.blocks import Block
+from weighbridge.model.decoder import (
+    Windows,
+    attention,
+    decoder,
+    feed_forward,
+    number_of_layers,
+    sliding_from_max_window_layers,
+    windows_by_type,
+    with_defaults,
+)
+from weighbridge.model.family import Family, GgufMeaning
+from weighbridge.model.hyperparameters import Hyperparameters
 
 _PREFIXES = ("Llama", "Mistral", "Qwen2")
-
-Windows = list[tuple[int | None, Sequence[int]]]
-"""Attention windows, each with the layers that have it."""
 
 
 def _no_window(hyperparameters: Hyperparameters, layers: range) -> Windows:
@@ -33,20 +40,8 @@ def _upper_window(hyperparameters: Hyperparameters, layers: range) -> Windows:
     """Qwen2's: off unless it is switched on, then by `layer_types`, or from `max_window_layers` on."""
     if not hyperparameters.flag("use_sliding_window", False):
         return [(None, layers)]
-    window = hyperparameters.optional_count("sliding_window")
-    if "sliding_window" not in hyperparameters.settings:
-        window = 4096
-    if window is None:
-        return [(None, layers)]
-    types = hyperparameters.settings.get("layer_types")
-    if types is None:
-        first = min(hyperparameters.count("max_window_layers", 28, least=0), len(layers))
-        types = ["full_attention"] * first + ["sliding_attention"] * (len(layers) - first)
-    hyperparameters.check_length("layer_types", types, len(layers))
-    parts = {kind: tuple(layer for layer in layers if types[layer] == kind) for kind in dict.fromkeys(types)}
-    if not parts.keys() <= {"full_attention", "sliding_attention"}:
-        hyperparameters.refuse("layer_types", "of which one is not described")
-    return [(window if kind == "sliding_attention" else None, numbers) for kind, numbers in parts.items()]
+    hyperparameters = with_defaults(hyperparameters, {"sliding_window": 4096, "max_window_layers": 28})
+    return windows_by_type(hyperparameters, sliding_from_max_window_layers(hyperparameters))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,55 +69,23 @@ _VARIANTS = {
 def build(hyperparameters: Hyperparameters) -> Architecture:
     """The decoder with one gated feed-forward block a layer."""
     hyperparameters.refuse("num_experts", "which this dense family does not describe")
-    feed_forward = FeedForward(
-        hidden_size=hyperparameters.count("hidden_size"),
-        intermediate_size=hyperparameters.count("intermediate_size"),
-        bias=_VARIANTS[hyperparameters.model_type].bias_keys and hyperparameters.flag("mlp_bias", False),
-    )
-    return decoder(hyperparameters, "mlp", feed_forward, _PREFIXES)
+    bias = _VARIANTS[hyperparameters.model_type].bias_keys and hyperparameters.flag("mlp_bias", False)
+    return wired(hyperparameters, "llama", _PREFIXES, feed_forward(hyperparameters, bias=bias))
 
 
-def decoder(
-    hyperparameters: Hyperparameters, mlp_path: str, mlp: FeedForward | Experts, prefixes: tuple[str, ...]
+def wired(
+    hyperparameters: Hyperparameters, family: str, prefixes: tuple[str, ...], mlp: Block, mlp_path: str = "mlp"
 ) -> Architecture:
     """The wiring that this family and its mixtures of experts share."""
-    hidden, vocab = hyperparameters.count("hidden_size"), hyperparameters.count("vocab_size")
-    num_layers, num_heads = hyperparameters.count("num_layers", most=MOST_LAYERS), hyperparameters.count("num_heads")
     variant = _VARIANTS[hyperparameters.model_type]
-    default = num_heads if "num_kv_heads" in hyperparameters.settings else variant.num_kv_heads or num_heads
-    num_kv_heads = hyperparameters.count("num_kv_heads", default)  # a null means one for each head, a missing key not
-    hyperparameters.divided("query heads by key-value heads", num_heads, num_kv_heads)
-    head_dim = hyperparameters.optional_count("head_dim") or hyperparameters.divided("head_dim", hidden, num_heads)
+    if variant.num_kv_heads is not None:
+        hyperparameters = with_defaults(hyperparameters, {"num_kv_heads": variant.num_kv_heads})
     bias = variant.bias_keys and hyperparameters.flag("attention_bias", False)
-    attention = Attention(hidden_size=hidden, num_heads=num_heads, num_kv_heads=num_kv_heads, head_dim=head_dim,
-                          qkv_bias=variant.qkv_bias or bias,
-                          output_bias=hyperparameters.flag("attention_output_bias", bias))  # fmt: skip
-    layers = range(num_layers)
-    windows = variant.windows(hyperparameters, layers)
-    norm = Norm(width=hidden, bias=False)
-    head = language_head(hyperparameters, prefixes)
-    layer = "model.layers.{layer}."
-    return Architecture(
-        family="mixtral" if isinstance(mlp, Experts) else "llama",
-        model_type=hyperparameters.model_type,
-        placements=(
-            Placement("model.embed_tokens", Embedding(rows=vocab, width=hidden)),
-            *(Placement(layer + "self_attn", replace(attention, window=span), part) for span, part in windows),
-            Placement(layer + mlp_path, mlp, layers),
-            Placement(layer + "input_layernorm", replace(norm, role="attention_norm"), layers),
-            Placement(layer + "post_attention_layernorm", replace(norm, role="mlp_norm"), layers),
-            Placement("model.norm", replace(norm, role="final_norm")),
-            *head.placements,
-        ),
-        num_layers=num_layers,
-        num_heads=num_heads,
-        num_kv_heads=num_kv_heads,
-        num_experts=mlp.num_experts if isinstance(mlp, Experts) else 0,
-        base_prefix="model.",
-        tie_embeddings=head.tied,
-        gguf_architecture=variant.gguf_architecture,
-        notes=(*_notes(hyperparameters), *head.notes),
-    )  # fmt: skip
+    heads = attention(hyperparameters, qkv_bias=variant.qkv_bias or bias,
+                      output_bias=hyperparameters.flag("attention_output_bias", bias))  # fmt: skip
+    windows = variant.windows(hyperparameters, range(number_of_layers(hyperparameters)))
+    return decoder(hyperparameters, family, prefixes, heads, mlp, mlp_path=mlp_path, windows=windows,
+                   gguf_architecture=variant.gguf_architecture, notes=_notes(hyperparameters))  # fmt: skip
 
 
 def _notes(hyperparameters: Hyperparameters) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from weighbridge.model.architecture import Architecture
 from weighbridge.model.blocks import Experts
-from weighbridge.model.families.llama import decoder
+from weighbridge.model.families.llama import wired
 from weighbridge.model.family import Family, GgufMeaning
 from weighbridge.model.hyperparameters import MOST_EXPERTS, Hyperparameters
 
@@ -22,7 +22,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         experts_per_token=hyperparameters.count("experts_per_token", 2),
     )
     hyperparameters.check_experts(experts.num_experts, experts.experts_per_token)
-    return decoder(hyperparameters, "block_sparse_moe", experts, ("Mixtral",))
+    return wired(hyperparameters, "mixtral", ("Mixtral",), experts, "block_sparse_moe")
 
 
 FAMILY = Family(
