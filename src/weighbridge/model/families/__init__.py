@@ -6,6 +6,7 @@ The files that do not mention a model type are not loaded to look for it.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
@@ -52,6 +53,12 @@ def find(model_type: str) -> Family:
         >>> find("qwen2").name
         'llama'
     """
+    return _find(model_type, tuple(__path__))
+
+
+@functools.cache
+def _find(model_type: str, folders: tuple[str, ...]) -> Family:
+    """The family of a model type, looked for once in these folders."""
     for family in mentioning(f'"{model_type}"'):
         if model_type in family.model_types:
             return family
