@@ -1,8 +1,8 @@
-"""Does the documentation say what the program does? Commands are run, numbers are counted again, keys are compared.
+"""Does the documentation say what the program does? Commands are run, keys are compared.
 
 The pages are taken at their word: each command of a `console` block runs on the files that the pages speak of, each
 `python` block is executed, each key of a real JSON document must be in the reference and each key of the reference in a
-document. Numbers in prose are either counted by the engine here or listed with the file they were read from.
+document. Numbers in prose are counted in `test_docs_numbers.py`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ import asyncio
 import importlib.util
 import io
 import json
-import operator
 import re
 import shlex
 import shutil
 import struct
 import tomllib
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,57 +30,31 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from click.testing import CliRunner, Result
+from tests.pages import (
+    BLOCK,
+    DEMO,
+    DOCS,
+    GENERATED,
+    PAGES,
+    ROOT,
+    blocks,
+    in_code,
+    page_name,
+    pages_with,
+    read,
+    small_llama,
+)
 
 import weighbridge
 from weighbridge.cli import main
 from weighbridge.formats import reader
-from weighbridge.layer import EXAMPLES, count_layer
+from weighbridge.layer import EXAMPLES
 from weighbridge.model.encodings import ENCODINGS
 from weighbridge.model.families import families
 from weighbridge.model.recipes import RECIPES
 from weighbridge.web import server
 
-ROOT = Path(__file__).resolve().parent.parent
-DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
-
-DEMO = re.compile(r"<!-- demo output -->.*?<!-- end demo output -->", re.DOTALL)
-GENERATED = re.compile(r"<!-- generated: .*?<!-- end generated -->", re.DOTALL)
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-
-
-def page_name(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
-
-
-def read(path: str) -> str:
-    return (ROOT / path).read_text(encoding="utf-8")
-
-
-def own_text(path: Path) -> str:
-    """A page without the output that the demonstration printed: `make demo` checks that itself."""
-    return DEMO.sub("", path.read_text(encoding="utf-8"))
-
-
-def blocks(path: Path, language: str) -> list[str]:
-    return [text for name, text in BLOCK.findall(own_text(path)) if name == language]
-
-
-def pages_with(language: str) -> list[Any]:
-    return [pytest.param(path, id=page_name(path)) for path in PAGES if blocks(path, language)]
-
-
-def in_code(name: str, text: str) -> bool:
-    return f"`{name}`" in text
-
-
 # --- the files that the pages speak of -------------------------------------------------------------------------------
-
-
-def small_llama() -> dict[str, Any]:
-    """The configuration that the tutorial writes."""
-    config: dict[str, Any] = json.loads(blocks(DOCS / "tutorial/first-weighing.md", "json")[0])
-    return config
 
 
 def torch_file(shapes: Mapping[str, tuple[int, ...]]) -> bytes:
@@ -289,37 +262,6 @@ def test_every_encoding_and_recipe_is_documented(title: str, names: list[str]) -
     text = read("docs/concepts/encodings-and-recipes.md")
     part = next(p for p in GENERATED.findall(text) if p.startswith(f"<!-- generated: {title} -->"))
     assert re.findall(r"(?m)^\| `(.*?)` \|", part) == names
-
-
-def test_sizes_in_the_table_of_recipes_are_those_of_the_engine() -> None:
-    model = weighbridge.inspect(LLAMA_1B)
-    text = read("docs/concepts/encodings-and-recipes.md")
-    shown = re.findall(r"(?m)^\| `(.*?)` \| (?:plain|gguf|packed) \| `.*?` \| ([\d,]*) \|", text)
-    assert {name: int(size.replace(",", "")) for name, size in shown if size} == model.bytes_by_encoding
-
-
-def test_every_kind_of_layer_is_documented_with_its_count() -> None:
-    text = read("docs/concepts/layers.md")
-    for kind in EXAMPLES:
-        assert re.search(rf"(?m)^\| .*`{kind}`", text), kind
-    rows = re.findall(r"(?m)^\| .* \| `([\w:=]+)` \| `([^`|]+)` \| ([\d,]+) \|", text)
-    assert len(rows) > 15
-    for spec, formula, count in rows:
-        assert f"{count_layer(spec).parameters:,}" == count, spec
-        assert evaluate(formula) == count_layer(spec).parameters, formula
-
-
-def test_layers_in_prose_have_the_counts_that_are_said() -> None:
-    text = " ".join(GENERATED.sub("", read("docs/concepts/layers.md")).split())
-    specs = re.findall(r"`([a-z]+:[\w:=]+)`", text)
-    assert len(specs) >= 5
-    for spec in specs:
-        count_layer(spec)
-    said = re.findall(r"`([a-z]+:[\w:=]+)` has ([\d,]+)", text)
-    assert len(said) >= 2
-    for spec, count in said:
-        assert f"{count_layer(spec).parameters:,}" == count, spec
-    assert count_layer("attention:768:12").parameters == count_layer("attention:768:6").parameters
 
 
 def test_options_of_layers_are_documented() -> None:
@@ -603,193 +545,6 @@ def test_installation_page_is_that_of_the_package() -> None:
     version = project["requires-python"].removeprefix(">=")
     for page in ("README.md", "docs/how-to/install.md", "docs/tutorial/first-weighing.md"):
         assert f"Python {version} or later" in " ".join(read(page).split()), page
-
-
-# --- numbers ---------------------------------------------------------------------------------------------------------
-
-GPT_3 = {"model_type": "gpt2", "vocab_size": 50257, "n_positions": 2048, "n_embd": 12288, "n_layer": 96, "n_head": 96}
-LLAMA_1B = {
-    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 128256, "hidden_size": 2048,
-    "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8,
-    "tie_word_embeddings": True,
-}  # fmt: skip
-MIXTRAL = {
-    "model_type": "mixtral", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336,
-    "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "num_local_experts": 8,
-    "num_experts_per_tok": 2,
-}  # fmt: skip
-SMOLLM2 = {
-    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 49152, "hidden_size": 576,
-    "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
-    "tie_word_embeddings": True,
-}  # fmt: skip
-MINILM = {
-    "model_type": "bert", "architectures": ["BertModel"], "vocab_size": 30522, "hidden_size": 384,
-    "intermediate_size": 1536, "num_hidden_layers": 6, "num_attention_heads": 12, "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-}  # fmt: skip
-IGLM = {"model_type": "gpt2", "vocab_size": 33, "n_positions": 512, "n_embd": 512, "n_layer": 4, "n_head": 8}
-
-CONVENTIONS, RECIPES_PAGE = "docs/concepts/counting-conventions.md", "docs/concepts/encodings-and-recipes.md"
-TUTORIAL = "docs/tutorial/first-weighing.md"
-
-
-def stored_as(config: Mapping[str, Any], recipe: str) -> dict[str, tuple[int, int]]:
-    """Elements and bytes by encoding of a model in a recipe."""
-    described = weighbridge.inspect(config).architecture
-    assert described is not None
-    found: dict[str, tuple[int, int]] = {}
-    for row in RECIPES[recipe].pack(described).assignments:
-        tensors = row.group.count if row.layers is None else len(row.layers) * row.group.weight.experts
-        elements, size = found.get(row.encoding.name, (0, 0))
-        found[row.encoding.name] = elements + tensors * row.group.weight.elements, size + row.size_bytes
-    return found
-
-
-def claims() -> list[tuple[str, str, int]]:
-    """Page, what is claimed there, and the number by the engine."""
-    gpt_3, llama = weighbridge.inspect(GPT_3).parameters, weighbridge.inspect(LLAMA_1B).parameters
-    mixtral, smollm2 = weighbridge.inspect(MIXTRAL).parameters, weighbridge.inspect(SMOLLM2)
-    expert = mixtral.by_component["experts"] // (32 * 8)
-    small = weighbridge.inspect(small_llama())
-    tied = weighbridge.inspect(small_llama(), settings={"tie_word_embeddings": True}).parameters.total
-    q4_1 = stored_as(SMOLLM2, "q4_1")
-    return [
-        (CONVENTIONS, "GPT-3", gpt_3.total),
-        (CONVENTIONS, "GPT-3 without embeddings", gpt_3.non_embedding),
-        (CONVENTIONS, "GPT-3 per use", gpt_3.tied_per_use),
-        (CONVENTIONS, "GPT-3's token table", gpt_3.embedding),
-        (CONVENTIONS, "GPT-3's position table", gpt_3.by_component["embedding"] - gpt_3.embedding),
-        (CONVENTIONS, "Llama 3.2 1B", llama.total),
-        (CONVENTIONS, "Llama 3.2 1B per use", llama.tied_per_use),
-        (CONVENTIONS, "Mixtral", mixtral.total),
-        (CONVENTIONS, "Mixtral active", mixtral.active_per_token),
-        (CONVENTIONS, "Mixtral's routed experts", mixtral.by_component["experts"]),
-        (CONVENTIONS, "one expert of Mixtral", expert),
-        (CONVENTIONS, "MiniLM", weighbridge.inspect(MINILM).parameters.total),
-        (CONVENTIONS, "IgLM", weighbridge.inspect(IGLM).parameters.total),
-        (RECIPES_PAGE, "SmolLM2", smollm2.parameters.total),
-        (RECIPES_PAGE, "SmolLM2 as q4_1", smollm2.bytes_by_encoding["q4_1"]),
-        *((RECIPES_PAGE, f"SmolLM2's elements in {name}", elements) for name, (elements, _) in q4_1.items()),
-        *((RECIPES_PAGE, f"SmolLM2's bytes in {name}", size) for name, (_, size) in q4_1.items()),
-        (TUTORIAL, "SmolLM2", smollm2.parameters.total),
-        (TUTORIAL, "the small Llama", small.parameters.total),
-        (TUTORIAL, "one layer of it", small.parameters.by_layer[0]),
-        (TUTORIAL, "its attention", small.parameters.by_component["attention"] // 2),
-        (TUTORIAL, "its feed-forward", small.parameters.by_component["mlp"] // 2),
-        (TUTORIAL, "its token table", small.parameters.embedding),
-        (TUTORIAL, "with a tied head", tied),
-    ]
-
-
-READ_FROM_FILES = {
-    "98,362,432": "SmolLM2-135M-Instruct.Q4_1.gguf, its length",
-    "1,785,664": "its length less its tensors",
-    "22,713,728": "all-MiniLM-L6-v2, elements stored",
-    "13,955,076": "IgLM, elements stored",
-    "1,048,576": "IgLM, elements of causal masks",
-    "16,896": "IgLM, the stored copy of the tied head",
-    "276,609": "akiki's voice detector, elements stored",
-    "210,561": "its parameters",
-    "66,048": "its Fourier basis",
-}
-"""Numbers of published files, which the tests on real models read again."""
-
-GIVEN = {
-    "16,777,216": "the longest body of a request: asserted with the HTTP interface",
-    "1,000": "what K stands for",
-}
-"""Numbers that are no counts."""
-
-
-@pytest.fixture(scope="module")
-def counted() -> list[tuple[str, str, int]]:
-    return claims()
-
-
-def occurs(number: int, text: str) -> bool:
-    return re.search(rf"(?<![\d,]){number:,}(?![\d]|,\d)", text) is not None
-
-
-def test_claims_in_the_pages_are_what_the_engine_counts(counted: list[tuple[str, str, int]]) -> None:
-    missing = [f"{page}: {what} is {number:,}" for page, what, number in counted if not occurs(number, read(page))]
-    assert missing == []
-
-
-def test_every_large_number_in_prose_is_counted_or_has_a_source(counted: list[tuple[str, str, int]]) -> None:
-    configs = (GPT_3, LLAMA_1B, MIXTRAL, SMOLLM2, MINILM, IGLM, small_llama())
-    known = {f"{number:,}" for _, _, number in counted}
-    known |= {f"{value:,}" for config in configs for value in config.values() if isinstance(value, int)}
-    known |= {
-        f"{count_layer(spec).parameters:,}"
-        for spec in re.findall(r"`([a-z]+:[\w:=]+)`", read("docs/concepts/layers.md"))
-    }
-    known |= READ_FROM_FILES.keys() | GIVEN.keys()
-    for path in PAGES:
-        if page_name(path) == "docs/log.md":  # a record of runs: what was measured then stays as it was
-            continue
-        text = GENERATED.sub("", own_text(path))
-        for number in re.findall(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d])", text):
-            assert number in known, f"{page_name(path)}: nobody counts {number}"
-
-
-def test_sources_of_numbers_are_in_use() -> None:
-    text = "\n".join(map(own_text, PAGES))
-    assert [number for number in (*READ_FROM_FILES, *GIVEN) if number not in text] == []
-
-
-OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-}  # fmt: skip
-
-
-def evaluate(text: str) -> int:
-    """The value of a sum as the pages write it. A division without remainder stays exact up to 2^53."""
-
-    def value(node: ast.AST) -> Any:
-        if isinstance(node, ast.BinOp):
-            return OPERATORS[type(node.op)](value(node.left), value(node.right))
-        assert isinstance(node, ast.Constant), text
-        return node.value
-
-    plain = text.replace(",", "").replace("×", "*").replace("−", "-")
-    return int(value(ast.parse(plain.strip(), mode="eval").body))
-
-
-SUM = r"\d[\d,]*(?: [×+−/*-] \d[\d,]*)+"
-
-
-def test_sums_in_the_pages_are_right() -> None:
-    checked = 0
-    for path in PAGES:
-        text = own_text(path)
-        for left, right in re.findall(
-            rf"({SUM}) *(?:=|\|) *\**(\d[\d,]*)\**(?= *(?:\||$|[.;:]|\sand\s))", text, re.MULTILINE
-        ):
-            assert evaluate(left) == evaluate(right), f"{page_name(path)}: {left} = {right}"
-            checked += 1
-    assert checked >= 10
-
-
-def test_shares_and_remainders_of_published_files_add_up() -> None:
-    text = read(CONVENTIONS)
-    minilm, iglm = (weighbridge.inspect(config).parameters.total for config in (MINILM, IGLM))
-    assert minilm + 512 == 22_713_728
-    assert iglm + 1_048_576 + 4 + 16_896 == 13_955_076
-    assert 4 * 512 * 512 == 1_048_576
-    assert 33 * 512 == 16_896
-    assert 210_561 + 66_048 == 276_609
-    assert "512 position ids" in text
-    smollm2 = weighbridge.inspect(SMOLLM2)
-    tensors, total = smollm2.bytes_by_encoding["q4_1"], smollm2.parameters.total
-    assert 98_362_432 - tensors == 1_785_664
-    page = read(RECIPES_PAGE)
-    assert f"take {8 * tensors / total:.2f}" in page
-    assert f"file {8 * 98_362_432 / total:.2f}" in page
-    assert f"{8 * 98_362_432 / total:.2f} bits" in " ".join(read(TUTORIAL).split())
-    mixtral = weighbridge.inspect(MIXTRAL).parameters
-    assert f"{mixtral.total / 1e9:.1f} billion" in text
-    assert f"{mixtral.active_per_token / 1e9:.1f} billion" in text
 
 
 # --- links -----------------------------------------------------------------------------------------------------------
