@@ -27,6 +27,16 @@ class Basis(Enum):
         return list(Basis).index(self)
 
 
+def weakest(bases: Iterable[Basis]) -> Basis:
+    """The basis of what is worked out from several.
+
+    Example:
+        >>> weakest([Basis.EXACT, Basis.ASSUMED, Basis.MEASURED]).value
+        'assumed'
+    """
+    return max(bases, key=lambda basis: basis.strength)
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """A number with its 90% interval, unit and basis. An unknown number is None with a note, never 0.
@@ -67,7 +77,7 @@ class Estimate:
         units = {part.unit for part in parts}
         if len(units) != 1:
             raise ValueError(f"a sum needs parts of one unit, got {sorted(units)}")
-        basis = max((part.basis for part in parts), key=lambda basis: basis.strength)
+        basis = weakest(part.basis for part in parts)
         unknown = [part for part in parts if part.value is None]
         if unknown:
             return Estimate(None, None, None, units.pop(), basis, "a part is unknown: " + unknown[0].note)

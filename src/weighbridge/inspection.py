@@ -13,7 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from weighbridge import family_guess
 from weighbridge.errors import ConfigError, UnitError, UnknownNameError, WeighbridgeError, printable
+from weighbridge.estimate import Basis, weakest
+from weighbridge.family_guess import FamilyGuess
 from weighbridge.formats import config as config_format
 from weighbridge.formats import reader, reconcile
 from weighbridge.formats.checkpoint import Checkpoint
@@ -68,24 +71,27 @@ class Inspection:
     reconciliation: Reconciliation
     context_tokens: int = 0
     notes: tuple[str, ...] = field(default=())
+    basis: Basis = Basis.EXACT
 
     @cached_property
     def parameters(self) -> ParameterCount:
         """The counts: of the described model, or of the file's floating-point elements where none is described."""
         if self.architecture is not None:
             return counts.count(self.architecture)
-        assert self.stored is not None
-        total = self.stored.parameters
+        stored = self._held
+        total = stored.parameters
         components = dict.fromkeys(counts.COMPONENTS, 0) | {"other": total}
         return ParameterCount(total=total, active_per_token=total, embedding=0, by_component=components, by_layer=(),
-                              tied_embeddings=False, tied_per_use=total, biases=0, buffers=self.stored.buffers,
+                              tied_embeddings=False, tied_per_use=total, biases=0, buffers=stored.buffers,
                               matmul=0)  # fmt: skip
 
     @cached_property
     def stored(self) -> StoredCount | None:
         """What the weight files hold; None for a bare configuration."""
-        if not self.checkpoint.tensors and self.format == "config":
-            return None
+        return None if self.format == "config" else self._held
+
+    @cached_property
+    def _held(self) -> StoredCount:
         buffers = tied = 0
         by_encoding: dict[str, int] = {}
         for tensor in self.checkpoint.tensors:
@@ -100,6 +106,13 @@ class Inspection:
     def state(self) -> StateCount | None:
         """What the model keeps between tokens; None when no family describes it."""
         return None if self.architecture is None else counts.count_state(self.architecture)
+
+    @cached_property
+    def family_guess(self) -> FamilyGuess | None:
+        """The families that a file without a description comes nearest to, by the names of its tensors."""
+        if self.architecture is not None or self.stored is None:
+            return None
+        return family_guess.guess(tensor.name for tensor in self.checkpoint.tensors if is_parameter(tensor))
 
     @cached_property
     def flops_per_token(self) -> int | None:
@@ -147,6 +160,7 @@ class Inspection:
             "format": self.format,
             "family": self.architecture.family if self.architecture else None,
             "model_type": self.hyperparameters.model_type if self.hyperparameters else None,
+            "family_guess": self.family_guess.to_json() if self.family_guess else None,
             "parameters": {
                 "total": counted.total,
                 "active_per_token": counted.active_per_token if known else None,
@@ -155,7 +169,7 @@ class Inspection:
                 "tied_embeddings": counted.tied_embeddings if known else None,
                 "by_component": dict(counted.by_component),
                 "by_layer": list(counted.by_layer),
-                "conventions": counted.conventions if known else {"floating_point_elements_stored": counted.total},
+                "conventions": counted.conventions if known else {self._uncounted: counted.total},
                 "stored_elements": self.stored.elements if self.stored else None,
                 "buffers": self.stored.buffers if self.stored else None,
                 "tied_copies": self.stored.tied if self.stored else None,
@@ -179,14 +193,20 @@ class Inspection:
             },
             "reconciliation": self.reconciliation.to_json(),
             "settings": self._settings_json(),
-            "basis": {"parameters": "exact", "bytes.stored": "exact", "bytes.by_encoding": "specified",
-                      "state": "exact", "flops": "exact"},
+            "basis": {"parameters": self.basis.value, "bytes.stored": "exact",
+                      "bytes.by_encoding": weakest([self.basis, Basis.SPECIFIED]).value, "state": self.basis.value,
+                      "flops": self.basis.value},
             "files": [{"name": f.name, "size_bytes": f.size_bytes, "header_bytes": f.header_bytes,
                        "tensor_bytes": f.tensor_bytes, "padding_bytes": f.padding_bytes}
                       for f in self.checkpoint.files],
             "digest": self.checkpoint.digest or None,
             "notes": list(self.notes),
         }  # fmt: skip
+
+    @property
+    def _uncounted(self) -> str:
+        """The one convention of a total that no description stands behind."""
+        return "floating_point_elements" + ("_stored" if self.stored else "")
 
     def state_json(self) -> dict[str, Any]:
         """The part `state` of the JSON contract."""
@@ -238,14 +258,19 @@ def inspect(
     *,
     context_tokens: int = 0,
     settings: Mapping[str, Any] | None = None,
+    like: str | None = None,
+    with_transformers: bool = False,
 ) -> Inspection:
-    """Weighs a model: a path, a configuration as a mapping, a checkpoint, or a live `torch.nn.Module`.
+    """Weighs a model: a path, a name, a configuration as a mapping, a checkpoint, or a live `torch.nn.Module`.
 
     Args:
-        source: a folder, a weight file, an index or a `config.json`; or a mapping with the keys of a `config.json`; or
-            what `weighbridge.formats.torch_module.read_module` and other readers return.
+        source: a folder, a weight file, an index or a `config.json`; or the name of a model of the catalogue; or a
+            mapping with the keys of a `config.json`; or what `weighbridge.formats.torch_module.read_module` and other
+            readers return.
         context_tokens: positions that the token of the FLOPs count attends to.
         settings: keys of the configuration to change first, for what-if questions.
+        like: a family or model type to count an unknown model type by; every number is then assumed.
+        with_transformers: count in the reference class of transformers, for model types that no family describes.
 
     Raises:
         WeighbridgeError: when the source cannot be read, or nothing can be counted in it.
@@ -276,7 +301,13 @@ def inspect(
             checkpoint, config={**checkpoint.config, **settings}, tensors=(), files=(), format="config"
         )
         notes.append("settings were changed: " + ", ".join(f"{key} = {value}" for key, value in settings.items()))
-    hyperparameters, architecture, reason = _describe(checkpoint)
+    basis = Basis.EXACT
+    if with_transformers:
+        checkpoint, basis = _reference(checkpoint, like), Basis.SPECIFIED
+    elif like is not None:
+        checkpoint, basis = _alike(checkpoint, like), Basis.ASSUMED
+        notes.append(f"the model type is not known; counted as if it were {like}, which is an assumption")
+    hyperparameters, architecture, reason = (None, None, "") if with_transformers else _describe(checkpoint)
     if reason:
         notes.append(reason)
     if architecture is not None:
@@ -292,9 +323,46 @@ def inspect(
         hyperparameters = architecture = None
         reconciliation = Reconciliation(Status.NOT_APPLICABLE, note="no family describes this file")
     if architecture is None:
-        notes.append("total counts the stored floating-point elements that are no buffers by name, type or rule")
+        if not with_transformers:
+            notes.append("total counts the stored floating-point elements that are no buffers by name, type or rule")
     return Inspection(checkpoint.source, checkpoint.format, checkpoint, hyperparameters, architecture, reconciliation,
-                      context_tokens, tuple(notes))  # fmt: skip
+                      context_tokens, tuple(notes), basis)  # fmt: skip
+
+
+def _reference(checkpoint: Checkpoint, like: str | None) -> Checkpoint:
+    """The reference class of a checkpoint's configuration, as a table of tensors."""
+    if like is not None:
+        raise UnitError("a family and the reference class are both asked for", "one of them", "leave one out")
+    if checkpoint.config is None:
+        read = f"{checkpoint.source} has no config.json that names a class"
+        raise ConfigError(read, "a configuration", "name a config.json")
+    from weighbridge.formats import transformers_class
+
+    return transformers_class.read(checkpoint.config, checkpoint.source)
+
+
+_GENERATING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+
+
+def _alike(checkpoint: Checkpoint, like: str) -> Checkpoint:
+    """A checkpoint whose unknown model type is taken for another, with the usual head of that.
+
+    Raises:
+        UnknownNameError: when there is no family or model type of this name.
+        ConfigError: when the model type is known, or the class has a head that cannot be carried over.
+    """
+    config = checkpoint.config or {}
+    model_type, classes = config.get("model_type"), config.get("architectures")
+    if isinstance(model_type, str) and families.is_known(model_type):
+        raise ConfigError(f"{checkpoint.source} has the model type {model_type!r}, which is known",
+                          "an unknown one for --like", "leave --like out")  # fmt: skip
+    if checkpoint.config is None:
+        raise ConfigError(f"{checkpoint.source} has no config.json", "a configuration for --like", "name a config.json")
+    if isinstance(classes, list) and classes and not str(classes[0]).endswith(_GENERATING):
+        read = f"{checkpoint.source} names the class {str(classes[0])[:80]}, whose head --like cannot carry over"
+        raise ConfigError(read, f"a class that ends in {', '.join(_GENERATING)}", "remove `architectures` first")
+    changed = {key: value for key, value in config.items() if key != "architectures"}
+    return replace(checkpoint, config=changed | {"model_type": families.model_type(like)})
 
 
 def _check_setting(key: str, config: Mapping[str, Any]) -> None:

@@ -16,6 +16,10 @@ from weighbridge.errors import SourceError, WeighbridgeError
 
 COMMANDS = {
     "inspect": "Weigh a model: parameters, bytes, state and operations.",
+    "compare": "Set models side by side.",
+    "models": "List the named models that are known.",
+    "history": "Show how models grew over time.",
+    "design": "Find shapes with a wanted number of parameters.",
     "layer": "Count the parameters of one layer, with the formula.",
     "encodings": "List the encodings and mixes that sizes are known for.",
     "families": "List the model families that are described.",

@@ -10,24 +10,10 @@ import click
 
 from weighbridge.cli import output
 from weighbridge.errors import UnitError
-from weighbridge.units import parse_count
 
 if TYPE_CHECKING:
     from weighbridge.formats.values import ValueCount
     from weighbridge.inspection import Inspection
-
-
-class Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic only in later releases of click
-    """A count that may carry K, M or B."""
-
-    name = "tokens"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number, or click's error with our sentence."""
-        try:
-            return value if isinstance(value, int) else parse_count(value)
-        except UnitError as error:
-            self.fail(str(error), param, ctx)
 
 
 def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -46,10 +32,14 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 @click.command("inspect")
 @click.argument("source")
-@click.option("--context", type=Count(), default=0, help="Positions that the token of the FLOPs count attends to.")
+@click.option(
+    "--context", type=output.Count(), default=0, help="Positions that the token of the FLOPs count attends to."
+)
 @click.option(
     "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change a setting of the config first: what if?"
 )
+@click.option("--like", metavar="FAMILY", help="Count an unknown model type as if it were this one (assumed).")
+@click.option("--with-transformers", is_flag=True, help="Count in the reference class of transformers (extra `torch`).")
 @click.option(
     "--tensors", "list_tensors", is_flag=True, help="List every tensor instead: name, shape, elements, encoding."
 )
@@ -59,17 +49,18 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option("--strict", is_flag=True, help="Exit with 1 when file and description differ.")
 @output.json_option
 def command(
-    source: str, context: int, pairs: tuple[str, ...], list_tensors: bool, read_values: bool, svg: str | None,
-    html: str | None, strict: bool, as_json: bool,
+    source: str, context: int, pairs: tuple[str, ...], like: str | None, with_transformers: bool, list_tensors: bool,
+    read_values: bool, svg: str | None, html: str | None, strict: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Weigh a model: parameters, bytes, state and operations.
 
     SOURCE is a folder of a model, a config.json, or a weight file: *.safetensors, *.gguf, *.pt, *.pth, *.bin, or the
-    index of a sharded model. Only headers are read, unless --values is given.
+    index of a sharded model; or a name that `weigh models` lists. Only headers are read, unless --values is given.
     """
     from weighbridge.inspection import inspect
 
-    inspection = inspect(source, context_tokens=context, settings=_settings(pairs))
+    inspection = inspect(source, context_tokens=context, settings=_settings(pairs), like=like,
+                         with_transformers=with_transformers)  # fmt: skip
     values = _count_values(inspection, source) if read_values else None
     if svg is not None or html is not None:
         _check_outputs(inspection, source, svg, html)

@@ -9,7 +9,23 @@ from typing import Any, TypeVar
 
 import click
 
+from weighbridge.errors import UnitError
+from weighbridge.units import parse_count
+
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Count(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic only in later releases of click
+    """A count that may carry K, M or B."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number, or click's error with our sentence."""
+        try:
+            return value if isinstance(value, int) else parse_count(value)
+        except UnitError as error:
+            self.fail(str(error), param, ctx)
 
 
 def json_option(function: F) -> F:

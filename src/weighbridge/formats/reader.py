@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from weighbridge.errors import SourceError, WeighbridgeError
+from weighbridge.errors import SourceError, UnknownNameError, WeighbridgeError
 from weighbridge.formats import config as config_format
 from weighbridge.formats.byte_source import Folder, LocalFolder
 from weighbridge.formats.checkpoint import Checkpoint
@@ -21,10 +21,11 @@ _SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.[a-z]+$)")
 def read(path: str | Path) -> Checkpoint:
     """The checkpoint at a path: a folder, a weight file, an index or a configuration.
 
-    A `config.json` beside weights is taken with them. Only headers are read.
+    A `config.json` beside weights is taken with them. Only headers are read. What is no path is looked for among the
+    named models of the catalogue.
 
     Raises:
-        SourceError: when there is nothing readable there.
+        SourceError: when there is nothing readable there, and no named model with a published shape.
         FormatError: when a header is not what its format demands.
         ConfigError: when a configuration is none.
     """
@@ -40,9 +41,31 @@ def read(path: str | Path) -> Checkpoint:
     if is_folder:
         return _read_folder(LocalFolder(place))
     if not exists:
-        raise SourceError(f"{place} does not exist", READABLE, "check the spelling and the current folder")
+        return _named(str(path))
     folder = LocalFolder(place.parent)
     return replace(read_file(folder, place.name), source=str(place))
+
+
+def _named(name: str) -> Checkpoint:
+    """The shape of a model of the built-in catalogue."""
+    action = "check the spelling and the current folder"
+    if name.lower().endswith((".json", ".safetensors", ".gguf", *TORCH_SUFFIXES)):
+        raise SourceError(f"{name} does not exist", READABLE, action)
+    from weighbridge.model import catalogue
+
+    try:
+        model = catalogue.find(name)
+    except UnknownNameError as error:
+        read = f"{name} does not exist, and no model of the catalogue is called so"
+        expected = f"{READABLE}; or a name such as {', '.join(error.nearest)}"
+        raise SourceError(read, expected, f"{action}; `weigh models` lists the names") from error
+    if not model.config:
+        raise SourceError(
+            f"the shape of {model.title} is not published: {model.known_size}", "a model whose shape is known",
+            "see what is known with `weigh compare`, or name another",
+        )  # fmt: skip
+    note = f"{model.title}, from the built-in catalogue: {model.source}, read on {model.checked}"
+    return Checkpoint(name, "config", (), (), config=model.config, notes=(note,))
 
 
 def read_file(folder: Folder, name: str) -> Checkpoint:

@@ -24,20 +24,20 @@ font:15px/1.5 system-ui,sans-serif;max-width:62rem;padding:1rem}
 def fragment(inspection: Inspection) -> str:
     """The report as a part of a page, for notebooks and the local page."""
     counted = inspection.parameters
-    known = inspection.architecture is not None
+    known, basis = inspection.architecture is not None, inspection.basis.value
     family = inspection.architecture.family if inspection.architecture else "unknown"
     parts = [
         f"<h2>{escape(inspection.source)}</h2>",
         f'<p class="soft">{escape(inspection.format)}, family {escape(family)}: '
-        f"{counted.total:,} parameters ({format_count(counted.total)}), exact</p>",
+        f"{counted.total:,} parameters ({format_count(counted.total)}), {basis}</p>",
         treemap.svg(inspection),
-        _table("Parameters by component (exact)", ("component", "parameters", "share"), [
+        _table(f"Parameters by component ({basis})", ("component", "parameters", "share"), [
             (name.replace("_", " "), f"{count:,}", f"{count / counted.total:.2%}")
             for name, count in counted.by_component.items() if count
         ]),
     ]  # fmt: skip
     if known:
-        parts.append(_table("The same model by every convention (exact)", ("convention", "parameters"),
+        parts.append(_table(f"The same model by every convention ({basis})", ("convention", "parameters"),
                             [(name, f"{count:,}") for name, count in counted.conventions.items()]))  # fmt: skip
     sizes = [(name, f"{size:,}", format_bytes(size)) for name, size in inspection.bytes_by_encoding.items()]
     parts.append(
@@ -45,7 +45,7 @@ def fragment(inspection: Inspection) -> str:
     )
     if known:
         state = inspection.state_json()
-        parts.append(_table("State and work per token (exact)", ("quantity", "value"), [
+        parts.append(_table(f"State and work per token ({basis})", ("quantity", "value"), [
             *((f"KV cache per token, {name}", "not possible" if size is None else f"{size:,} B")
               for name, size in state["kv_bytes_per_token"].items()),
             ("recurrent state per sequence, bf16", f"{state['recurrent_bytes_per_sequence']:,} B"),

@@ -9,16 +9,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from weighbridge.errors import printable
+from weighbridge.estimate import Basis, Estimate
 from weighbridge.formats.reconcile import Difference, Status
 from weighbridge.inspection import Inspection
 from weighbridge.units import format_bytes, format_count
 
 if TYPE_CHECKING:
+    from weighbridge.design import Design
     from weighbridge.formats.values import ValueCount
+    from weighbridge.history import Point
     from weighbridge.layer import LayerCount
+    from weighbridge.model.catalogue import NamedModel
     from weighbridge.model.encodings import Encoding
     from weighbridge.model.family import Family
     from weighbridge.model.recipes import Recipe
+    from weighbridge.side_by_side import Cell, SideBySide
 
 BAR = 24
 SHOWN_RECIPES = ("fp32", "bf16", "int8", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "int4", "q3_k_m", "q2_k")
@@ -76,10 +81,13 @@ def inspection_lines(inspection: Inspection) -> Iterator[str]:
     family = inspection.architecture.family if inspection.architecture else "unknown"
     yield bold(printable(inspection.source))
     yield f"{inspection.format}, family {family}"
+    if inspection.family_guess is not None:
+        nearest, share = ", ".join(inspection.family_guess.families), inspection.family_guess.overlap
+        yield f"a guess by the names of its tensors: {nearest} ({share:.0%} of the names in common)"
     if inspection.reconciliation.status is Status.DIFFERS:
         yield "the counts are those of the description, and the file DIFFERS from it: see the end"
     yield ""
-    title = f"{counted.total:,} parameters ({format_count(counted.total)}, exact)"
+    title = f"{counted.total:,} parameters ({format_count(counted.total)}, {inspection.basis.value})"
     rows = [
         (name.replace("_", " "), f"{count:,}", f"{count / counted.total:.2%}", bar(count / counted.total))
         for name, count in counted.by_component.items()
@@ -106,7 +114,12 @@ def _conventions(inspection: Inspection) -> Iterator[str]:
     }
     conventions = inspection.parameters.conventions
     rows = [(name, f"{conventions[name]:,}", text) for name, text in texts.items()]
-    yield from table("by other conventions (exact)", ("convention", "parameters", "what it counts"), rows, right=(1,))
+    yield from table(
+        f"by other conventions ({inspection.basis.value})",
+        ("convention", "parameters", "what it counts"),
+        rows,
+        right=(1,),
+    )
     layers = inspection.parameters.by_layer
     if len(set(layers)) == 1:
         yield from (f"each of {len(layers)} layers: {layers[0]:,} parameters", "")
@@ -115,10 +128,11 @@ def _conventions(inspection: Inspection) -> Iterator[str]:
 
 
 def _bytes(inspection: Inspection) -> Iterator[str]:
+    basis = "specified block sizes" if inspection.basis is Basis.EXACT else inspection.basis.value
     sizes = inspection.bytes_for(SHOWN_RECIPES)
     total = max(1, inspection.parameters.total)
     rows = [(name, f"{size:,}", format_bytes(size), f"{size * 8 / total:.2f}") for name, size in sizes.items()]
-    yield from table("bytes of the tensors at other encodings (specified block sizes; a file's header comes on top)",
+    yield from table(f"bytes of the tensors at other encodings ({basis}; a file's header comes on top)",
                      ("encoding", "bytes", "for people", "bits/parameter"), rows, right=(1, 2, 3))  # fmt: skip
 
 
@@ -153,7 +167,7 @@ def _one_token(inspection: Inspection) -> Iterator[str]:
         f"context {inspection.context_tokens:,}" if inspection.context_tokens else "without attention: see --context"
     )
     rows.append((f"FLOPs, forward ({where})", f"{inspection.flops_per_token:,}"))
-    yield from table("for one token (exact)", ("quantity", "value"), rows, right=(1,))
+    yield from table(f"for one token ({inspection.basis.value})", ("quantity", "value"), rows, right=(1,))
 
 
 def _stored(inspection: Inspection) -> Iterator[str]:
@@ -241,6 +255,95 @@ def family_lines(families: Iterable[Family]) -> Iterator[str]:
     """The table of `weigh families`."""
     rows = [(f.name, ", ".join(f.model_types), f.title) for f in families]
     yield from table("families", ("name", "model types", "models"), rows, right=())
+
+
+def number(estimate: Estimate) -> str:
+    """An estimate for people: whole where it is whole, a range where it is one, its basis where it is not exact.
+
+    Example:
+        >>> number(Estimate.exact(1_235_814_400, "parameters"))
+        '1,235,814,400'
+        >>> number(Estimate(1.5e9, 1e9, 2e9, "parameters", Basis.ASSUMED))
+        '1B to 2B (assumed)'
+        >>> number(Estimate(None, None, None, "parameters", Basis.ASSUMED, "not disclosed"))
+        'unknown'
+    """
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return "unknown"
+    basis = "" if estimate.basis is Basis.EXACT else f" ({estimate.basis.value})"
+    if estimate.low < estimate.high:
+        return f"{format_count(round(estimate.low))} to {format_count(round(estimate.high))}{basis}"
+    whole = isinstance(estimate.value, int) or estimate.value >= 1000
+    return (f"{round(estimate.value):,}" if whole else f"{estimate.value:.3g}") + basis
+
+
+def cell(content: Cell) -> str:
+    """One cell of a comparison."""
+    if isinstance(content.content, Estimate):
+        return number(content.content)
+    return "unknown" if content.content is None else content.content
+
+
+def comparison_lines(found: SideBySide) -> Iterator[str]:
+    """The table of `weigh compare`: quantities in rows, models in columns, and where each column comes from."""
+    rows = [(row.name, *map(cell, row.cells)) for row in found.rows]
+    yield from table("", ("", *found.titles), rows, right=tuple(range(1, len(found.titles) + 1)))
+    yield "numbers without a word behind them are exact"
+    for place, title in enumerate(found.titles):
+        sources = dict.fromkeys(row.cells[place].source for row in found.rows if row.cells[place].is_known)
+        shown = ", ".join(source for source in sources if source and source != found.sources[place])
+        yield printable(f"{title}: {shown}") if shown else printable(f"{title}: counted in {found.sources[place]}")
+    yield from (f"note: {printable(note)}" for note in found.notes)
+
+
+def history_lines(points: Sequence[Point]) -> Iterator[str]:
+    """The table of `weigh history`."""
+
+    def times(growth: Estimate | None) -> str:
+        if growth is None or growth.value is None or growth.low is None or growth.high is None:
+            return ""
+        if growth.low < growth.high:
+            return f"{growth.low:,.4g} to {growth.high:,.4g}"
+        return f"{growth.value:,.4g}"
+
+    rows = [
+        (point.released.isoformat(), point.model.title, point.model.developer, number(point.quoted),
+         cell(point.parameters), times(point.growth), times(point.growth_from_first))
+        for point in points
+    ]  # fmt: skip
+    heads = (
+        "released",
+        "model",
+        "developer",
+        "as quoted",
+        "counted or known",
+        "times the one before",
+        "times the first",
+    )
+    yield from table("parameters over time", heads, rows, right=(3, 4, 5, 6))
+
+
+def model_lines(models: Iterable[NamedModel]) -> Iterator[str]:
+    """The table of `weigh models`."""
+    rows = [
+        (model.name, model.title, model.developer, model.released.isoformat() if model.released else "unknown",
+         "shape" if model.config else "stated" if model.stated else "claims" if model.claims else "unknown",
+         model.licence or ("unknown" if model.access == "open weights" else "closed"))
+        for model in models
+    ]  # fmt: skip
+    yield from table("models", ("name", "title", "developer", "released", "size from", "licence"), rows, right=())
+
+
+def design_lines(designs: Sequence[Design]) -> Iterator[str]:
+    """The table of `weigh design`."""
+    rows = [
+        (f"{d.total:,}", f"{d.deviation:+.2%}",
+         *(f"{d.config[key]:,}" for key in ("num_hidden_layers", "hidden_size", "num_attention_heads",
+                                            "num_key_value_heads", "intermediate_size")))
+        for d in designs
+    ]  # fmt: skip
+    heads = ("parameters", "off by", "layers", "width", "heads", "KV heads", "inner size")
+    yield from table("shapes (exact)", heads, rows, right=tuple(range(7)))
 
 
 def layer_lines(layer: LayerCount) -> Iterator[str]:

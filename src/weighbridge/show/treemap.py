@@ -140,7 +140,7 @@ def svg(inspection: Inspection) -> str:
 
 def _caption(inspection: Inspection, family: str) -> str:
     name = printable(inspection.source.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1])
-    return f"{name} · family: {family} · areas are exact counts"
+    return f"{name} · family: {family} · areas are counts ({inspection.basis.value})"
 
 
 def _tile(tile: Tile, box: Box, total: int) -> str:

@@ -63,7 +63,33 @@ def _find(model_type: str, folders: tuple[str, ...]) -> Family:
         if model_type in family.model_types:
             return family
     known = [name for family in families() for name in family.model_types]
-    raise UnknownNameError("model type", model_type, known, "weigh a supported model, or its weight files themselves")
+    action = "count it like one of these (--like), by its own class (--with-transformers), or weigh its weight files"
+    raise UnknownNameError("model type", model_type, known, action)
+
+
+def is_known(model_type: str) -> bool:
+    """Whether a family describes this `model_type`."""
+    try:
+        find(model_type)
+    except UnknownNameError:
+        return False
+    return True
+
+
+def model_type(name: str) -> str:
+    """The model type that a name of a model type or of a family stands for.
+
+    Raises:
+        UnknownNameError: when it is neither.
+
+    Example:
+        >>> model_type("qwen2"), model_type("internlm")
+        ('qwen2', 'internlm')
+    """
+    if name in _modules() and not is_known(name):
+        return _load(name).model_types[0]
+    find(name)
+    return name
 
 
 def recognise(config: Mapping[str, Any]) -> str | None:

@@ -1,0 +1,48 @@
+"""What does the reference class of a configuration consist of? transformers builds it on the meta device, without memory.
+
+For model types that no family describes. The class is one of the installed transformers: code that a repository brings
+along is never run, and no weights are read. What comes out is a table of parameters and buffers, with no knowledge of
+what a token uses or what is kept between tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from weighbridge.errors import ConfigError, SourceError
+from weighbridge.formats import torch_module
+from weighbridge.formats.checkpoint import Checkpoint
+
+
+def read(config: Mapping[str, Any], name: str) -> Checkpoint:
+    """The tensors of the class that a configuration names, or of its model type's usual one.
+
+    Raises:
+        SourceError: when transformers or torch is not installed.
+        ConfigError: when transformers knows no such class, or the class cannot be built from the configuration.
+    """
+    try:
+        import torch
+        import transformers
+    except ImportError as error:
+        read_ = f"the reference class needs {error.name}"
+        action = "install weighbridge again with [torch] after it"
+        raise SourceError(read_, "the extra `torch`", action) from error
+    model_type, classes = config.get("model_type"), config.get("architectures") or []
+    settings = {key: value for key, value in config.items() if key not in ("model_type", "auto_map")}
+    try:
+        described = transformers.AutoConfig.for_model(model_type, **settings)
+        found = getattr(transformers, classes[0], None) if classes else transformers.AutoModel
+        if found is None:
+            raise ValueError(f"no class {str(classes[0])[:80]}")  # noqa: TRY301  # one sentence for all that is wrong
+        with torch.device("meta"):
+            model = found.from_config(described) if found is transformers.AutoModel else found(described)
+    except Exception as error:  # whatever a class raises for settings that it cannot have
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        read_ = f"transformers {transformers.__version__} cannot build {name}: {lines[0][:200] if lines else error!r}"
+        raise ConfigError(read_, "a model type and class of this release", "correct the config") from error
+    note = (f"counted in {type(model).__name__} of transformers {transformers.__version__}: what a token uses, "
+            "keeps and costs is unknown")  # fmt: skip
+    found_tensors = torch_module.read_module(model, name)
+    return Checkpoint(name, "config", (), found_tensors.tensors, config=config, notes=(note,))
