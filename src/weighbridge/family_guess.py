@@ -41,7 +41,7 @@ def guess(names: Iterable[str]) -> FamilyGuess | None:
         ...        "h.0.mlp.c_fc.weight", "h.0.mlp.c_fc.bias", "h.0.mlp.c_proj.weight", "h.0.mlp.c_proj.bias",
         ...        "h.0.ln_1.weight", "h.0.ln_1.bias", "h.0.ln_2.weight", "h.0.ln_2.bias", "wte.weight", "wpe.weight",
         ...        "ln_f.weight", "ln_f.bias"]).families
-        ('gpt2',)
+        ('gpt_bigcode', 'gpt2')
     """
     found = frozenset(map(_open, names))
     nearness: dict[str, float] = {}
@@ -70,7 +70,8 @@ def _known() -> tuple[tuple[str, frozenset[str], frozenset[str]], ...]:
     found: dict[tuple[str, frozenset[str], frozenset[str]], None] = {}
     for model in kinds.values():
         architecture = families.build(config_format.hyperparameters(model.config, model.name))
-        learned, others = set(), set()
+        learned: set[str] = set()
+        others: set[str] = set()
         for group in architecture.groups:
             is_learned = group.weight.kind is Kind.PARAMETER and not group.mtp and group.weight.tied_to is None
             name = re.sub(r"\{(layer|expert)\}", "#", group.name)

@@ -24,6 +24,7 @@ from weighbridge.formats.reconcile import Reconciliation, Status
 from weighbridge.model import encodings, families, recipes
 from weighbridge.model.architecture import Architecture, Workload
 from weighbridge.model.buffers import buffer_reason
+from weighbridge.model.catalogue import NamedModel
 from weighbridge.model.hyperparameters import Hyperparameters
 from weighbridge.model.layouts import GGUF_NAMES
 from weighbridge.model.recipes import Fallback, Packing
@@ -32,6 +33,8 @@ from weighbridge.predict import counts
 from weighbridge.predict.counts import ParameterCount, StateCount
 
 STATE_ENCODINGS = ("bf16", "fp8", "q8_0")
+DENOISERS = ("unet", "transformer")
+"""What the pipelines of diffusers call the part that a picture passes once a step."""
 PLAIN_ENCODINGS = ("fp32", "bf16", "fp16", "fp8", "int8", "int4")
 
 
@@ -88,7 +91,7 @@ class Inspection:
     @cached_property
     def stored(self) -> StoredCount | None:
         """What the weight files hold; None for a bare configuration."""
-        return None if self.format == "config" else self._held
+        return self._held if self.checkpoint.files or self.format not in ("config", "pipeline") else None
 
     @cached_property
     def _held(self) -> StoredCount:
@@ -120,6 +123,25 @@ class Inspection:
         if self.architecture is None:
             return None
         return counts.forward_flops_per_token(self.architecture, self.context_tokens)
+
+    @cached_property
+    def flops_by_part(self) -> dict[str, int] | None:
+        """FLOPs of one token, or of one pass, of each part of a pipeline; None for a single model."""
+        if self.architecture is None or not self.architecture.parts:
+            return None
+        return {
+            name: counts.forward_flops_per_token(part, self.context_tokens)
+            for name, part in self.architecture.by_part().items()
+        }
+
+    def denoising_flops(self, steps: int) -> int | None:
+        """FLOPs of so many passes of a pipeline's denoiser; None for what is no pipeline with one.
+
+        Guidance by a second, unconditioned pass in each step doubles it.
+        """
+        parts = self.flops_by_part or {}
+        denoiser = next((parts[name] for name in DENOISERS if name in parts), None)
+        return None if denoiser is None else steps * denoiser
 
     def bytes_for(self, names: Iterable[str]) -> dict[str, int]:
         """Bytes of the tensors in these encodings and mixes, as far as each can store this model."""
@@ -168,6 +190,7 @@ class Inspection:
                 "non_embedding": counted.non_embedding if known else None,
                 "tied_embeddings": counted.tied_embeddings if known else None,
                 "by_component": dict(counted.by_component),
+                "by_part": dict(counted.by_part) or None,
                 "by_layer": list(counted.by_layer),
                 "conventions": counted.conventions if known else {self._uncounted: counted.total},
                 "stored_elements": self.stored.elements if self.stored else None,
@@ -190,6 +213,7 @@ class Inspection:
                 "per_token_forward": self.flops_per_token,
                 "matmul_parameters": counted.matmul if known else None,
                 "context_tokens": self.context_tokens,
+                "by_part": self.flops_by_part,
             },
             "reconciliation": self.reconciliation.to_json(),
             "settings": self._settings_json(),
@@ -254,7 +278,7 @@ class Inspection:
 
 
 def inspect(
-    source: str | Path | Mapping[str, Any] | Checkpoint,
+    source: str | Path | Mapping[str, Any] | Checkpoint | NamedModel,
     *,
     context_tokens: int = 0,
     settings: Mapping[str, Any] | None = None,
@@ -322,9 +346,8 @@ def inspect(
         notes.append("the config.json beside the file describes another model and was left aside")
         hyperparameters = architecture = None
         reconciliation = Reconciliation(Status.NOT_APPLICABLE, note="no family describes this file")
-    if architecture is None:
-        if not with_transformers:
-            notes.append("total counts the stored floating-point elements that are no buffers by name, type or rule")
+    if architecture is None and not with_transformers:
+        notes.append("total counts the stored floating-point elements that are no buffers by name, type or rule")
     return Inspection(checkpoint.source, checkpoint.format, checkpoint, hyperparameters, architecture, reconciliation,
                       context_tokens, tuple(notes), basis)  # fmt: skip
 
@@ -377,6 +400,8 @@ def _checkpoint(source: Any) -> Checkpoint:
         return source
     if isinstance(source, str | Path):
         return reader.read(source)
+    if isinstance(source, NamedModel):
+        return reader.named(source)
     if isinstance(source, Mapping) and not any(hasattr(value, "shape") for value in source.values()):
         return Checkpoint("config", "config", (), (), config=source)
     from weighbridge.formats import torch_module
@@ -432,6 +457,10 @@ def _warnings(checkpoint: Checkpoint) -> list[str]:
 def _reconcile(
     checkpoint: Checkpoint, architecture: Architecture | None, hyperparameters: Hyperparameters | None
 ) -> Reconciliation:
+    if checkpoint.parts:
+        return reconcile.together(
+            {name: _reconcile(part, *_describe(part)[1::-1]) for name, part in checkpoint.parts.items()}
+        )
     if checkpoint.format == "config":
         return Reconciliation(Status.NOT_APPLICABLE, note="a configuration alone: no file to hold it against")
     if architecture is None or hyperparameters is None:

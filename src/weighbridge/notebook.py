@@ -13,6 +13,7 @@ from typing import Any
 
 from weighbridge import inspection
 from weighbridge.formats.checkpoint import Checkpoint
+from weighbridge.model.catalogue import NamedModel
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,12 @@ class Inspection(inspection.Inspection):
 
 
 def inspect(
-    source: str | Path | Mapping[str, Any] | Checkpoint,
+    source: str | Path | Mapping[str, Any] | Checkpoint | NamedModel,
     *,
     context_tokens: int = 0,
     settings: Mapping[str, Any] | None = None,
+    like: str | None = None,
+    with_transformers: bool = False,
 ) -> Inspection:
     """Weighs a model, as `weighbridge.inspection.inspect` does; the result draws itself in a notebook.
 
@@ -40,5 +43,6 @@ def inspect(
         >>> "<svg" in inspect(shape)._repr_html_()
         True
     """
-    found = inspection.inspect(source, context_tokens=context_tokens, settings=settings)
+    found = inspection.inspect(source, context_tokens=context_tokens, settings=settings, like=like,
+                               with_transformers=with_transformers)  # fmt: skip
     return Inspection(**{field.name: getattr(found, field.name) for field in fields(found)})

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +83,11 @@ class SideBySide:
         }
 
 
-def compare(sources: Sequence[str | Path], *, context_tokens: int = 0) -> SideBySide:
+def compare(sources: Sequence[str | Path | NamedModel], *, context_tokens: int = 0) -> SideBySide:
     """Sets models side by side: files, folders, configurations or names of the catalogue.
 
     Args:
-        sources: what `inspect` takes; named models without a published shape too.
+        sources: files and folders, names of the catalogue, or its models; those without a published shape too.
         context_tokens: positions for the rows that depend on the context.
 
     Raises:
@@ -101,7 +101,7 @@ def compare(sources: Sequence[str | Path], *, context_tokens: int = 0) -> SideBy
     """
     if not sources:
         raise SourceError("nothing is named", "models to compare", "name one or more")
-    columns = [_column(str(source), context_tokens) for source in sources]
+    columns = [_column(source, context_tokens) for source in sources]
     names = {key: name for column in columns for key, (name, _) in column.cells.items()}
     if not any(column.is_mixture for column in columns):
         names = {key: name for key, name in names.items() if key not in ("experts", "parameters.dense_equivalent")}
@@ -109,9 +109,12 @@ def compare(sources: Sequence[str | Path], *, context_tokens: int = 0) -> SideBy
             for key in ORDER if key in names]  # fmt: skip
     notes = tuple(dict.fromkeys(f"{column.title}: {note}" for column in columns for note in column.notes))
     return SideBySide(
-        tuple(map(str, sources)), tuple(column.title for column in columns),
-        tuple(row for row in rows if any(cell.is_known for cell in row.cells)), context_tokens, notes,
-    )  # fmt: skip
+        sources=tuple(source.name if isinstance(source, NamedModel) else str(source) for source in sources),
+        titles=tuple(column.title for column in columns),
+        rows=tuple(row for row in rows if any(cell.is_known for cell in row.cells)),
+        context_tokens=context_tokens,
+        notes=notes,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,23 +125,23 @@ class _Column:
     is_mixture: bool
 
 
-def _column(source: str, context_tokens: int) -> _Column:
-    named = None if Path(source).exists() else _named(source)
+def _column(source: str | Path | NamedModel, context_tokens: int) -> _Column:
+    named = source if isinstance(source, NamedModel) else None if Path(source).exists() else _named(str(source))
     inspection = None if named is not None and not named.config else inspect(source, context_tokens=context_tokens)
     cells = {} if named is None else dict(_facts(named))
     if inspection is not None:
-        where = named.source if named is not None else source
+        where = named.source if named is not None else str(source)
         cells |= {key: (name, Cell(estimate, where)) for key, name, estimate in _counts(inspection, context_tokens)}
     if named is not None:
         cells |= dict(_trained(named, cells))
     notes = named.notes if named is not None else ()
     mixture = inspection is not None and inspection.architecture is not None and inspection.architecture.num_experts > 0
-    return _Column(named.title if named is not None else source, cells, notes, mixture)
+    return _Column(named.title if named is not None else str(source), cells, notes, mixture)
 
 
 def _named(name: str) -> NamedModel | None:
     try:
-        return catalogue.find(name)
+        return catalogue.find_model(name)
     except UnknownNameError:
         return None  # `inspect` then says what is wrong with it
 
@@ -147,16 +150,14 @@ def size(model: NamedModel) -> Cell:
     """The parameters of a named model, by the strongest of what is known: counted, stated, claimed, or unknown.
 
     Example:
-        >>> cell = size(catalogue.find("gpt-4"))
+        >>> cell = size(catalogue.find_model("gpt-4"))
         >>> cell.content.low, cell.content.high, cell.content.basis.value
         (1760000000000, 1800000000000, 'assumed')
     """
     if model.config:
         return Cell(Estimate.exact(inspect(model.config).parameters.total, "parameters"), model.source)
     if model.stated is not None:
-        note = "as its developer states it"
-        return Cell(Estimate(model.stated, model.stated, model.stated, "parameters", Basis.SPECIFIED, note),
-                    model.source_of("stated"))  # fmt: skip
+        return Cell(_specified(model.stated, "parameters", "as its developer states it"), model.source_of("stated"))
     if model.claims:
         low, high = min(claim.low for claim in model.claims), max(claim.high for claim in model.claims)
         note = "not disclosed; claimed by " + ", ".join(dict.fromkeys(claim.by for claim in model.claims))
@@ -173,8 +174,8 @@ def _facts(model: NamedModel) -> Iterator[tuple[str, tuple[str, Cell]]]:
     yield "licence", ("licence", Cell(model.licence, model.source_of("licence")))
     yield "parameters.total", ("parameters", size(model))
     if model.stated is not None:
-        stated = Estimate(model.stated, model.stated, model.stated, "parameters", Basis.SPECIFIED)
-        yield "parameters.stated", ("parameters, as stated", Cell(stated, model.source_of("stated")))
+        stated = Cell(_specified(model.stated, "parameters"), model.source_of("stated"))
+        yield "parameters.stated", ("parameters, as stated", stated)
 
 
 def _trained(model: NamedModel, cells: dict[str, tuple[str, Cell]]) -> Iterator[tuple[str, tuple[str, Cell]]]:
@@ -182,13 +183,14 @@ def _trained(model: NamedModel, cells: dict[str, tuple[str, Cell]]) -> Iterator[
     if tokens is None:
         return
     source = model.source_of("training_tokens")
-    yield ("training_tokens",
-           ("training tokens", Cell(Estimate(tokens, tokens, tokens, "tokens", Basis.SPECIFIED), source)))  # fmt: skip
+    yield "training_tokens", ("training tokens", Cell(_specified(tokens, "tokens"), source))
     total = cells["parameters.total"][1].content
     if isinstance(total, Estimate) and total.value:
-        ratio = tokens / total.value
-        yield ("tokens_per_parameter",
-               ("tokens a parameter", Cell(Estimate(ratio, ratio, ratio, "tokens", Basis.SPECIFIED), source)))  # fmt: skip
+        yield "tokens_per_parameter", ("tokens a parameter", Cell(_specified(tokens / total.value, "tokens"), source))
+
+
+def _specified(value: float, unit: str, note: str = "") -> Estimate:
+    return Estimate(value, value, value, unit, Basis.SPECIFIED, note)
 
 
 def _counts(inspection: Inspection, context_tokens: int) -> Iterator[tuple[str, str, Estimate]]:
@@ -216,8 +218,8 @@ def _counts(inspection: Inspection, context_tokens: int) -> Iterator[tuple[str, 
         if type(setting) is int:
             yield key, name, exact(setting, "")
     for name, size_bytes in inspection.bytes_for(SHOWN_ENCODINGS).items():
-        yield (f"bytes.{name}", f"bytes of the weights, {name}",
-               Estimate(size_bytes, size_bytes, size_bytes, "B", weakest([Basis.SPECIFIED, inspection.basis])))  # fmt: skip
+        stored = replace(_specified(size_bytes, "B"), basis=weakest([Basis.SPECIFIED, inspection.basis]))
+        yield f"bytes.{name}", f"bytes of the weights, {name}", stored
     bf16 = encodings.find("bf16")
     per_token = inspection.state.kv_bytes_per_token(bf16)
     if per_token:

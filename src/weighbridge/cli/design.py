@@ -33,7 +33,7 @@ def command(
 
     Exit code 1 when no shape comes so near.
     """
-    from weighbridge.design import Wish, design
+    from weighbridge.shapes import Wish, design, designs_json
 
     wish = Wish(parameters=parameters, vocab_size=vocab, model_type=model_type, num_layers=layers, hidden_size=width,
                 head_dim=head_dim, num_kv_heads=kv_heads, experts=experts, experts_per_token=top_k,
@@ -44,7 +44,7 @@ def command(
 
         output_file.write_text(target, json.dumps(found[0].config, indent=2) + "\n")
     if as_json:
-        output.print_json({"target": parameters, "designs": [shape.to_json() for shape in found]})
+        output.print_json(designs_json(wish, found))
     elif found:
         from weighbridge.show import tables
 

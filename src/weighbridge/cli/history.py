@@ -20,7 +20,7 @@ def command(
 
     NAME is a name that `weigh models` lists; without any, the models that were the largest when they came out.
     """
-    from weighbridge.history import history
+    from weighbridge.growth import history
 
     points = history(names, developer=developer, records=not names and not everything)
     if svg is not None:

@@ -38,6 +38,7 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option(
     "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change a setting of the config first: what if?"
 )
+@click.option("--steps", type=click.IntRange(1), help="Denoising steps of a pipeline, to add up their FLOPs.")
 @click.option("--like", metavar="FAMILY", help="Count an unknown model type as if it were this one (assumed).")
 @click.option("--with-transformers", is_flag=True, help="Count in the reference class of transformers (extra `torch`).")
 @click.option(
@@ -49,8 +50,8 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option("--strict", is_flag=True, help="Exit with 1 when file and description differ.")
 @output.json_option
 def command(
-    source: str, context: int, pairs: tuple[str, ...], like: str | None, with_transformers: bool, list_tensors: bool,
-    read_values: bool, svg: str | None, html: str | None, strict: bool, as_json: bool,
+    source: str, context: int, steps: int | None, pairs: tuple[str, ...], like: str | None, with_transformers: bool,
+    list_tensors: bool, read_values: bool, svg: str | None, html: str | None, strict: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Weigh a model: parameters, bytes, state and operations.
 
@@ -65,8 +66,11 @@ def command(
     if svg is not None or html is not None:
         _check_outputs(inspection, source, svg, html)
         _draw(inspection, svg, html)
+    denoising = None if steps is None else _denoising(inspection, steps)
     if as_json:
         document = inspection.to_json()
+        if denoising is not None:
+            document["flops"] |= {"steps": steps, "denoising": denoising}
         if list_tensors:
             document["tensors"] = inspection.tensors_json()
         if values is not None:
@@ -77,12 +81,21 @@ def command(
 
         lines = tables.tensor_lines(inspection) if list_tensors else tables.inspection_lines(inspection)
         output.print_lines(lines)
+        if denoising is not None:
+            click.echo(f"{steps} denoising steps: {denoising:,} FLOPs ({inspection.basis.value})")
         if values is not None:
             output.print_lines(tables.value_lines(values))
         for path in filter(None, (svg, html)):
             click.echo(f"wrote {path}", err=True)
     if strict and inspection.reconciliation.status.value == "differs":
         raise SystemExit(1)
+
+
+def _denoising(inspection: Inspection, steps: int) -> int:
+    found = inspection.denoising_flops(steps)
+    if found is None:
+        raise UnitError(f"{inspection.source} has no denoiser", "a diffusion pipeline for --steps", "leave --steps out")
+    return found
 
 
 def _check_outputs(inspection: Inspection, source: str, *outputs: str | None) -> None:

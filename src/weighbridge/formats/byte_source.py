@@ -53,6 +53,13 @@ class Folder(Protocol):
             SourceError: when there is no such file or it cannot be read.
         """
 
+    def below(self, name: str) -> Folder:
+        """The folder of this name in it, which need not exist: then it lists nothing.
+
+        Raises:
+            FormatError: when the name would leave the folder.
+        """
+
 
 def file_name(source: ByteSource) -> str:
     """The last part of a file's name: what it is called in its folder.
@@ -167,6 +174,11 @@ class LocalFolder:
         check_name(self.name, name)
         return LocalFile(self._path / name)
 
+    def below(self, name: str) -> LocalFolder:
+        """The folder of this name in it."""
+        check_name(self.name, name)
+        return LocalFolder(self._path / name)
+
 
 class MemoryFile:
     """A file in memory that counts what is asked of it.
@@ -219,7 +231,7 @@ class MemoryFolder:
 
     def names(self) -> Iterable[str]:
         """The names of its files, sorted."""
-        return sorted(self._files)
+        return sorted(name for name in self._files if "/" not in name)
 
     def open(self, name: str) -> ByteSource:
         """The file of this name."""
@@ -227,3 +239,9 @@ class MemoryFolder:
         if name not in self._files:
             raise SourceError(f"{self._name} has no file {name}", "a file of that name", "get the missing file")
         return self._files[name]
+
+    def below(self, name: str) -> MemoryFolder:
+        """The files whose names begin with this one and a slash."""
+        check_name(self._name, name)
+        inside = {key.removeprefix(name + "/"): file for key, file in self._files.items() if key.startswith(name + "/")}
+        return MemoryFolder(inside, f"{self._name}/{name}")

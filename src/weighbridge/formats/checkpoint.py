@@ -34,7 +34,8 @@ class Checkpoint:
 
     `format` is the contract's word (`safetensors`, `gguf`, `torch`, `config`). `config` is the parsed `config.json`
     beside the weights, where there is one. `digest` is the SHA-256 of the headers that were read, not of the weights.
-    `byte_order` is that of the tensors; only GGUF has big-endian files.
+    `byte_order` is that of the tensors; only GGUF has big-endian files. `parts` are the checkpoints of a pipeline by
+    name; its own tensors are theirs, with the part's name in front.
     """
 
     source: str
@@ -46,6 +47,7 @@ class Checkpoint:
     digest: str = ""
     notes: tuple[str, ...] = ()
     byte_order: Literal["little", "big"] = "little"
+    parts: Mapping[str, Checkpoint] = field(default_factory=dict)
 
     @property
     def size_bytes(self) -> int:

@@ -102,8 +102,9 @@ def hyperparameters(config: Mapping[str, Any], name: str) -> Hyperparameters:
 
 
 def _part(config: Mapping[str, Any], name: str) -> Hyperparameters:
-    """The settings of a part, which may leave its model type to the whole."""
-    return hyperparameters({**config, "model_type": config.get("model_type") or "part"}, name)
+    """The settings of a part, which may leave its model type to the whole; a part of a pipeline names its class."""
+    model_type = config.get("model_type") or ("_class_name" in config and families.recognise(config)) or "part"
+    return hyperparameters({**config, "model_type": model_type}, name)
 
 
 def _classes(config: Mapping[str, Any], name: str) -> tuple[str, ...]:

@@ -6,15 +6,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weighbridge.errors import SourceError, UnknownNameError, WeighbridgeError
 from weighbridge.formats import config as config_format
 from weighbridge.formats.byte_source import Folder, LocalFolder
 from weighbridge.formats.checkpoint import Checkpoint
 
+if TYPE_CHECKING:
+    from weighbridge.model.catalogue import NamedModel
+
 TORCH_SUFFIXES = (".pt", ".pth", ".bin")
-READABLE = "a folder of a model, config.json, *.safetensors, *.index.json, *.gguf, *.pt, *.pth or *.bin"
+READABLE = "a folder of a model or pipeline, config.json, *.safetensors, *.index.json, *.gguf, *.pt, *.pth or *.bin"
+_VARIANT = re.compile(r"\.(fp16|bf16|fp32|ema|non_ema)[.-]")
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.[a-z]+$)")
 
 
@@ -54,18 +58,27 @@ def _named(name: str) -> Checkpoint:
     from weighbridge.model import catalogue
 
     try:
-        model = catalogue.find(name)
+        model = catalogue.find_model(name)
     except UnknownNameError as error:
         read = f"{name} does not exist, and no model of the catalogue is called so"
         expected = f"{READABLE}; or a name such as {', '.join(error.nearest)}"
         raise SourceError(read, expected, f"{action}; `weigh models` lists the names") from error
+    return named(model, name)
+
+
+def named(model: NamedModel, name: str | None = None) -> Checkpoint:
+    """The shape of a named model, as a configuration without a file.
+
+    Raises:
+        SourceError: when its shape is not published.
+    """
     if not model.config:
         raise SourceError(
             f"the shape of {model.title} is not published: {model.known_size}", "a model whose shape is known",
             "see what is known with `weigh compare`, or name another",
         )  # fmt: skip
     note = f"{model.title}, from the built-in catalogue: {model.source}, read on {model.checked}"
-    return Checkpoint(name, "config", (), (), config=model.config, notes=(note,))
+    return Checkpoint(name or model.name, "config", (), (), config=model.config, notes=(note,))
 
 
 def read_file(folder: Folder, name: str) -> Checkpoint:
@@ -98,6 +111,8 @@ def _refuse_pointer(folder: Folder, name: str) -> None:
 
 
 def _read_json(folder: Folder, name: str) -> Checkpoint:
+    if name == "model_index.json":
+        return _read_folder(folder)
     if name.endswith(".index.json"):
         return _with_config(folder, _read_index(folder, name))
     source = folder.open(name)
@@ -118,6 +133,10 @@ def _read_index(folder: Folder, name: str) -> Checkpoint:
 def _read_folder(folder: Folder) -> Checkpoint:
     """The one model of a folder: safetensors first, then GGUF, then PyTorch files, then the bare configuration."""
     names = list(folder.names())
+    if "model_index.json" in names:
+        from weighbridge.formats import pipeline
+
+        return pipeline.read(folder, _read_folder)
     indexes = [name for name in names if name.endswith(".safetensors.index.json")]
     if indexes:
         _only_one(folder, indexes)
@@ -150,7 +169,9 @@ def _siblings(folder: Folder, name: str) -> list[str]:
 
 
 def _one_model(folder: Folder, names: list[str]) -> list[str]:
-    """The files of the one model among these: one file, or the shards of one."""
+    """The files of the one model among these: one file, or the shards of one; a variant yields to the plain file."""
+    plain = [name for name in names if not _VARIANT.search(name)]
+    names = plain or names
     models = {_SHARD.sub("", name) for name in names}
     if len(models) > 1:
         _only_one(folder, names)

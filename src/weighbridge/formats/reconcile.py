@@ -7,7 +7,7 @@ only explained ones remain, every stored element is accounted for and the counts
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -126,6 +126,19 @@ def reconcile_packed(architecture: Architecture, checkpoint: Checkpoint) -> Reco
         f"packed weights: {len(expected):,} modules are those described; shapes are the packer's and were not compared"
     )
     return Reconciliation(Status.NOT_APPLICABLE, tuple(differences), note=note)
+
+
+def together(parts: Mapping[str, Reconciliation]) -> Reconciliation:
+    """The outcome of a pipeline from those of its parts: it agrees when every part that holds weights does."""
+    statuses = {result.status for result in parts.values()}
+    status = next((s for s in (Status.DIFFERS, Status.AGREES) if s in statuses), Status.NOT_APPLICABLE)
+    bare = [name for name, result in parts.items() if result.status is Status.NOT_APPLICABLE]
+    return Reconciliation(
+        status,
+        tuple(replace(d, name=f"{name}.{d.name}") for name, result in parts.items() for d in result.differences),
+        sum(result.matched for result in parts.values()),
+        note=f"not held against weights: {', '.join(bare)}" if bare else "",
+    )
 
 
 def overlap(architecture: Architecture, checkpoint: Checkpoint) -> float:

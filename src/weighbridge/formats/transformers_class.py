@@ -1,4 +1,4 @@
-"""What does the reference class of a configuration consist of? transformers builds it on the meta device, without memory.
+"""What does the reference class of a configuration consist of? transformers builds it without memory.
 
 For model types that no family describes. The class is one of the installed transformers: code that a repository brings
 along is never run, and no weights are read. What comes out is a table of parameters and buffers, with no knowledge of
@@ -35,7 +35,7 @@ def read(config: Mapping[str, Any], name: str) -> Checkpoint:
         described = transformers.AutoConfig.for_model(model_type, **settings)
         found = getattr(transformers, classes[0], None) if classes else transformers.AutoModel
         if found is None:
-            raise ValueError(f"no class {str(classes[0])[:80]}")  # noqa: TRY301  # one sentence for all that is wrong
+            raise ValueError(f"no class {str(classes[0])[:80]}")
         with torch.device("meta"):
             model = found.from_config(described) if found is transformers.AutoModel else found(described)
     except Exception as error:  # whatever a class raises for settings that it cannot have

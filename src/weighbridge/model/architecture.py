@@ -8,7 +8,7 @@ million. The sums over these lists live in `predict.counts`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from weighbridge.model import encodings, layouts
@@ -97,7 +97,8 @@ class Architecture:
     """A described model: its family, and its blocks in order.
 
     `base_prefix` is the part of tensor names that files of the bare model leave out (`model.`, `transformer.`).
-    `notes` says what the reader should know about the description.
+    `notes` says what the reader should know about the description. `parts` are the first words of all paths where the
+    model is a pipeline of models.
     """
 
     family: str
@@ -111,6 +112,7 @@ class Architecture:
     tie_embeddings: bool = False
     gguf_architecture: str | None = None
     notes: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
     @cached_property
     def groups(self) -> tuple[TensorGroup, ...]:
@@ -127,6 +129,15 @@ class Architecture:
             for placement in self.placements
             for weight in placement.block.weights()
         )
+
+    def by_part(self) -> dict[str, Architecture]:
+        """The parts of a pipeline, each alone; empty for a single model."""
+        return {
+            name: replace(
+                self, placements=tuple(p for p in self.placements if p.path.partition(".")[0] == name), parts=()
+            )
+            for name in self.parts
+        }
 
     def tensors(self, layout: str = "huggingface", encoding: Encoding | None = None) -> Iterator[TensorSpec]:
         """Every tensor by the name it has in checkpoints of this layout (`huggingface` or `gguf`), in order.

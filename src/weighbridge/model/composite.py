@@ -14,7 +14,9 @@ from typing import Any
 
 from weighbridge.model import families
 from weighbridge.model.architecture import Architecture, Placement
-from weighbridge.model.blocks import Linear
+from weighbridge.model.blocks import Block, Linear
+from weighbridge.model.blocks.tied import Tied
+from weighbridge.model.blocks.vector import Vector
 from weighbridge.model.family import head_class, unknown_class
 from weighbridge.model.hyperparameters import Hyperparameters
 from weighbridge.model.tensors import Component
@@ -109,12 +111,12 @@ def moved(placements: Iterable[Placement], prefixes: Sequence[tuple[str, str]]) 
         old, new = next(((o, n) for o, n in prefixes if path.startswith(o)), ("", ""))
         return new + path[len(old) :]
 
-    return tuple(
-        replace(placement, path=move(placement.path),
-                block=replace(block, tied_to=move(block.tied_to))
-                if isinstance(block := placement.block, Linear) and block.tied_to else block)
-        for placement in placements
-    )  # fmt: skip
+    def moved_block(block: Block) -> Block:
+        if isinstance(block, Linear | Vector) and block.tied_to:
+            return replace(block, tied_to=move(block.tied_to))
+        return replace(block, owner=move(block.owner)) if isinstance(block, Tied) else block
+
+    return tuple(replace(p, path=move(p.path), block=moved_block(p.block)) for p in placements)
 
 
 def joined(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from weighbridge.model.architecture import Architecture, Workload
 from weighbridge.model.blocks import StateKind, Use
@@ -24,7 +24,8 @@ class ParameterCount:
     """A model's parameters, one field for each convention. The components add up to `total`.
 
     `embedding` is the token table alone; `non_embedding` is the total without all tables (tokens, positions, types),
-    head included; `tied_per_use` counts a tied head as if it were stored; `mtp` are next-token-prediction layers.
+    head included; `tied_per_use` counts a tied head as if it were stored; `mtp` are next-token-prediction layers;
+    `by_part` has the parts of a pipeline, and is empty for a single model.
     """
 
     total: int
@@ -38,9 +39,11 @@ class ParameterCount:
     buffers: int
     matmul: int
     mtp: int = 0
+    by_part: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert sum(self.by_component.values()) == self.total, self
+        assert sum(self.by_part.values()) in (0, self.total), self
 
     @property
     def non_embedding(self) -> int:
@@ -78,6 +81,7 @@ def count(architecture: Architecture) -> ParameterCount:
         (124439808, 85056000)
     """
     components: Counter[str] = Counter(dict.fromkeys(COMPONENTS, 0))
+    parts: Counter[str] = Counter(dict.fromkeys(architecture.parts, 0))
     layers = [0] * architecture.num_layers
     active = tied = embedding = biases = buffers = matmul = mtp = 0
     for group in architecture.groups:
@@ -95,6 +99,8 @@ def count(architecture: Architecture) -> ParameterCount:
             tied += elements
             continue
         components[group.component.value] += elements
+        if parts:
+            parts[group.path.partition(".")[0]] += elements
         active += used
         if weight.role == "token_embedding":
             embedding += elements
@@ -107,7 +113,7 @@ def count(architecture: Architecture) -> ParameterCount:
         total=total, active_per_token=active, embedding=embedding, by_component=dict(components),
         by_layer=tuple(layers), tied_embeddings=architecture.tie_embeddings, tied_per_use=total + tied,
         biases=biases, buffers=buffers,
-        matmul=matmul, mtp=mtp,
+        matmul=matmul, mtp=mtp, by_part=dict(parts),
     )  # fmt: skip
 
 

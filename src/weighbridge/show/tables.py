@@ -15,14 +15,14 @@ from weighbridge.inspection import Inspection
 from weighbridge.units import format_bytes, format_count
 
 if TYPE_CHECKING:
-    from weighbridge.design import Design
     from weighbridge.formats.values import ValueCount
-    from weighbridge.history import Point
+    from weighbridge.growth import Point
     from weighbridge.layer import LayerCount
     from weighbridge.model.catalogue import NamedModel
     from weighbridge.model.encodings import Encoding
     from weighbridge.model.family import Family
     from weighbridge.model.recipes import Recipe
+    from weighbridge.shapes import Design
     from weighbridge.side_by_side import Cell, SideBySide
 
 BAR = 24
@@ -94,6 +94,7 @@ def inspection_lines(inspection: Inspection) -> Iterator[str]:
         if count
     ]
     yield from table(title, ("component", "parameters", "share", ""), rows)
+    yield from _parts(inspection)
     if known:
         yield from _conventions(inspection)
     yield from _bytes(inspection)
@@ -103,6 +104,18 @@ def inspection_lines(inspection: Inspection) -> Iterator[str]:
     yield from _fallbacks(inspection)
     yield from _reconciliation(inspection)
     yield from (f"note: {printable(note)}" for note in inspection.notes)
+
+
+def _parts(inspection: Inspection) -> Iterator[str]:
+    """The parts of a pipeline: what each weighs, and what one pass of it costs."""
+    flops = inspection.flops_by_part
+    if flops is None:
+        return
+    total = inspection.parameters.total
+    rows = [(name, f"{count:,}", f"{count / total:.2%}", f"{flops[name]:,}")
+            for name, count in inspection.parameters.by_part.items()]  # fmt: skip
+    heads = ("part", "parameters", "share", "FLOPs of one token or pass")
+    yield from table(f"parts ({inspection.basis.value})", heads, rows, right=(1, 2, 3))
 
 
 def _conventions(inspection: Inspection) -> Iterator[str]:

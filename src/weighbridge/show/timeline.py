@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
 from weighbridge.estimate import Basis, Estimate
-from weighbridge.history import Point
+from weighbridge.growth import Point
 from weighbridge.units import format_count
 
 WIDTH, HEIGHT = 960, 560

@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import html
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.errors import SourceError, UnitError, WeighbridgeError
 from weighbridge.formats import config, json_text
+from weighbridge.growth import history
 from weighbridge.inspection import Inspection, inspect
 from weighbridge.layer import count_layer
+from weighbridge.model.catalogue import find_model, matching, models
+from weighbridge.shapes import Wish, design, designs_json
 from weighbridge.show import report
+from weighbridge.side_by_side import compare
 from weighbridge.units import parse_count
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
+    from starlette.datastructures import QueryParams
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -43,7 +48,8 @@ content="width=device-width,initial-scale=1"><meta name="color-scheme" content="
 <style>body{{font:15px/1.5 system-ui,sans-serif;margin:1rem auto;max-width:64rem;padding:0 1rem}}
 textarea{{width:100%;height:16rem;font:13px/1.4 ui-monospace,monospace}}.error{{border-left:4px solid #d55e00;
 padding:.5rem 1rem}}</style></head><body><h1>What does this model weigh?</h1>
-<form method="post" action="/"><p><label for="config">The model's config.json</label></p>
+<form method="post" action="/"><p><label>A model by its name: <input name="model" value="{model}" list="models"></label>
+<datalist id="models">{names}</datalist></p><p><label for="config">or its config.json</label></p>
 <textarea id="config" name="config" spellcheck="false">{config}</textarea>
 <p><label>Context for the FLOPs: <input name="context" value="{context}" size="8"></label>
 <button>Weigh</button></p></form>
@@ -53,8 +59,11 @@ padding:.5rem 1rem}}</style></head><body><h1>What does this model weigh?</h1>
 def application(hosts: Sequence[str] = (HOST, "localhost")) -> Starlette:
     """The web application.
 
-    `GET /` and `POST /` are the page; `POST /api/inspect?context=N` takes a config.json and `GET /api/layer?spec=SPEC`
-    a layer. Both answer with the document that `--json` prints, and with status 400 and `{"error": ...}` for bad input.
+    `GET /` and `POST /` are the page. `POST /api/inspect?context=N&like=FAMILY` takes a config.json, and
+    `GET /api/inspect?model=NAME` a named model; `GET /api/layer?spec=SPEC` a layer; `GET /api/models?text=TEXT`,
+    `/api/compare?model=A&model=B`, `/api/history?model=A` and `/api/design?parameters=N&vocab=N` answer as the commands
+    of these names. All answer with the document that `--json` prints, and with status 400 and `{"error": ...}` for bad
+    input.
 
     Raises:
         SourceError: when the extra `web` is not installed.
@@ -70,45 +79,83 @@ def application(hosts: Sequence[str] = (HOST, "localhost")) -> Starlette:
 
     async def page(request: Request) -> Response:
         if request.method == "GET":
-            return HTMLResponse(_page(_EXAMPLE, "0", ""))
+            return HTMLResponse(_page(_EXAMPLE, "", "0", ""))
         from urllib.parse import parse_qs
 
         form = parse_qs((await _body(request)).decode("utf-8", "replace"), keep_blank_values=True)
-        text, context = form.get("config", [""])[0], form.get("context", ["0"])[0]
+        text, name, context = (form.get(key, [""])[0] for key in ("config", "model", "context"))
         try:
-            drawn = await run_in_threadpool(lambda: report.fragment(_inspect(text.encode(), context)))
-            return HTMLResponse(_page(text, context, drawn))
+            found = _named(name, context) if name else _inspect(text.encode(), context)
+            return HTMLResponse(_page(text, name, context, await run_in_threadpool(report.fragment, found)))
         except WeighbridgeError as error:
-            return HTMLResponse(
-                _page(text, context, f'<p class="error">{html.escape(str(error))}</p>'), status_code=400
-            )
+            told = f'<p class="error">{html.escape(str(error))}</p>'
+            return HTMLResponse(_page(text, name, context, told), status_code=400)
 
-    async def api_inspect(request: Request) -> Response:
-        try:
-            body, context = await _body(request), request.query_params.get("context", "0")
-            return JSONResponse(await run_in_threadpool(lambda: _inspect(body, context).to_json()))
-        except WeighbridgeError as error:
-            return JSONResponse({"error": str(error)}, status_code=400)
+    def answering(answer: Callable[[QueryParams, bytes], Any]) -> Callable[[Request], Awaitable[Response]]:
+        async def respond(request: Request) -> Response:
+            try:
+                body = await _body(request)
+                return JSONResponse(await run_in_threadpool(answer, request.query_params, body))
+            except WeighbridgeError as error:
+                return JSONResponse({"error": str(error)}, status_code=400)
 
-    async def api_layer(request: Request) -> Response:
-        try:
-            layer = await run_in_threadpool(count_layer, request.query_params.get("spec", ""))
-            return JSONResponse(layer.to_json())
-        except WeighbridgeError as error:
-            return JSONResponse({"error": str(error)}, status_code=400)
+        return respond
 
     async def refused(request: Request, error: Exception) -> Response:
         status = getattr(error, "status_code", 404)
-        text = f"{request.method} {request.url.path} is no address here; expected /, /api/inspect or /api/layer"
+        known = ", ".join(f"{method} {path}" for path, method, _ in _API)
+        text = f"{request.method} {request.url.path} is no address here; expected GET /, {known}"
         return JSONResponse({"error": text}, status_code=status)
 
     app = Starlette(exception_handlers={404: refused, 405: refused}, routes=[
         Route("/", page, methods=["GET", "POST"]),
-        Route("/api/inspect", api_inspect, methods=["POST"]),
-        Route("/api/layer", api_layer, methods=["GET"]),
+        *(Route(path, answering(answer), methods=[method]) for path, method, answer in _API),
     ])  # fmt: skip
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     return app
+
+
+def _api_inspect(query: QueryParams, body: bytes) -> Any:
+    return _inspect(body, query.get("context", "0"), query.get("like")).to_json()
+
+
+def _api_named(query: QueryParams, body: bytes) -> Any:
+    return _named(query.get("model", ""), query.get("context", "0")).to_json()
+
+
+def _api_compare(query: QueryParams, body: bytes) -> Any:
+    models = [find_model(name) for name in query.getlist("model")]
+    return compare(models, context_tokens=parse_count(query.get("context", "0"))).to_json()
+
+
+def _api_history(query: QueryParams, body: bytes) -> Any:
+    names = query.getlist("model")
+    records = not names and query.get("all") is None
+    return [point.to_json() for point in history(names, developer=query.get("developer"), records=records)]
+
+
+def _api_design(query: QueryParams, body: bytes) -> Any:
+    optional = {"layers": "num_layers", "width": "hidden_size", "head_dim": "head_dim", "kv_heads": "num_kv_heads",
+                "experts": "experts", "top_k": "experts_per_token"}  # fmt: skip
+    wish = Wish(
+        parameters=parse_count(query.get("parameters", "")), vocab_size=parse_count(query.get("vocab", "")),
+        model_type=query.get("like", "llama"), max_positions=parse_count(query.get("positions", "4096")),
+        tied=query.get("tied") is not None,
+        **{name: parse_count(query[key]) for key, name in optional.items() if key in query},
+    )  # fmt: skip
+    return designs_json(wish, design(wish, parse_count(query.get("most", "5"))))
+
+
+_API: tuple[tuple[str, str, Callable[[QueryParams, bytes], Any]], ...] = (
+    ("/api/inspect", "POST", _api_inspect),
+    ("/api/inspect", "GET", _api_named),
+    ("/api/layer", "GET", lambda query, body: count_layer(query.get("spec", "")).to_json()),
+    ("/api/models", "GET", lambda query, body: [model.to_json() for model in matching(query.get("text", ""))]),
+    ("/api/compare", "GET", _api_compare),
+    ("/api/history", "GET", _api_history),
+    ("/api/design", "GET", _api_design),
+)
+"""Address, method and answer of each door of the HTTP interface."""
 
 
 def serve(port: int, tell: Callable[[str], object]) -> None:
@@ -147,12 +194,18 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _inspect(text: bytes, context: str) -> Inspection:
+def _inspect(text: bytes, context: str, like: str | None = None) -> Inspection:
     parsed: Any = json_text.parse(text, "the request", allow_bom=True, allow_constants=True)
     if not isinstance(parsed, dict):
         raise UnitError("the request holds no JSON object", "a config.json", "paste the whole file")
-    return inspect({"model_type": None, **parsed}, context_tokens=parse_count(context))
+    return inspect({"model_type": None, **parsed}, context_tokens=parse_count(context), like=like)
 
 
-def _page(text: str, context: str, result: str) -> str:
-    return _PAGE.format(config=html.escape(text), context=html.escape(context), result=result)
+def _named(name: str, context: str) -> Inspection:
+    return inspect(find_model(name), context_tokens=parse_count(context))
+
+
+def _page(text: str, name: str, context: str, result: str) -> str:
+    names = "".join(f'<option value="{html.escape(model.name)}">' for model in models() if model.config)
+    return _PAGE.format(config=html.escape(text), model=html.escape(name), context=html.escape(context), names=names,
+                        result=result)  # fmt: skip

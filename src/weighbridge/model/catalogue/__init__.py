@@ -130,14 +130,14 @@ def _by_name() -> dict[str, NamedModel]:
     return found
 
 
-def find(name: str) -> NamedModel:
+def find_model(name: str) -> NamedModel:
     """The model of this name; case and the signs between the parts of a name do not matter.
 
     Raises:
         UnknownNameError: when none has it; it lists the nearest.
 
     Example:
-        >>> find("Llama 2 70B").title, find("meta-llama/Llama-2-70b-hf").name
+        >>> find_model("Llama 2 70B").title, find_model("meta-llama/Llama-2-70b-hf").name
         ('Llama 2 70B', 'llama-2-70b')
     """
     found = _by_name().get(plain(name))

@@ -62,7 +62,7 @@ def history(names: Sequence[str] = (), *, developer: str | None = None, records:
         >>> [round(point.growth.value, 2) for point in points[1:]]
         [4.41, 116.67, 3.09]
     """
-    found = [catalogue.find(name) for name in names] or list(catalogue.models())
+    found = [catalogue.find_model(name) for name in names] or list(catalogue.models())
     if developer is not None:
         wanted = catalogue.plain(developer)
         developers = {model.developer for model in found}
@@ -105,7 +105,7 @@ def _quoted(model: NamedModel) -> Estimate:
 def _ratio(one: Estimate, other: Estimate | None) -> Estimate | None:
     if other is None:
         return None
-    assert one.value is not None and one.low is not None and one.high is not None  # noqa: PT018  # known sizes only
+    assert one.value is not None and one.low is not None and one.high is not None
     assert other.value and other.low and other.high
     basis = weakest([one.basis, other.basis])
     return Estimate(one.value / other.value, one.low / other.high, one.high / other.low, "ratio", basis)

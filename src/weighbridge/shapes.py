@@ -9,7 +9,7 @@ billion on (GPT-3's table 2.1, the Llama reports). Loss depends weakly on it ove
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +77,8 @@ def design(wish: Wish, most: int = 5) -> list[Design]:
 
     Example:
         >>> found = design(Wish(parameters=1_300_000_000, vocab_size=50_000))
-        >>> abs(found[0].total / 1.3e9 - 1) < 0.01, found[0].config["hidden_size"] % found[0].config["num_attention_heads"]
+        >>> config = found[0].config
+        >>> abs(found[0].total / 1.3e9 - 1) < 0.01, config["hidden_size"] % config["num_attention_heads"]
         (True, 0)
     """
     if min(wish.parameters, wish.vocab_size) < 1:
@@ -92,6 +93,11 @@ def design(wish: Wish, most: int = 5) -> list[Design]:
         return abs(math.log(shape / usual)) + 20 * abs(candidate.deviation)
 
     return sorted(found.values(), key=oddity)[:most]
+
+
+def designs_json(wish: Wish, found: Iterable[Design]) -> dict[str, Any]:
+    """The document of `weigh design --json`: the target and the shapes found for it."""
+    return {"target": wish.parameters, "designs": [shape.to_json() for shape in found]}
 
 
 def _shapes(wish: Wish) -> Iterator[Design]:

@@ -1,0 +1,79 @@
+"""Which models make a diffusion pipeline? Those that its `model_index.json` names, each in a folder of its own.
+
+The index maps the name of each part to a library and a class: `"unet": ["diffusers", "UNet2DConditionModel"]`. Parts
+without weights (schedulers, tokenizers, image processors) have no `config.json`. Source: diffusers
+`pipelines/pipeline_utils.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from weighbridge.errors import SourceError
+from weighbridge.formats import config as config_format
+from weighbridge.formats.byte_source import Folder
+from weighbridge.formats.checkpoint import Checkpoint
+
+INDEX = "model_index.json"
+LEFT_OUT = ("safety_checker",)
+"""Parts that judge a result and do not make it."""
+
+
+def read(folder: Folder, read_folder: Callable[[Folder], Checkpoint]) -> Checkpoint:
+    """The checkpoint of a pipeline: the configuration and the tensors of all its parts, under the parts' names.
+
+    Args:
+        folder: the folder with the index.
+        read_folder: reads the folder of one part.
+
+    Raises:
+        SourceError: when a part is missing, or there is none.
+    """
+    index = config_format.parse(folder.open(INDEX))
+    named = {key: value for key, value in index.items() if not key.startswith("_") and _is_part(value)}
+    parts: dict[str, Checkpoint] = {}
+    notes = [
+        f"{key} is left out: it judges the picture and has no part in making it" for key in LEFT_OUT if key in named
+    ]
+    for key in (key for key in named if key not in LEFT_OUT):
+        below = folder.below(key)
+        if _has_weights(named[key][1]):
+            try:
+                parts[key] = read_folder(below)
+            except SourceError as error:
+                read_ = f"{folder.name} has no readable {key}, which {INDEX} names ({error.read})"
+                raise SourceError(read_, "every part of the pipeline", "get the missing folder") from error
+    if not parts:
+        raise SourceError(f"{folder.name}/{INDEX} names no model", "parts such as unet and vae", "name another folder")
+    config: dict[str, Any] = {"model_type": "pipeline", "_class_name": index.get("_class_name")}
+    config |= {f"{key}_config": dict(part.config or {}) for key, part in parts.items()}
+    return Checkpoint(
+        folder.name, "pipeline",
+        tuple(replace(file, name=f"{key}/{file.name}") for key, part in parts.items() for file in part.files),
+        tuple(replace(tensor, name=f"{key}.{tensor.name}",
+                      tied_to=None if tensor.tied_to is None else f"{key}.{tensor.tied_to}")
+              for key, part in parts.items() for tensor in part.tensors),
+        config=config,
+        notes=(*notes, *(f"{key}: {note}" for key, part in parts.items() for note in part.notes)),
+        parts=parts,
+    )  # fmt: skip
+
+
+def _is_part(value: Any) -> bool:
+    """Whether an entry of the index names a library and a class; `[null, null]` stands for a part that is not used."""
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(name, str) for name in value)
+
+
+_WITHOUT_WEIGHTS = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "FeatureExtractor", "ProcessorFast")
+
+
+def _has_weights(name: str) -> bool:
+    """Whether a class of this name has weights: schedulers, tokenizers and processors have none.
+
+    Example:
+        >>> _has_weights("CLIPTextModel"), _has_weights("EulerDiscreteScheduler")
+        (True, False)
+    """
+    return not name.endswith(_WITHOUT_WEIGHTS)
