@@ -105,9 +105,12 @@ def _shapes(wish: Wish) -> Iterator[Design]:
     for hidden, heads in _widths(wish):
         if wish.num_kv_heads is not None and heads % wish.num_kv_heads:
             continue
-        inner = _multiple(hidden * (8 / 3 if wish.model_type != "gpt2" else 4), _STEPS[0] if hidden >= 1024 else 64)
+        inner = _multiple(hidden * 8 / 3, _STEPS[0] if hidden >= 1024 else 64)
         base = _config(wish, hidden, heads, 1, inner)
         fixed, each = _line(base, "num_hidden_layers", 1)
+        if each <= 0:
+            read = f"a {wish.model_type}, whose parameters do not grow with num_hidden_layers"
+            raise ConfigError(read, "a wiring of layers, such as llama", "choose another model type")
         layers = wish.num_layers or round((wish.parameters - fixed) / each)
         if not 1 <= layers <= 1000 or not 4 <= hidden / layers <= 1024:
             continue
@@ -158,9 +161,6 @@ def _line(config: dict[str, Any], key: str, step: int) -> tuple[int, int]:
     """What is left at 0 of a setting, and what each step of it adds."""
     one, two = (inspect(config | {key: config[key] + more}).parameters.total for more in (0, step))
     at_zero = one - (two - one) * (config[key] // step)
-    if two < one:
-        read = f"a model of {one:,} parameters that shrinks when {key} grows"
-        raise ConfigError(read, "a wiring that grows with its sizes", "choose another model type")
     return at_zero, two - one
 
 

@@ -75,7 +75,7 @@ class NamedModel:
     @property
     def names(self) -> tuple[str, ...]:
         """Every name that finds it."""
-        return (self.name, *self.aliases, *([self.hub] if self.hub else []))
+        return tuple(dict.fromkeys((self.name, self.title, *self.aliases, *([self.hub] if self.hub else []))))
 
     def to_json(self) -> dict[str, Any]:
         """One entry of the document of `weigh models --json`; null is unknown."""
@@ -126,7 +126,8 @@ def _by_name() -> dict[str, NamedModel]:
     found: dict[str, NamedModel] = {}
     for model in models():
         for name in model.names:
-            assert found.setdefault(plain(name), model) is model, f"two models are called {name}"
+            other = found.setdefault(plain(name), model)
+            assert other is model, f"{other.name} and {model.name} are both called {name}"
     return found
 
 
@@ -147,6 +148,6 @@ def find_model(name: str) -> NamedModel:
 
 
 def matching(text: str) -> Iterator[NamedModel]:
-    """The models whose names, title or developer hold a text."""
+    """The models whose names or developer hold a text."""
     wanted = plain(text)
-    return (m for m in models() if any(wanted in plain(part) for part in (*m.names, m.title, m.developer)))
+    return (m for m in models() if any(wanted in plain(part) for part in (*m.names, m.developer)))
