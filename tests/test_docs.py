@@ -124,6 +124,16 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "bare-folder").mkdir()
     bare = {**arrays, "model.position_ids": np.arange(8)}
     safetensors.numpy.save_file(bare, folder / "bare-folder/model.safetensors")
+    (folder / "newest").mkdir()
+    unknown = {**config, "model_type": "newest_llm", "architectures": ["NewestForCausalLM"]}
+    (folder / "newest/config.json").write_text(json.dumps(unknown), encoding="utf-8")
+    parts = {"text_encoder": {"model_type": "clip_text_model", "hidden_size": 32, "num_attention_heads": 4},
+             "unet": {"_class_name": "UNet2DConditionModel", "cross_attention_dim": 32, "sample_size": 16}}  # fmt: skip
+    for name, part in parts.items():
+        (folder / "pipeline-folder" / name).mkdir(parents=True)
+        (folder / "pipeline-folder" / name / "config.json").write_text(json.dumps(part), encoding="utf-8")
+    index = {"_class_name": "StableDiffusionPipeline", **{name: ["library", "Class"] for name in parts}}
+    (folder / "pipeline-folder/model_index.json").write_text(json.dumps(index), encoding="utf-8")
     return folder
 
 
@@ -303,8 +313,9 @@ def documented_paths(title: str) -> list[str]:
 
 
 def undocumented(document: Any, known: list[str]) -> list[str]:
-    """Keys of a document that no documented path describes; `<...>` stands for any key."""
-    patterns = [re.compile(re.sub(r"<[^>]*>", r"[^.\\[\\]]+", re.escape(path).replace(r"\<", "<"))) for path in known]
+    """Keys of a document that no documented path describes; `<...>` stands for any key, `<keys>` for keys below too."""
+    opened = [re.escape(path).replace(r"\<", "<").replace("<keys>", ".+") for path in known]
+    patterns = [re.compile(re.sub(r"<[^>]*>", r"[^.\\[\\]]+", path)) for path in opened]
     return sorted({path for path in paths(document) if not any(p.fullmatch(path) for p in patterns)})
 
 
@@ -321,6 +332,7 @@ def test_every_key_of_inspect_is_documented_and_real(here: Path) -> None:
         weigh_json("inspect", "model.gguf"),
         weigh_json("inspect", "pytorch_model.bin", "--values"),
         weigh_json("inspect", "changed-folder", "--tensors", "--values"),
+        weigh_json("inspect", "pipeline-folder", "--steps", "50"),
     ]
     assert documents[1]["family"] is None, "the bare file is described after all"
     assert documents[4]["reconciliation"]["differences"], "the changed folder does not differ"
@@ -337,6 +349,10 @@ def test_every_key_of_inspect_is_documented_and_real(here: Path) -> None:
             "layer",
             [[spec] for examples in EXAMPLES.values() for spec in examples.split(" or ")] + [["relu", "prelu:4"]],
         ),
+        ("compare", [["gpt-2", "palm-540b", "gpt-4", "--context", "100"]]),
+        ("models", [[]]),
+        ("history", [[], ["gpt-2", "gpt-4"]]),
+        ("design", [["--parameters", "1.3B", "--vocab", "50k"]]),
         ("encodings", [[]]),
         ("families", [[]]),
         ("completion", [["bash"], ["zsh"], ["fish"]]),

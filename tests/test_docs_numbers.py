@@ -46,6 +46,7 @@ MINILM = {
 IGLM = {"model_type": "gpt2", "vocab_size": 33, "n_positions": 512, "n_embd": 512, "n_layer": 4, "n_head": 8}
 
 CONVENTIONS, RECIPES_PAGE = "docs/concepts/counting-conventions.md", "docs/concepts/encodings-and-recipes.md"
+COMPARE = "docs/how-to/compare-models.md"
 TUTORIAL = "docs/tutorial/first-weighing.md"
 
 
@@ -69,6 +70,8 @@ def claims() -> list[tuple[str, str, int]]:
     small = weighbridge.inspect(small_llama())
     tied = weighbridge.inspect(small_llama(), settings={"tie_word_embeddings": True}).parameters.total
     q4_1 = stored_as(SMOLLM2, "q4_1")
+    growth = weighbridge.history(["bert-large", "gpt-4"])[1].growth
+    assert growth is not None
     return [
         (CONVENTIONS, "GPT-3", gpt_3.total),
         (CONVENTIONS, "GPT-3 without embeddings", gpt_3.non_embedding),
@@ -87,6 +90,7 @@ def claims() -> list[tuple[str, str, int]]:
         (RECIPES_PAGE, "SmolLM2 as q4_1", smollm2.bytes_by_encoding["q4_1"]),
         *((RECIPES_PAGE, f"SmolLM2's elements in {name}", elements) for name, (elements, _) in q4_1.items()),
         *((RECIPES_PAGE, f"SmolLM2's bytes in {name}", size) for name, (_, size) in q4_1.items()),
+        (COMPARE, "GPT-4 as claimed over BERT large", round(growth.high or 0)),
         (TUTORIAL, "SmolLM2", smollm2.parameters.total),
         (TUTORIAL, "the small Llama", small.parameters.total),
         (TUTORIAL, "one layer of it", small.parameters.by_layer[0]),
