@@ -19,7 +19,7 @@ PACKAGE = "weighbridge"
 SOURCE = Path(__file__).resolve().parent.parent / "src" / PACKAGE
 
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("errors", "units", "estimate", "output_file"),
+    ("errors", "units", "estimate", "names", "output_file"),
     ("model",),
     ("formats",),
     ("hardware",),

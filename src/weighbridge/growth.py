@@ -15,6 +15,7 @@ from weighbridge.errors import UnknownNameError
 from weighbridge.estimate import Basis, Estimate, weakest
 from weighbridge.model import catalogue
 from weighbridge.model.catalogue import NamedModel
+from weighbridge.names import plain
 from weighbridge.side_by_side import Cell, size
 
 
@@ -64,9 +65,9 @@ def history(names: Sequence[str] = (), *, developer: str | None = None, records:
     """
     found = [catalogue.find_model(name) for name in names] or list(catalogue.models())
     if developer is not None:
-        wanted = catalogue.plain(developer)
+        wanted = plain(developer)
         developers = {model.developer for model in found}
-        found = [model for model in found if catalogue.plain(model.developer) == wanted]
+        found = [model for model in found if plain(model.developer) == wanted]
         if not found:
             raise UnknownNameError("developer", developer, developers, "run `weigh models`")
     dated = [(model, quoted) for model in found if model.released and (quoted := _quoted(model)).value is not None]

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.errors import UnknownNameError
+from weighbridge.names import index, plain
 
 FOLDER = Path(__file__).parent
 
@@ -90,16 +90,6 @@ class NamedModel:
         }  # fmt: skip
 
 
-def plain(name: str) -> str:
-    """A name as it is compared: lower case, and one sign for all that stands between its parts.
-
-    Example:
-        >>> plain("Llama 2_70B"), plain("meta-llama/Llama-2-70b-hf")
-        ('llama-2-70b', 'meta-llama/llama-2-70b-hf')
-    """
-    return re.sub(r"[\s_-]+", "-", name.strip().lower())
-
-
 def _entry(name: str, facts: Mapping[str, Any]) -> NamedModel:
     claims = tuple(Claim(**claim) for claim in facts.get("claims", ()))
     lists = {key: tuple(facts[key]) for key in ("aliases", "notes") if key in facts}
@@ -123,12 +113,7 @@ def models() -> tuple[NamedModel, ...]:
 
 @functools.cache
 def _by_name() -> dict[str, NamedModel]:
-    found: dict[str, NamedModel] = {}
-    for model in models():
-        for name in model.names:
-            other = found.setdefault(plain(name), model)
-            assert other is model, f"{other.name} and {model.name} are both called {name}"
-    return found
+    return index(models())
 
 
 def find_model(name: str) -> NamedModel:
