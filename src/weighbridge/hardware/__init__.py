@@ -1,0 +1,1 @@
+"""The machines: what their makers specify, and what was measured on them."""
