@@ -163,6 +163,8 @@ class Architecture:
                 continue
             for weight in placement.block.weights():
                 yield _weight_operation(placement, weight, workload, weights, per_number)
+            if fixed := placement.block.fixed_flops() * workload.tokens * placement.repeat:
+                yield Operation(f"{placement.path}.scores", placement.repeat, fixed, 0, 0, activations.name)
             per_position = placement.block.attention_flops_per_position()
             if per_position and placement.component is not Component.VISION_AUDIO:  # towers do not see the context
                 yield _attention_operation(placement, per_position, workload, per_number, activations.name)
@@ -206,8 +208,8 @@ def _weight_operation(
     return Operation(
         path, repeat,
         flops=2 * used * one * weight.positions * repeat,
-        bytes_read=(touched * one_bytes + used * weight.in_features * per_number) * repeat,
-        bytes_written=used * outputs * per_number * repeat,
+        bytes_read=(touched * one_bytes + used * weight.in_features * weight.positions * per_number) * repeat,
+        bytes_written=used * outputs * weight.positions * per_number * repeat,
         encoding=stored.name,
     )  # fmt: skip
 

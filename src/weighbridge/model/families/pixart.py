@@ -12,8 +12,8 @@ from typing import Any
 
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Embedding
-from weighbridge.model.diffusion import attention
 from weighbridge.model.diffusion_transformer import (
+    OWN,
     SINES,
     Heads,
     architecture,
@@ -65,8 +65,12 @@ def _pixart(hyperparameters: Hyperparameters, shape: Heads, path: str, layers: r
     placements = [shifts("", 2, width), shifts(path.rstrip("."), 6, width, layers=layers)]
     context = hyperparameters.count("cross_attention_dim", 1152)
     if hyperparameters.settings.get("cross_attention_dim", context) is not None:
-        placements += [Placement(p.path, p.block, layers)
-                       for p in attention(path + "attn2", width, context, bias=shape.bias)]  # fmt: skip
+        sizes = (width, context, context, width)
+        placements += [
+            mapped(path + "attn2." + name, size, width, layers, component=Component.ATTENTION,
+                   bias=shape.bias or name == OWN[3])
+            for name, size in zip(OWN, sizes, strict=True)
+        ]  # fmt: skip
     placements += embedder(time + "timestep_embedder", SINES, width)
     known = hyperparameters.settings.get("use_additional_conditions")
     if hyperparameters.count("sample_size", 128) == 128 if known is None else known:

@@ -12,11 +12,12 @@ from typing import Any
 
 from weighbridge.errors import ConfigError
 from weighbridge.model.architecture import Architecture, Placement
-from weighbridge.model.diffusion import convolution, linear, norm, residual, transformer
+from weighbridge.model.diffusion import TEXT, convolution, linear, norm, residual, transformer
 from weighbridge.model.family import Family
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
-from weighbridge.model.image import counts
+from weighbridge.model.image import counts, image_grid, one_image
 
+_PASS = f"one pass with a text of {TEXT} tokens over a latent"
 _CLASS = "UNet2DConditionModel"
 _CROSS = ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D")
 _PLAIN = ("DownBlock2D", "UpBlock2D")
@@ -47,16 +48,24 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     heads = _by_block(hyperparameters, "attention_head_dim", 8, last + 1)
     flat = hyperparameters.flag("use_linear_projection", False)
     time = 4 * widths[0]
+    latent = image_grid(hyperparameters, "sample_size", 64)
     kernels = [hyperparameters.count(key, 3) for key in ("conv_in_kernel", "conv_out_kernel")]
 
+    grids = [latent.after(kernels[0], 1, (kernels[0] - 1) // 2 * 2)]
+    padding = 2 * hyperparameters.count("downsample_padding", 1, least=0) or 1  # below and to the right where it is 0
+    for _ in range(last):
+        grids.append(grids[-1].after(3, 2, padding))
+
     def block(path: str, number: int, inputs: int, crossed: bool, stage: int, width: int) -> list[Placement]:
-        placements = residual(f"{path}.resnets.{number}", inputs, width, time)
+        at = grids[stage].positions
+        placements = residual(f"{path}.resnets.{number}", inputs, width, time, at)
         if crossed:
             hyperparameters.divided("channels by heads", width, heads[stage])
-            placements += transformer(f"{path}.attentions.{number}", width, context, depths[stage], flat)
+            placements += transformer(f"{path}.attentions.{number}", width, context, depths[stage], flat, at)
         return placements
 
-    placements = [convolution("conv_in", hyperparameters.count("in_channels", 4), widths[0], kernels[0])]
+    placements = [convolution("conv_in", hyperparameters.count("in_channels", 4), widths[0], grids[0].positions,
+                              kernels[0])]  # fmt: skip
     placements += _time(hyperparameters, widths[0], time)
     width = widths[0]
     for stage, (outputs, crossed) in enumerate(zip(widths, downs, strict=True)):
@@ -65,10 +74,10 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
             placements += block(path, number, width, crossed, stage, outputs)
             width = outputs
         if stage < last:
-            placements.append(convolution(path + ".downsamplers.0.conv", width, width))
+            placements.append(convolution(path + ".downsamplers.0.conv", width, width, grids[stage + 1].positions))
     if hyperparameters.settings.get("mid_block_type", "") is not None:
         placements += block("mid_block", 0, width, True, last, width)
-        placements += residual("mid_block.resnets.1", width, width, time)
+        placements += residual("mid_block.resnets.1", width, width, time, grids[last].positions)
     for step, crossed in enumerate(ups):
         stage, path = last - step, f"up_blocks.{step}"
         outputs, narrower = widths[stage], widths[max(stage - 1, 0)]
@@ -77,11 +86,13 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
             placements += block(path, number, width + skipped, crossed, stage, outputs)
             width = outputs
         if stage:
-            placements.append(convolution(path + ".upsamplers.0.conv", width, width))
-    placements += [norm("conv_norm_out", width),
-                   convolution("conv_out", width, hyperparameters.count("out_channels", 4), kernels[1])]  # fmt: skip
+            placements.append(convolution(path + ".upsamplers.0.conv", width, width, grids[stage - 1].positions))
+    colours = hyperparameters.count("out_channels", 4)
+    ends = grids[0].after(kernels[1], 1, (kernels[1] - 1) // 2 * 2).positions
+    placements += [norm("conv_norm_out", width), convolution("conv_out", width, colours, ends, kernels[1])]
     return Architecture(family="unet", model_type=hyperparameters.model_type, placements=tuple(placements),
-                        num_layers=0, num_heads=max(heads), num_kv_heads=max(heads))  # fmt: skip
+                        num_layers=0, num_heads=max(heads), num_kv_heads=max(heads),
+                        notes=one_image(hyperparameters, latent, grids[last], _PASS))  # fmt: skip
 
 
 def _time(hyperparameters: Hyperparameters, width: int, time: int) -> list[Placement]:
