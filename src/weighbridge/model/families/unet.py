@@ -1,13 +1,15 @@
 """The UNet of Stable Diffusion 1, 2 and XL: residual blocks and attention to a text, down to a middle and up again.
 
-Source: diffusers `models/unets/unet_2d_condition.py` (defaults of `UNet2DConditionModel.__init__`). Each step up takes
-in the outputs of the step down at its resolution, which widens its first convolutions. Its configurations name
-`_class_name` in place of a model type.
+Source: diffusers `models/unets/unet_2d_condition.py` and `models/controlnets/controlnet.py` (defaults of
+`UNet2DConditionModel.__init__` and `ControlNetModel.__init__`). Each step up takes in the outputs of the step down at
+its resolution, which widens its first convolutions. A ControlNet is the way down and the middle, and its outputs are
+added to those of the UNet. Configurations name `_class_name` in place of a model type.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from weighbridge.errors import ConfigError
@@ -15,10 +17,10 @@ from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.diffusion import TEXT, convolution, linear, norm, residual, transformer
 from weighbridge.model.family import Family
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
-from weighbridge.model.image import counts, image_grid, one_image
+from weighbridge.model.image import Grid, counts, image_grid, one_image
 
 _PASS = f"one pass with a text of {TEXT} tokens over a latent"
-_CLASS = "UNet2DConditionModel"
+_CLASSES = {"UNet2DConditionModel": "unet", "ControlNetModel": "controlnet"}
 _CROSS = ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D")
 _PLAIN = ("DownBlock2D", "UpBlock2D")
 _UNDESCRIBED = (
@@ -42,14 +44,15 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     widths = counts(hyperparameters, "block_out_channels", (320, 640, 1280, 1280))
     last, context = len(widths) - 1, hyperparameters.count("cross_attention_dim", 1280)
     downs = _kinds(hyperparameters, "down_block_types", (*[_CROSS[0]] * 3, _PLAIN[0]), last + 1)
-    ups = _kinds(hyperparameters, "up_block_types", (_PLAIN[1], *[_CROSS[1]] * 3), last + 1)
+    controls = hyperparameters.model_type == "controlnet"
+    ups = [] if controls else _kinds(hyperparameters, "up_block_types", (_PLAIN[1], *[_CROSS[1]] * 3), last + 1)
     layers = _by_block(hyperparameters, "layers_per_block", 2, last + 1)
     depths = _by_block(hyperparameters, "transformer_layers_per_block", 1, last + 1)
     heads = _by_block(hyperparameters, "attention_head_dim", 8, last + 1)
     flat = hyperparameters.flag("use_linear_projection", False)
     time = 4 * widths[0]
     latent = image_grid(hyperparameters, "sample_size", 64)
-    kernels = [hyperparameters.count(key, 3) for key in ("conv_in_kernel", "conv_out_kernel")]
+    kernels = [3 if controls else hyperparameters.count(key, 3) for key in ("conv_in_kernel", "conv_out_kernel")]
 
     grids = [latent.after(kernels[0], 1, (kernels[0] - 1) // 2 * 2)]
     padding = 2 * hyperparameters.count("downsample_padding", 1, least=0) or 1  # below and to the right where it is 0
@@ -75,31 +78,57 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
             width = outputs
         if stage < last:
             placements.append(convolution(path + ".downsamplers.0.conv", width, width, grids[stage + 1].positions))
-    if hyperparameters.settings.get("mid_block_type", "") is not None:
+    if controls or hyperparameters.settings.get("mid_block_type", "") is not None:
         placements += block("mid_block", 0, width, True, last, width)
         placements += residual("mid_block.resnets.1", width, width, time, grids[last].positions)
-    for step, crossed in enumerate(ups):
-        stage, path = last - step, f"up_blocks.{step}"
-        outputs, narrower = widths[stage], widths[max(stage - 1, 0)]
-        for number in range(layers[stage] + 1):
-            skipped = narrower if number == layers[stage] else outputs
-            placements += block(path, number, width + skipped, crossed, stage, outputs)
-            width = outputs
-        if stage:
-            placements.append(convolution(path + ".upsamplers.0.conv", width, width, grids[stage - 1].positions))
-    colours = hyperparameters.count("out_channels", 4)
-    ends = grids[0].after(kernels[1], 1, (kernels[1] - 1) // 2 * 2).positions
-    placements += [norm("conv_norm_out", width), convolution("conv_out", width, colours, ends, kernels[1])]
+    if controls:
+        placements += _controls(hyperparameters, widths, layers, latent, grids)
+    else:
+        for step, crossed in enumerate(ups):
+            stage, path = last - step, f"up_blocks.{step}"
+            outputs, narrower = widths[stage], widths[max(stage - 1, 0)]
+            for number in range(layers[stage] + 1):
+                skipped = narrower if number == layers[stage] else outputs
+                placements += block(path, number, width + skipped, crossed, stage, outputs)
+                width = outputs
+            if stage:
+                placements.append(convolution(path + ".upsamplers.0.conv", width, width, grids[stage - 1].positions))
+        colours = hyperparameters.count("out_channels", 4)
+        ends = grids[0].after(kernels[1], 1, (kernels[1] - 1) // 2 * 2).positions
+        placements += [norm("conv_norm_out", width), convolution("conv_out", width, colours, ends, kernels[1])]
     return Architecture(family="unet", model_type=hyperparameters.model_type, placements=tuple(placements),
                         num_layers=0, num_heads=max(heads), num_kv_heads=max(heads),
                         notes=one_image(hyperparameters, latent, grids[last], _PASS))  # fmt: skip
+
+
+def _controls(hyperparameters: Hyperparameters, widths: tuple[int, ...], layers: tuple[int, ...], latent: Grid,
+              grids: list[Grid]) -> list[Placement]:  # fmt: skip
+    """What a ControlNet has in place of the way up: maps of the image that controls, and of every output so far."""
+    base, narrow = "controlnet_cond_embedding.", counts(hyperparameters, "conditioning_embedding_out_channels",
+                                                        (16, 32, 96, 256))  # fmt: skip
+    grid = latent
+    for _ in narrow[1:]:
+        grid = grid.doubled()
+    colours = hyperparameters.count("conditioning_channels", 3)
+    placements = [convolution(base + "conv_in", colours, narrow[0], grid.positions)]
+    for number, (inputs, outputs) in enumerate(pairwise(narrow)):
+        placements.append(convolution(f"{base}blocks.{2 * number}", inputs, inputs, grid.positions))
+        grid = grid.halved()
+        placements.append(convolution(f"{base}blocks.{2 * number + 1}", inputs, outputs, grid.positions))
+    placements.append(convolution(base + "conv_out", narrow[-1], widths[0], grid.positions))
+    maps = [(widths[0], grids[0])]
+    for stage, width in enumerate(widths):
+        maps += [(width, grids[stage])] * layers[stage] + [(width, after) for after in grids[stage + 1 : stage + 2]]
+    placements += [convolution(f"controlnet_down_blocks.{number}", width, width, at.positions, 1)
+                   for number, (width, at) in enumerate(maps)]  # fmt: skip
+    return [*placements, convolution("controlnet_mid_block", widths[-1], widths[-1], grids[-1].positions, 1)]
 
 
 def _time(hyperparameters: Hyperparameters, width: int, time: int) -> list[Placement]:
     """The embedded time step, with the guidance and the sizes and pooled text where they are fed in."""
     placements = [linear("time_embedding.linear_1", width, time), linear("time_embedding.linear_2", time, time)]
     guidance = hyperparameters.optional_count("time_cond_proj_dim")
-    if guidance:
+    if guidance and hyperparameters.model_type == "unet":
         placements.append(linear("time_embedding.cond_proj", guidance, width, bias=False))
     if hyperparameters.settings.get("addition_embed_type"):
         inputs = hyperparameters.count("projection_class_embeddings_input_dim")
@@ -135,15 +164,15 @@ def recognise(config: Mapping[str, Any]) -> str | None:
     named = config.get("_class_name") or (classes[0] if isinstance(classes, list) and classes else None)
     if named is None and {"block_out_channels", "cross_attention_dim", "up_block_types"} <= config.keys():
         return "unet"
-    return "unet" if named == _CLASS else None
+    return _CLASSES.get(named) if isinstance(named, str) else None
 
 
 FAMILY = Family(
     name="unet",
-    title="The UNet of Stable Diffusion 1, 2 and XL",
-    model_types=("unet",),
+    title="The UNet of Stable Diffusion 1, 2 and XL, and ControlNet beside it",
+    model_types=("unet", "controlnet"),
     gguf={},
-    source="diffusers models/unets/unet_2d_condition.py",
+    source="diffusers models/unets/unet_2d_condition.py, models/controlnets/controlnet.py",
     build=build,
     recognise=recognise,
 )
