@@ -8,14 +8,36 @@ is applied at.
 
 from __future__ import annotations
 
+from weighbridge.errors import ConfigError
 from weighbridge.model.architecture import Placement
 from weighbridge.model.blocks import Linear, Norm
 from weighbridge.model.blocks.convolution import Convolution
 from weighbridge.model.blocks.scores import Scores
+from weighbridge.model.hyperparameters import Hyperparameters
 from weighbridge.model.tensors import Component
 
 TEXT = 77
 """Tokens of the text that CLIP encodes."""
+
+
+PLAIN = ("DownBlock2D", "UpBlock2D")
+"""Blocks on the way down and up that do not attend."""
+
+
+def block_kinds(
+    hyperparameters: Hyperparameters, key: str, default: tuple[str, ...], blocks: int, attending: tuple[str, ...]
+) -> list[bool]:
+    """For each block whether it attends.
+
+    Raises:
+        ConfigError: when the key does not name as many blocks, or another kind of them.
+    """
+    names = hyperparameters.settings.get(key)
+    names = default if names is None else names
+    if not isinstance(names, list | tuple) or len(names) != blocks or not {*names} <= {*attending, *PLAIN}:
+        read = f"{hyperparameters.source} has {key} = {repr(names)[:100]}"
+        raise ConfigError(read, f"{blocks} of {', '.join((*attending, *PLAIN))}", "correct the key")
+    return [name in attending for name in names]
 
 
 def convolution(path: str, inputs: int, outputs: int, positions: int, kernel: int = 3) -> Placement:
@@ -67,6 +89,12 @@ def transformer(path: str, width: int, context: int, depth: int, linear_maps: bo
             linear(inner + ".ff.net.2", 4 * width, width, component=Component.ATTENTION, positions=positions),
         ]
     return [*placements, Placement(path + ".proj_out", ends["proj_out"])]
+
+
+def image_attention(path: str, width: int, positions: int) -> list[Placement]:
+    """Attention of every position to every other, behind a norm."""
+    maps = attention(path, width, width, bias=True, positions=positions, attended=positions)
+    return [norm(path + ".group_norm", width), *maps]
 
 
 def attention(path: str, width: int, source: int, *, bias: bool, positions: int, attended: int) -> list[Placement]:

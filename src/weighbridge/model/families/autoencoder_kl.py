@@ -12,7 +12,7 @@ from typing import Any
 
 from weighbridge.errors import ConfigError
 from weighbridge.model.architecture import Architecture, Placement
-from weighbridge.model.diffusion import attention, convolution, norm, residual
+from weighbridge.model.diffusion import convolution, image_attention, norm, residual
 from weighbridge.model.family import Family
 from weighbridge.model.hyperparameters import Hyperparameters
 from weighbridge.model.image import Grid, counts, image_grid, one_image
@@ -74,8 +74,7 @@ def _middle(path: str, width: int, attends: bool, grid: Grid) -> list[Placement]
     at = grid.positions
     placements = residual(path + ".resnets.0", width, width, None, at)
     if attends:
-        placements.append(norm(path + ".attentions.0.group_norm", width))
-        placements += attention(path + ".attentions.0", width, width, bias=True, positions=at, attended=at)
+        placements += image_attention(path + ".attentions.0", width, at)
     return placements + residual(path + ".resnets.1", width, width, None, at)
 
 

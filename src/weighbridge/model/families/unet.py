@@ -14,7 +14,7 @@ from typing import Any
 
 from weighbridge.errors import ConfigError
 from weighbridge.model.architecture import Architecture, Placement
-from weighbridge.model.diffusion import TEXT, convolution, linear, norm, residual, transformer
+from weighbridge.model.diffusion import PLAIN, TEXT, block_kinds, convolution, linear, norm, residual, transformer
 from weighbridge.model.family import Family
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 from weighbridge.model.image import Grid, counts, image_grid, one_image
@@ -22,7 +22,6 @@ from weighbridge.model.image import Grid, counts, image_grid, one_image
 _PASS = f"one pass with a text of {TEXT} tokens over a latent"
 _CLASSES = {"UNet2DConditionModel": "unet", "ControlNetModel": "controlnet"}
 _CROSS = ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D")
-_PLAIN = ("DownBlock2D", "UpBlock2D")
 _UNDESCRIBED = (
     "class_embed_type", "num_class_embeds", "encoder_hid_dim", "encoder_hid_dim_type", "dual_cross_attention",
     "only_cross_attention", "mid_block_only_cross_attention", "cross_attention_norm", "time_embedding_dim",
@@ -43,9 +42,11 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         hyperparameters.count("norm_num_groups")
     widths = counts(hyperparameters, "block_out_channels", (320, 640, 1280, 1280))
     last, context = len(widths) - 1, hyperparameters.count("cross_attention_dim", 1280)
-    downs = _kinds(hyperparameters, "down_block_types", (*[_CROSS[0]] * 3, _PLAIN[0]), last + 1)
+    downs = block_kinds(hyperparameters, "down_block_types", (*[_CROSS[0]] * 3, PLAIN[0]), last + 1, _CROSS)
     controls = hyperparameters.model_type == "controlnet"
-    ups = [] if controls else _kinds(hyperparameters, "up_block_types", (_PLAIN[1], *[_CROSS[1]] * 3), last + 1)
+    ups = []
+    if not controls:
+        ups = block_kinds(hyperparameters, "up_block_types", (PLAIN[1], *[_CROSS[1]] * 3), last + 1, _CROSS)
     layers = _by_block(hyperparameters, "layers_per_block", 2, last + 1)
     depths = _by_block(hyperparameters, "transformer_layers_per_block", 1, last + 1)
     heads = _by_block(hyperparameters, "attention_head_dim", 8, last + 1)
@@ -134,16 +135,6 @@ def _time(hyperparameters: Hyperparameters, width: int, time: int) -> list[Place
         inputs = hyperparameters.count("projection_class_embeddings_input_dim")
         placements += [linear("add_embedding.linear_1", inputs, time), linear("add_embedding.linear_2", time, time)]
     return placements
-
-
-def _kinds(hyperparameters: Hyperparameters, key: str, default: tuple[str, ...], blocks: int) -> list[bool]:
-    """For each block whether it attends to the text."""
-    names = hyperparameters.settings.get(key)
-    names = default if names is None else names
-    if not isinstance(names, list | tuple) or len(names) != blocks or not set(names) <= {*_CROSS, *_PLAIN}:
-        read = f"{hyperparameters.source} has {key} = {repr(names)[:100]}"
-        raise ConfigError(read, f"{blocks} of {', '.join((*_CROSS, *_PLAIN))}", "correct the key")
-    return [name in _CROSS for name in names]
 
 
 def _by_block(hyperparameters: Hyperparameters, key: str, default: int, blocks: int) -> tuple[int, ...]:
