@@ -1,5 +1,8 @@
 """Sana: linear attention over latent patches, attention to a text, and a gated feed-forward of convolutions.
 
+Linear attention multiplies keys by values and the queries by that: as much for a patch as if it attended to the numbers
+of a head and one more.
+
 Source: diffusers `models/transformers/sana_transformer.py` (defaults of `SanaTransformer2DModel.__init__`).
 """
 
@@ -7,6 +10,7 @@ from __future__ import annotations
 
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks.convolution import Convolution
+from weighbridge.model.blocks.scores import Scores
 from weighbridge.model.diffusion_transformer import (
     OWN,
     OWN_NORMS,
@@ -46,6 +50,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         *rms("caption_norm", ("",), width),
         shifts(path.rstrip("."), 6, width, layers=layers),
         *_attention(path + "attn1.", width, width, width, layers, biased=biased, normed=normed),
+        Placement(path + "attn1", Scores(width=width, positions=1, attended=shape.size + 1), layers),
     ]
     context = hyperparameters.count("cross_attention_dim", 2240)
     if hyperparameters.settings.get("cross_attention_dim", context) is not None:
