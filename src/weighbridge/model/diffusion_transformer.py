@@ -25,6 +25,8 @@ OWN = ("to_q", "to_k", "to_v", "to_out.0")
 """The maps of attention in the stream of the image."""
 ADDED = ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 """Those of the text that is attended to together with it."""
+_ROLES = {name: role for names in (OWN, ADDED) for name, role in zip(
+    names, ("attention_q", "attention_k", "attention_v", "attention_output"), strict=True)}  # fmt: skip
 OWN_NORMS, ADDED_NORMS = ("norm_q", "norm_k"), ("norm_added_q", "norm_added_k")
 NOTE = "FLOPs count every weight once; those of one patch leave out the maps of the text and of the time step"
 
@@ -56,9 +58,14 @@ class Heads:
         """One attention over image and text, each with its own maps and, where `normed`, its own norms of the heads."""
         return [
             self.attention(path, layers),
-            self.attention(path, layers, ADDED),
+            *self.added(path, layers),
             *(rms(path, (*OWN_NORMS, *ADDED_NORMS), self.size, layers) if normed else ()),
         ]
+
+    def added(self, path: str, layers: Layers, names: tuple[str, ...] = ADDED) -> list[Placement]:
+        """The text's maps in an attention that is counted with the image's."""
+        return [mapped(f"{path}.{name}", self.width, self.width, layers, component=Component.ATTENTION, bias=self.bias)
+                for name in names]  # fmt: skip
 
     def modulation(self, path: str, times: int, layers: Layers = None) -> Placement:
         """The map of the time step to scales and shifts."""
@@ -78,9 +85,10 @@ def heads(hyperparameters: Hyperparameters, number: int, size: int, *, bias: boo
 
 def mapped(path: str, inputs: int, outputs: int, layers: Layers = None, *, component: Component = Component.OTHER,
            bias: bool = True, once: bool = False) -> Placement:  # fmt: skip
-    """A linear map, applied `once` an image or at every token."""
+    """A linear map, applied `once` an image or at every token; those of attention are known by their names."""
+    role = next((role for name, role in _ROLES.items() if path.endswith("." + name)), "linear")
     return Placement(path, Linear(in_features=inputs, out_features=outputs, bias=bias, component=component,
-                                  per_sequence=once), layers)  # fmt: skip
+                                  role=role, per_sequence=once), layers)  # fmt: skip
 
 
 def embedder(path: str, inputs: int, width: int, *, bias: bool = True, once: bool = True) -> list[Placement]:

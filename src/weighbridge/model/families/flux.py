@@ -64,7 +64,7 @@ def one_stream(shape: Heads, inner: int, layers: range, after: int) -> list[Plac
         shape.modulation(path + "norm.linear", 3, layers),
         mapped(path + "proj_mlp", width, inner, layers, component=Component.MLP),
         mapped(path + "proj_out", width + inner, width, layers, component=Component.HEAD),
-        *(mapped(f"{path}attn.{name}", width, width, layers, component=Component.ATTENTION) for name in OWN[:3]),
+        shape.attention(path + "attn", layers, OWN[:3]),
         *rms(path + "attn", OWN_NORMS, shape.size, layers),
     ]
     return [Placement(p.path, p.block, p.layers, offset=after) for p in placements]

@@ -40,6 +40,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
             one + ".to_qkv_mlp_proj", width, 3 * width + 2 * inner, single, component=Component.ATTENTION, bias=False
         ),
         mapped(one + ".to_out", width + inner, width, single, component=Component.ATTENTION, bias=False),
+        shape.attention(one, single, ()),
         *rms(one, OWN_NORMS, shape.size, single),
     ]
     placements = [

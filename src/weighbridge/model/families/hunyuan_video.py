@@ -9,6 +9,7 @@ from __future__ import annotations
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Norm
 from weighbridge.model.diffusion_transformer import (
+    OWN,
     SINES,
     Heads,
     architecture,
@@ -63,7 +64,7 @@ def _refiner(hyperparameters: Hyperparameters, shape: Heads) -> list[Placement]:
         path = f"{base}token_refiner.refiner_blocks.{layer}."
         placements += [
             *(Placement(path + norm, Norm(width=width)) for norm in ("norm1", "norm2")),
-            shape.attention(path + "attn"),
+            *shape.added(path + "attn", None, OWN),
             feed_forward(path + "ff", width, 4 * width),
             shape.modulation(path + "norm_out.linear", 2),
         ]

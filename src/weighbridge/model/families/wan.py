@@ -13,6 +13,7 @@ from weighbridge.model.blocks import Norm
 from weighbridge.model.blocks.array import Array
 from weighbridge.model.diffusion_transformer import (
     ADDED,
+    OWN,
     OWN_NORMS,
     architecture,
     embedder,
@@ -47,8 +48,9 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         *([] if image is None else _image(hyperparameters, base + "image_embedder", image, width)),
         shifts(path.rstrip("."), 1, 6, width, layers=layers),
     ]
+    placements += [shape.attention(path + "attn1", layers), *shape.added(path + "attn2", layers, OWN)]
     for attention in ("attn1", "attn2"):
-        placements += [shape.attention(path + attention, layers), *rms(path + attention, OWN_NORMS, width, layers)]
+        placements += rms(path + attention, OWN_NORMS, width, layers)
     added = hyperparameters.optional_count("added_kv_proj_dim")
     if added is not None:
         placements += [mapped(f"{path}attn2.{name}", added, width, layers, component=Component.ATTENTION)

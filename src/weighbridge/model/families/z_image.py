@@ -10,6 +10,7 @@ from weighbridge.errors import ConfigError
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import FeedForward
 from weighbridge.model.diffusion_transformer import (
+    OWN,
     OWN_NORMS,
     SINES,
     Heads,
@@ -77,9 +78,11 @@ def _layer(
     scales = () if time is None else (
         mapped(path + "adaLN_modulation.0", time, 4 * shape.width, layers, component=Component.NORM, once=True),
     )  # fmt: skip
+    text = time is None
+    attention = shape.added(path + "attention", layers, OWN) if text else [shape.attention(path + "attention", layers)]
     normed = hyperparameters.flag("qk_norm", True)
     return [
-        shape.attention(path + "attention", layers),
+        *attention,
         *(rms(path + "attention", OWN_NORMS, shape.size, layers) if normed else ()),
         Placement(path + "feed_forward", gated, layers),
         *rms(path.rstrip("."), _NORMS, shape.width, layers),
