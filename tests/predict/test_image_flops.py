@@ -11,8 +11,8 @@ The golden numbers are from `torch.utils.flop_counter.FlopCounterMode` over diff
         unet(latent, torch.ones(1), text, added_cond_kwargs=added)
     counter.get_total_flops()
 
-The others likewise, without `added`; the autoencoder is called with an image of 3 x 512 x 512 alone, which it encodes
-and decodes.
+The others likewise, without `added`; a ControlNet has an image of eight times the size beside, an autoencoder is called
+with an image of 3 x 512 x 512 alone, which it encodes and decodes, and that of a film with one frame.
 """
 
 from __future__ import annotations
@@ -29,12 +29,21 @@ from weighbridge.model import families
 from weighbridge.model.architecture import Architecture, Workload
 from weighbridge.predict.counts import count, forward_flops_per_token
 
+BOTH = "encoding and decoding one image of"
 PASS = "one pass with a text of 77 tokens over a latent of"
 GOLDEN = [
     ("unet", "stable-diffusion-v1-5-unet", 64, 803_273_441_280, PASS),
     ("unet", "stable-diffusion-2-1-unet", 96, 2_149_105_745_920, PASS),
     ("unet", "stable-diffusion-xl-base-1.0-unet", 128, 6_761_236_398_080, PASS),
-    ("autoencoder_kl", "stable-diffusion-vae", 512, 3_631_177_400_320, "encoding and decoding one image of"),
+    ("unet", "controlnet-sd15", 64, 283_291_975_680, PASS),
+    ("unet", "controlnet-sdxl-1.0", 128, 3_020_382_371_840, PASS),
+    ("unet_2d", "ddpm-cifar10-32", 32, 12_443_713_536, "one pass over an image of"),
+    ("unet_2d", "ddpm-celebahq-256", 256, 497_027_514_368, "one pass over an image of"),
+    ("autoencoder_kl", "stable-diffusion-vae", 512, 3_631_177_400_320, BOTH),
+    ("autoencoder_tiny", "taesd", 512, 263_674_920_960, BOTH),
+    ("autoencoder_dc", "dc-ae-f32c32-sana-1.0", 512, 3_387_052_523_520, BOTH),
+    ("autoencoder_kl_wan", "qwen-image-vae", 512, 4_614_164_316_160, f"{BOTH[:-3]}, a film of one frame, of"),
+    ("autoencoder_kl_wan", "wan2.2-vae", 512, 7_195_024_949_248, f"{BOTH[:-3]}, a film of one frame, of"),
 ]
 RESNET_50 = {"model_type": "resnet", "architectures": ["ResNetForImageClassification"], "num_labels": 1000}
 
