@@ -87,3 +87,10 @@ def test_resnet_50_takes_4_giga_multiplications_an_image() -> None:
 def test_an_image_that_nothing_is_left_of_is_refused() -> None:
     with pytest.raises(ConfigError, match="makes nothing of an image of 2 x 2"):
         described({"model_type": "convnext", "image_size": 2})
+
+
+def test_a_convolution_moves_its_kernel_and_its_maps_once() -> None:
+    first = next(iter(described(RESNET_50).operations(Workload())))  # 7 x 7 from 3 to 64 channels, 112 x 112 positions
+    assert first.flops == 2 * 7 * 7 * 3 * 64 * 112 * 112
+    assert first.bytes_read == 2 * (7 * 7 * 3 * 64 + 3 * 112 * 112)
+    assert first.bytes_written == 2 * 64 * 112 * 112
