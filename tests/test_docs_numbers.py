@@ -47,6 +47,7 @@ IGLM = {"model_type": "gpt2", "vocab_size": 33, "n_positions": 512, "n_embd": 51
 
 CONVENTIONS, RECIPES_PAGE = "docs/concepts/counting-conventions.md", "docs/concepts/encodings-and-recipes.md"
 COMPARE = "docs/how-to/compare-models.md"
+PIPELINE = "docs/how-to/weigh-a-pipeline.md"
 TUTORIAL = "docs/tutorial/first-weighing.md"
 
 
@@ -91,6 +92,7 @@ def claims() -> list[tuple[str, str, int]]:
         *((RECIPES_PAGE, f"SmolLM2's elements in {name}", elements) for name, (elements, _) in q4_1.items()),
         *((RECIPES_PAGE, f"SmolLM2's bytes in {name}", size) for name, (_, size) in q4_1.items()),
         (COMPARE, "GPT-4 as claimed over BERT large", round(growth.high or 0)),
+        (PIPELINE, "SDXL with its refiner", weighbridge.inspect("sdxl").parameters.total),
         (TUTORIAL, "SmolLM2", smollm2.parameters.total),
         (TUTORIAL, "the small Llama", small.parameters.total),
         (TUTORIAL, "one layer of it", small.parameters.by_layer[0]),

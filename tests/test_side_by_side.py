@@ -176,3 +176,14 @@ def test_what_cannot_be_designed_is_said() -> None:
         design(Wish(parameters=10**9, vocab_size=100, hidden_size=1000, head_dim=64))
     with pytest.raises(WeighbridgeError):
         design(Wish(parameters=10**9, vocab_size=100, model_type="resnet"))
+
+
+def test_stable_diffusion_xl_is_the_sum_of_its_parts_and_fifty_steps_are_fifty_passes() -> None:
+    document = run("inspect", "sdxl", "--steps", "50")
+    parts = document["parameters"]["by_part"]
+    assert parts == {"text_encoder": 123_060_480, "text_encoder_2": 694_659_840, "unet": 2_567_463_684,
+                     "refiner_unet": 2_259_526_660, "vae": 83_653_863}  # fmt: skip
+    assert document["parameters"]["total"] == sum(parts.values()) == 5_728_364_527
+    assert document["flops"]["denoising"] == 50 * document["flops"]["by_part"]["unet"] == 50 * 6_761_236_398_080
+    refused = CliRunner().invoke(main, ["inspect", "flux.1-dev", "--steps", "50"])
+    assert refused.exit_code == 2 and "size of its latent" in refused.stderr

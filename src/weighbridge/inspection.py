@@ -33,8 +33,8 @@ from weighbridge.predict import counts
 from weighbridge.predict.counts import ParameterCount, StateCount
 
 STATE_ENCODINGS = ("bf16", "fp8", "q8_0")
-DENOISERS = ("unet", "transformer")
-"""What the pipelines of diffusers call the part that a picture passes once a step."""
+DENOISER = "unet"
+"""What diffusers calls the part that a latent passes once a step, where its configuration names the latent's size."""
 PLAIN_ENCODINGS = ("fp32", "bf16", "fp16", "fp8", "int8", "int4")
 
 
@@ -135,13 +135,13 @@ class Inspection:
         }
 
     def denoising_flops(self, steps: int) -> int | None:
-        """FLOPs of so many passes of a pipeline's denoiser; None for what is no pipeline with one.
+        """FLOPs of so many passes of a pipeline's UNet; None for what is no pipeline with one.
 
-        Guidance by a second, unconditioned pass in each step doubles it.
+        Guidance by a second, unconditioned pass in each step doubles it. The configuration of a diffusion transformer
+        does not name the size of its latent, so its passes cannot be added up.
         """
-        parts = self.flops_by_part or {}
-        denoiser = next((parts[name] for name in DENOISERS if name in parts), None)
-        return None if denoiser is None else steps * denoiser
+        a_pass = (self.flops_by_part or {}).get(DENOISER)
+        return None if a_pass is None else steps * a_pass
 
     def bytes_for(self, names: Iterable[str]) -> dict[str, int]:
         """Bytes of the tensors in these encodings and mixes, as far as each can store this model."""

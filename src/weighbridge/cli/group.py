@@ -19,7 +19,7 @@ COMMANDS = {
     "compare": "Set models side by side.",
     "models": "List the named models that are known.",
     "history": "Show how models grew over time.",
-    "design": "Find shapes with a wanted number of parameters.",
+    "design": "Find shapes within one percent of a wanted number of parameters.",
     "layer": "Count the parameters of one layer, with the formula.",
     "encodings": "List the encodings and mixes that sizes are known for.",
     "families": "List the model families that are described.",

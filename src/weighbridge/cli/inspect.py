@@ -94,7 +94,8 @@ def command(
 def _denoising(inspection: Inspection, steps: int) -> int:
     found = inspection.denoising_flops(steps)
     if found is None:
-        raise UnitError(f"{inspection.source} has no denoiser", "a diffusion pipeline for --steps", "leave --steps out")
+        read = f"{inspection.source} has no denoiser whose configuration names the size of its latent"
+        raise UnitError(read, "a diffusion pipeline with a UNet for --steps", "leave --steps out")
     return found
 
 

@@ -174,6 +174,9 @@ class Architecture:
                 continue
             for weight in placement.block.weights():
                 yield _weight_operation(placement, weight, workload, weights, per_number)
+            fixed = placement.block.fixed_flops() * workload.tokens * placement.repeat
+            if fixed:  # its inputs and outputs are those of the maps beside, counted there
+                yield Operation(f"{placement.path}.scores", placement.repeat, fixed, 0, 0, activations.name)
             per_position = placement.block.attention_flops_per_position()
             if per_position and placement.component is not Component.VISION_AUDIO:  # towers do not see the context
                 yield _attention_operation(placement, per_position, workload, per_number, activations.name)
@@ -213,12 +216,16 @@ def _weight_operation(
         even = held * (1 - (1 - weight.active / held) ** tokens)
         touched = min(held, max(weight.active, round(even)))
     stored = encoding if encoding.fits(weight.shape[-1]) else encodings.find("fp16")
-    outputs, one_bytes = one // weight.in_features, stored.size_bytes(weight.shape) // weight.stacked
+    one_bytes = stored.size_bytes(weight.shape) // weight.stacked
+    inputs, outputs = weight.in_features, one // weight.in_features
+    if weight.role == "convolution":  # places of the kernel share their inputs; a depthwise one reads all channels
+        outputs = weight.shape[0]
+        inputs = outputs if weight.shape[1] == 1 else weight.shape[1]
     return Operation(
         path, repeat,
         flops=2 * used * one * weight.positions * repeat,
-        bytes_read=(touched * one_bytes + used * weight.in_features * per_number) * repeat,
-        bytes_written=used * outputs * per_number * repeat,
+        bytes_read=(touched * one_bytes + used * inputs * weight.positions * per_number) * repeat,
+        bytes_written=used * outputs * weight.positions * per_number * repeat,
         encoding=stored.name,
     )  # fmt: skip
 

@@ -56,6 +56,58 @@ def counts(hyperparameters: Hyperparameters, name: str, default: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Grid:
+    """Height and width of a map of features, which follow from those of the image by kernels, strides and paddings.
+
+    Example:
+        >>> Grid(224, 224).after(7, 2, 6).after(3, 2, 2).positions
+        3136
+    """
+
+    height: int
+    width: int
+
+    @property
+    def positions(self) -> int:
+        """How often a convolution with this output applies its kernel."""
+        return self.height * self.width
+
+    def after(self, kernel: int | tuple[int, int], stride: int | tuple[int, int] = 1, padding: int = 0) -> Grid:
+        """Where a kernel fits; `padding` counts both sides together."""
+        kernels = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+        strides = stride if isinstance(stride, tuple) else (stride, stride)
+        sides = (max(0, (side + padding - size) // step + 1)
+                 for side, size, step in zip((self.height, self.width), kernels, strides, strict=True))  # fmt: skip
+        return Grid(*sides)
+
+    def halved(self, stride: int = 2) -> Grid:
+        """With a padding that keeps the size at stride 1: rounded up."""
+        return Grid(-(-self.height // stride), -(-self.width // stride))
+
+    def doubled(self) -> Grid:
+        """Every position twice along both axes."""
+        return Grid(2 * self.height, 2 * self.width)
+
+
+def image_grid(hyperparameters: Hyperparameters, name: str = "image_size", default: int = 224) -> Grid:
+    """The size of the image (or the latent) that the configuration names, and otherwise that of the usual processor."""
+    return Grid(*pair(hyperparameters, name, default))
+
+
+def one_image(hyperparameters: Hyperparameters, image: Grid, last: Grid, what: str = "one image") -> tuple[str, ...]:
+    """The note on what FLOPs are counted for; `last` is the smallest map.
+
+    Raises:
+        ConfigError: when the image is so small that nothing is left of it.
+    """
+    size = f"{image.height} x {image.width}"
+    if not last.positions:
+        raise ConfigError(f"{hyperparameters.source} makes nothing of an image of {size}", "a larger image or fewer "
+                          "convolutions that halve it", "correct the sizes")  # fmt: skip
+    return (f"FLOPs are those of {what} of {size}",)
+
+
+@dataclass(frozen=True, slots=True)
 class Patches:
     """The patches of an image: their size, how many there are, and the colours of a pixel."""
 

@@ -126,6 +126,9 @@ def _active(group: TensorGroup) -> int:
 def forward_flops_per_token(architecture: Architecture, context_tokens: int = 0) -> int:
     """FLOPs of one token's forward pass: twice the multiplied parameters, and attention at this context.
 
+    In a convolutional net they are those of one image, as the architecture's notes say: a weight counts once for every
+    position that it is applied at.
+
     Example:
         >>> from weighbridge.model import families
         >>> from weighbridge.model.hyperparameters import Hyperparameters
@@ -139,6 +142,7 @@ def forward_flops_per_token(architecture: Architecture, context_tokens: int = 0)
         for weight in placement.block.weights():
             if weight.use is Use.MATMUL:
                 flops += 2 * weight.active_elements * weight.positions * placement.repeat
+        flops += placement.block.fixed_flops() * placement.repeat
         if placement.component is Component.VISION_AUDIO:
             continue  # a tower attends to its own patches or frames, not to the context
         states = placement.block.states()

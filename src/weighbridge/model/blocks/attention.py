@@ -19,7 +19,8 @@ from weighbridge.model.tensors import Component
 class Attention(Block):
     """Self-attention with separate or fused projections.
 
-    `names` are those of the query, key, value and output projections, or of the fused one and the output.
+    `names` are those of the query, key, value and output projections, or of the fused one and the output; three stand
+    for queries, keys and values whose output another block maps, and none for one whose maps all stand elsewhere.
     `causal` attention keeps a cache; `window` bounds it. `output_gate` doubles the query projection, which then gates
     the output too (Qwen3-Next). `output_size` is the width of the output where it is not that of the input (Zamba),
     `value_dim` the numbers of a value head where it is not those of a key head (MiMo-V2).
@@ -48,8 +49,10 @@ class Attention(Block):
 
     def weights(self) -> tuple[Weight, ...]:
         """Query, key, value (or the three in one) and output projections, with their biases."""
+        if not self.names:
+            return ()
         queries, keys = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
-        *names, output = self.names
+        *names, output = self.names if len(self.names) != 3 else (*self.names, "")
         roles = ("attention_q", "attention_k", "attention_v") if len(names) == 3 else ("attention_qkv",)
         asked = 2 * queries if self.output_gate else queries
         value_dim = self.value_dim or self.head_dim
@@ -58,6 +61,8 @@ class Attention(Block):
         inputs = [weight for name, role, width in zip(names, roles, widths, strict=True)
                   for weight in projection(name, self.hidden_size, width, role=role, component=Component.ATTENTION,
                                            bias=self.qkv_bias, transposed=self.transposed)]  # fmt: skip
+        if not output:
+            return tuple(inputs)
         outputs = self.output_size or self.hidden_size
         return (*inputs, *projection(output, self.num_heads * value_dim, outputs, role="attention_output",
                                      component=Component.ATTENTION, bias=self.output_bias,

@@ -110,6 +110,10 @@ class Block(ABC):
         """FLOPs that one new token spends for each position it attends to."""
         return 0
 
+    def fixed_flops(self) -> int:
+        """FLOPs of one pass that belong to no weight and to no context: those of attention within an image."""
+        return 0
+
     @property
     def parameters(self) -> int:
         """Learned elements of one copy of the block; tied weights are counted where they are owned."""

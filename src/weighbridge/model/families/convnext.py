@@ -13,7 +13,7 @@ from weighbridge.model.blocks.array import Array
 from weighbridge.model.blocks.convolution import Convolution
 from weighbridge.model.family import Family, head_class, unknown_class
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
-from weighbridge.model.image import counts, pair
+from weighbridge.model.image import counts, image_grid, one_image, pair
 from weighbridge.model.tensors import Component
 
 _NAMES = {"convnext": "ConvNext", "convnextv2": "ConvNextV2"}
@@ -33,8 +33,10 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         raise ConfigError(read, "one of each a stage", "correct the keys")
     base = "" if suffix == "Model" else hyperparameters.model_type + "."
     patch, width = pair(hyperparameters, "patch_size", 4), widths[0]
+    image = image_grid(hyperparameters)
+    grid = image.after(patch, patch)
     cut = Convolution(kernel=patch, in_channels=hyperparameters.count("num_channels", 3), out_channels=width, bias=True,
-                      component=Component.EMBEDDING)  # fmt: skip
+                      positions=grid.positions, component=Component.EMBEDDING)  # fmt: skip
     placements = [
         Placement(base + "embeddings.patch_embeddings", cut),
         Placement(base + "embeddings.layernorm", Norm(width=width, role="embedding_norm")),
@@ -42,12 +44,14 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     for stage, (outputs, depth) in enumerate(zip(widths, depths, strict=True)):
         path = f"{base}encoder.stages.{stage}."
         if stage:
-            halving = Convolution(kernel=(2, 2), in_channels=width, out_channels=outputs, bias=True)
+            grid = grid.after(2, 2)
+            halving = Convolution(kernel=(2, 2), in_channels=width, out_channels=outputs, bias=True,
+                                  positions=grid.positions)  # fmt: skip
             placements += [Placement(path + "downsampling_layer.0", Norm(width=width)),
                            Placement(path + "downsampling_layer.1", halving)]  # fmt: skip
         width = outputs
         for layer in range(depth):
-            placements += _layer(hyperparameters, f"{path}layers.{layer}", width)
+            placements += _layer(hyperparameters, f"{path}layers.{layer}", width, grid.positions)
     placements.append(Placement(base + "layernorm", Norm(width=width, role="final_norm")))
     if base:
         score = Linear(in_features=width, out_features=hyperparameters.count("num_labels", 2), role="score",
@@ -55,16 +59,18 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         placements.append(Placement("classifier", score))
     return Architecture(family="convnext", model_type=hyperparameters.model_type, placements=tuple(placements),
                         num_layers=0, num_heads=0, num_kv_heads=0,
-                        base_prefix=hyperparameters.model_type + ".")  # fmt: skip
+                        base_prefix=hyperparameters.model_type + ".",
+                        notes=one_image(hyperparameters, image, grid))  # fmt: skip
 
 
-def _layer(hyperparameters: Hyperparameters, path: str, width: int) -> list[Placement]:
-    depthwise = Convolution(kernel=(7, 7), in_channels=width, out_channels=width, groups=width, bias=True)
+def _layer(hyperparameters: Hyperparameters, path: str, width: int, positions: int) -> list[Placement]:
+    depthwise = Convolution(kernel=(7, 7), in_channels=width, out_channels=width, groups=width, bias=True,
+                            positions=positions)  # fmt: skip
     layer = [
         Placement(path + ".dwconv", depthwise),
         Placement(path + ".layernorm", Norm(width=width)),
-        Placement(path + ".pwconv1", Linear(in_features=width, out_features=4 * width)),
-        Placement(path + ".pwconv2", Linear(in_features=4 * width, out_features=width)),
+        Placement(path + ".pwconv1", Linear(in_features=width, out_features=4 * width, positions=positions)),
+        Placement(path + ".pwconv2", Linear(in_features=4 * width, out_features=width, positions=positions)),
     ]
     if hyperparameters.model_type == "convnextv2":
         return [*layer, *(Placement(path + ".grn", Array(name=part, shape=(1, 1, 1, 4 * width)))

@@ -15,7 +15,7 @@ from weighbridge.model.blocks import Linear, Norm
 from weighbridge.model.blocks.convolution import Convolution
 from weighbridge.model.family import Family, head_class, unknown_class
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
-from weighbridge.model.image import counts
+from weighbridge.model.image import Grid, counts, image_grid, one_image
 from weighbridge.model.tensors import Component
 
 # Name of the class, width and kernel of the stem, widths and depths of the stages, kinds of layers, first stage halves.
@@ -27,7 +27,7 @@ _KINDS: dict[str, tuple[str, int, int, tuple[int, ...], tuple[int, ...], tuple[s
 
 def build(hyperparameters: Hyperparameters) -> Architecture:
     """The stages, with a classifier where the class has one."""
-    name, stem, kernel, widths, depths, kinds, halves = _KINDS[hyperparameters.model_type]
+    name, stem, kernel, widths, depths, kinds, strides = _KINDS[hyperparameters.model_type]
     suffix = head_class(hyperparameters, (name,), "Model")
     if suffix not in ("Model", "ForImageClassification"):
         raise unknown_class(hyperparameters, (name + "Model", name + "ForImageClassification"))
@@ -40,49 +40,58 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     base = "" if suffix == "Model" else hyperparameters.model_type + "."
     width = hyperparameters.count("embedding_size", stem)
     colours = hyperparameters.count("num_channels", 3)
-    placements = [*_normalised(base + "embedder.embedder", kernel, colours, width)]
-    strided = hyperparameters.flag("downsample_in_first_stage", halves)
+    image = image_grid(hyperparameters)
+    grid = image.halved()
+    placements = [*_normalised(base + "embedder.embedder", kernel, colours, width, grid)]
+    grid = grid.halved() if name == "ResNet" else grid  # by pooling
+    strided = hyperparameters.flag("downsample_in_first_stage", strides)
     for stage, (outputs, depth) in enumerate(zip(widths, depths, strict=True)):
         for layer in range(depth):
             path = f"{base}encoder.stages.{stage}.layers.{layer}"
-            if width != outputs or (layer == 0 and (stage > 0 or strided)):
-                placements += _normalised(path + ".shortcut", 1, width, outputs)
-            placements += _layer(hyperparameters, kind, path + ".layer.", width, outputs)
-            width = outputs
+            halves = layer == 0 and (stage > 0 or strided)
+            after = grid.halved() if halves else grid
+            if width != outputs or halves:
+                placements += _normalised(path + ".shortcut", 1, width, outputs, after)
+            placements += _layer(hyperparameters, kind, path + ".layer.", width, outputs, grid, after)
+            width, grid = outputs, after
     if base:
         score = Linear(in_features=width, out_features=hyperparameters.count("num_labels", 2), role="score",
                        component=Component.HEAD)  # fmt: skip
         placements.append(Placement("classifier.1", score))
     return Architecture(family="resnet", model_type=hyperparameters.model_type, placements=tuple(placements),
                         num_layers=0, num_heads=0, num_kv_heads=0,
-                        base_prefix=hyperparameters.model_type + ".")  # fmt: skip
+                        base_prefix=hyperparameters.model_type + ".",
+                        notes=one_image(hyperparameters, image, grid))  # fmt: skip
 
 
-def _layer(hyperparameters: Hyperparameters, kind: str, path: str, inputs: int, outputs: int) -> Iterator[Placement]:
+def _layer(hyperparameters: Hyperparameters, kind: str, path: str, inputs: int, outputs: int, before: Grid,
+           after: Grid) -> Iterator[Placement]:  # fmt: skip
     if kind == "basic":
-        yield from _normalised(path + "0", 3, inputs, outputs)
-        yield from _normalised(path + "1", 3, outputs, outputs)
+        yield from _normalised(path + "0", 3, inputs, outputs, after)
+        yield from _normalised(path + "1", 3, outputs, outputs, after)
         return
     bottleneck = kind == "bottleneck"
     inner = outputs // 4 if bottleneck else outputs
     groups = 1 if bottleneck else max(1, outputs // hyperparameters.count("groups_width", 64))
     if not inner or inner % groups:
         hyperparameters.divided("channels by groups", inner or 1, groups if inner else 2)
-    yield from _normalised(path + "0", 1, inputs, inner)
-    yield from _normalised(path + "1", 3, inner, inner, groups)
+    first = after if bottleneck and hyperparameters.flag("downsample_in_bottleneck", False) else before
+    yield from _normalised(path + "0", 1, inputs, inner, first)
+    yield from _normalised(path + "1", 3, inner, inner, after, groups)
     if kind == "y":
         squeezed = round(inputs / 4)
         for place, (one, other) in ((0, (inner, squeezed)), (2, (squeezed, inner))):
             yield Placement(f"{path}2.attention.{place}",
                             Convolution(kernel=(1, 1), in_channels=one, out_channels=other, bias=True,
                                         component=Component.ATTENTION))  # fmt: skip
-    yield from _normalised(path + ("3" if kind == "y" else "2"), 1, inner, outputs)
+    yield from _normalised(path + ("3" if kind == "y" else "2"), 1, inner, outputs, after)
 
 
-def _normalised(path: str, kernel: int, inputs: int, outputs: int, groups: int = 1) -> Iterator[Placement]:
+def _normalised(path: str, kernel: int, inputs: int, outputs: int, grid: Grid, groups: int = 1) -> Iterator[Placement]:
     """A convolution without bias and the batch normalisation behind it."""
     yield Placement(path + ".convolution", Convolution(kernel=(kernel, kernel), in_channels=inputs,
-                                                       out_channels=outputs, groups=groups))  # fmt: skip
+                                                       out_channels=outputs, groups=groups,
+                                                       positions=grid.positions))  # fmt: skip
     yield Placement(path + ".normalization", Norm(width=outputs, running_statistics=True))
 
 

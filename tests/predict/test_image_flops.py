@@ -1,0 +1,96 @@
+"""Are the FLOPs of diffusion's convolutional nets those that PyTorch counts while the reference class runs?
+
+The golden numbers are from `torch.utils.flop_counter.FlopCounterMode` over diffusers 0.42.1 on the meta device (torch
+2.13), which is no dependency. For Stable Diffusion XL, with `config` that of the golden file without `_class_name`:
+
+    with torch.device("meta"):
+        unet = diffusers.UNet2DConditionModel(**config, addition_time_embed_dim=256).eval()
+        latent, text = torch.zeros(1, 4, 128, 128), torch.zeros(1, 77, 2048)
+        added = {"text_embeds": torch.zeros(1, 1280), "time_ids": torch.zeros(1, 6)}
+    with FlopCounterMode() as counter, torch.no_grad():
+        unet(latent, torch.ones(1), text, added_cond_kwargs=added)
+    counter.get_total_flops()
+
+The others likewise, without `added`; a ControlNet has an image of eight times the size beside, an autoencoder is called
+with an image of 3 x 512 x 512 alone, which it encodes and decodes, and that of a film with one frame.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.golden_models import family_files
+
+from weighbridge.errors import ConfigError
+from weighbridge.formats import config as config_format
+from weighbridge.inspection import inspect
+from weighbridge.model import families
+from weighbridge.model.architecture import Architecture, Workload
+from weighbridge.predict.counts import count, forward_flops_per_token
+
+BOTH = "encoding and decoding one image of"
+PASS = "one pass with a text of 77 tokens over a latent of"
+GOLDEN = [
+    ("unet", "stable-diffusion-v1-5-unet", 64, 803_273_441_280, PASS),
+    ("unet", "stable-diffusion-2-1-unet", 96, 2_149_105_745_920, PASS),
+    ("unet", "stable-diffusion-xl-base-1.0-unet", 128, 6_761_236_398_080, PASS),
+    ("unet", "controlnet-sd15", 64, 283_291_975_680, PASS),
+    ("unet", "controlnet-sdxl-1.0", 128, 3_020_382_371_840, PASS),
+    ("unet_2d", "ddpm-cifar10-32", 32, 12_443_713_536, "one pass over an image of"),
+    ("unet_2d", "ddpm-celebahq-256", 256, 497_027_514_368, "one pass over an image of"),
+    ("autoencoder_kl", "stable-diffusion-vae", 512, 3_631_177_400_320, BOTH),
+    ("autoencoder_tiny", "taesd", 512, 263_674_920_960, BOTH),
+    ("autoencoder_dc", "dc-ae-f32c32-sana-1.0", 512, 3_387_052_523_520, BOTH),
+    ("autoencoder_kl_wan", "qwen-image-vae", 512, 4_614_164_316_160, f"{BOTH[:-3]}, a film of one frame, of"),
+    ("autoencoder_kl_wan", "wan2.2-vae", 512, 7_195_024_949_248, f"{BOTH[:-3]}, a film of one frame, of"),
+]
+RESNET_50 = {"model_type": "resnet", "architectures": ["ResNetForImageClassification"], "num_labels": 1000}
+
+
+def described(config: dict[str, Any]) -> Architecture:
+    return families.build(config_format.hyperparameters(config, "config.json"))
+
+
+def golden(family: str, name: str) -> dict[str, Any]:
+    return next(dict(row["config"]) for row in family_files()[family]["models"] if row["name"] == name)
+
+
+@pytest.mark.parametrize(("family", "name", "size", "flops", "what"), GOLDEN, ids=[row[1] for row in GOLDEN])
+def test_one_pass_costs_what_pytorch_counts(family: str, name: str, size: int, flops: int, what: str) -> None:
+    config = golden(family, name) | {"sample_size": size}
+    architecture = described(config)
+    assert forward_flops_per_token(architecture) == flops
+    assert sum(operation.flops for operation in architecture.operations(Workload())) == flops
+    assert f"FLOPs are those of {what} {size} x {size}" in inspect(config).notes
+
+
+@pytest.mark.parametrize(("family", "name"), [row[:2] for row in GOLDEN], ids=[row[1] for row in GOLDEN])
+def test_matmul_parameters_do_not_depend_on_the_size(family: str, name: str) -> None:
+    small, large = (count(described(golden(family, name) | {"sample_size": size})) for size in (64, 96))
+    assert small == large
+    assert small.matmul < small.total
+
+
+def test_an_autoencoder_costs_in_proportion_to_the_pixels_but_for_its_attention() -> None:
+    config = golden("autoencoder_kl", "stable-diffusion-vae") | {"mid_block_add_attention": False}
+    small, large = (forward_flops_per_token(described(config | {"sample_size": size})) for size in (256, 512))
+    assert large == 4 * small
+
+
+def test_resnet_50_takes_4_giga_multiplications_an_image() -> None:
+    flops = forward_flops_per_token(described(RESNET_50))
+    assert round(flops / 2e9, 2) == 4.09
+    assert count(described(RESNET_50)).total == 25_557_032
+
+
+def test_an_image_that_nothing_is_left_of_is_refused() -> None:
+    with pytest.raises(ConfigError, match="makes nothing of an image of 2 x 2"):
+        described({"model_type": "convnext", "image_size": 2})
+
+
+def test_a_convolution_moves_its_kernel_and_its_maps_once() -> None:
+    first = next(iter(described(RESNET_50).operations(Workload())))  # 7 x 7 from 3 to 64 channels, 112 x 112 positions
+    assert first.flops == 2 * 7 * 7 * 3 * 64 * 112 * 112
+    assert first.bytes_read == 2 * (7 * 7 * 3 * 64 + 3 * 112 * 112)
+    assert first.bytes_written == 2 * 64 * 112 * 112
