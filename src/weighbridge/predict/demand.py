@@ -1,0 +1,215 @@
+"""What does a model ask of a machine, before one is chosen? Its weights by how often they are read, its cache, its work.
+
+A pass reads every dense weight once, whatever the batch, and the experts that its tokens are routed to. B tokens that
+are routed independently touch E * (1 - (1 - k/E)^B) of E experts. The cache is read by each sequence on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from weighbridge.errors import ConfigError
+from weighbridge.model.architecture import Architecture, Placement
+from weighbridge.model.blocks import State, StateKind, Use, Weight
+from weighbridge.model.encodings import Encoding
+from weighbridge.model.recipes import Packing, Recipe
+from weighbridge.model.tensors import Component
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Like layers of a cache: elements a token adds in all of them, and the window that bounds it (None without one).
+
+    `heads` is how many devices can hold a part of it each: the key-value heads, or 1 for a latent that all need.
+    """
+
+    elements_per_token: int
+    window: int | None
+    heads: int
+
+    def tokens(self, context_tokens: int) -> int:
+        """Tokens that it holds at this context."""
+        return context_tokens if self.window is None else min(context_tokens, self.window)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What one model asks for; elements and FLOPs are those of all layers together.
+
+    `dense_elements` are multiplied by every token, `expert_elements` are those of all routed experts, of which a token
+    uses `experts_per_token` of `num_experts`. `flops_per_position` is what a new token spends for each position that it
+    attends to, by window.
+    """
+
+    total: int
+    dense_elements: int
+    expert_elements: int
+    num_experts: int
+    experts_per_token: int
+    num_layers: int
+    routed_layers: int
+    hidden_size: int
+    vocab_size: int
+    num_heads: int
+    caches: tuple[Cache, ...]
+    recurrent_elements: int
+    cross_elements: int
+    flops_per_position: tuple[tuple[int | None, int], ...]
+
+    @property
+    def flops_per_token(self) -> int:
+        """FLOPs of one token's multiplications, without attention to earlier tokens."""
+        share = self.expert_elements * self.experts_per_token // self.num_experts if self.num_experts else 0
+        return 2 * (self.dense_elements + share)
+
+    def attention_flops(self, positions: float) -> float:
+        """FLOPs of one new token that attends to so many positions."""
+        return sum(flops * (positions if window is None else min(positions, window))
+                   for window, flops in self.flops_per_position)  # fmt: skip
+
+    def experts_touched(self, tokens: float) -> float:
+        """The share of the experts that so many tokens of a pass are routed to, on average when routing is even.
+
+        Example:
+            >>> from weighbridge.inspection import inspect
+            >>> mixtral = demand(inspect("mixtral-8x7b").architecture)
+            >>> round(mixtral.experts_touched(1), 3), round(mixtral.experts_touched(16), 3)
+            (0.25, 0.99)
+        """
+        if not self.num_experts:
+            return 0.0
+        return 1.0 - (1.0 - self.experts_per_token / self.num_experts) ** tokens
+
+    def cache_elements(self, context_tokens: int) -> int:
+        """Elements of the cache of one sequence at this context."""
+        return sum(cache.elements_per_token * cache.tokens(context_tokens) for cache in self.caches)
+
+
+def demand(architecture: Architecture) -> Demand:
+    """What a described model asks for.
+
+    Raises:
+        ConfigError: for a pipeline, whose parts run one after another: name one of them.
+
+    Example:
+        >>> from weighbridge.inspection import inspect
+        >>> found = demand(inspect("llama-2-70b").architecture)
+        >>> found.cache_elements(4096) * 2, found.caches[0].heads
+        (1342177280, 8)
+    """
+    if architecture.parts:
+        raise ConfigError("a pipeline of several models", "one model", "name the config.json of one of its parts")
+    dense = experts = table = 0
+    num_experts = per_token = routed = 0
+    widths: list[int] = []
+    caches: dict[tuple[int | None, int], int] = {}
+    positions: dict[int | None, int] = {}
+    recurrent = cross = 0
+    for placement in (p for p in architecture.placements if not p.mtp):
+        for weight in placement.block.weights():
+            elements = weight.elements * weight.experts * placement.repeat
+            if _is_routed(weight):
+                experts += elements
+                num_experts, per_token = max(num_experts, weight.experts * weight.stacked), max(per_token, weight.active)
+                routed = max(routed, placement.repeat)
+            elif weight.use is Use.MATMUL:
+                dense += elements
+            if weight.role == "token_embedding":
+                table, widths = max(table, weight.shape[0]), [*widths, weight.shape[-1]]
+        for state in placement.block.states():
+            if state.kind in (StateKind.KV, StateKind.LATENT):
+                key = state.window, _heads(state, architecture)
+                caches[key] = caches.get(key, 0) + state.elements_per_token * placement.repeat
+            elif state.kind is StateKind.RECURRENT:
+                recurrent += state.elements_per_sequence * placement.repeat
+            else:
+                cross += state.elements_per_sequence * placement.repeat
+        _add_attention(placement, positions)
+    return Demand(
+        total=sum(g.elements for g in architecture.groups if g.weight.tied_to is None and not g.mtp),
+        dense_elements=dense, expert_elements=experts, num_experts=num_experts, experts_per_token=per_token,
+        num_layers=max(1, architecture.num_layers), routed_layers=routed, hidden_size=max(widths, default=1),
+        vocab_size=max(1, table), num_heads=max(1, architecture.num_heads),
+        caches=tuple(Cache(elements, window, heads) for (window, heads), elements in caches.items()),
+        recurrent_elements=recurrent, cross_elements=cross, flops_per_position=tuple(positions.items()),
+    )  # fmt: skip
+
+
+def _is_routed(weight: Weight) -> bool:
+    return weight.experts > 1 or weight.stacked > 1
+
+
+def _heads(state: State, architecture: Architecture) -> int:
+    return 1 if state.kind is StateKind.LATENT else max(1, architecture.num_kv_heads)
+
+
+def _add_attention(placement: Placement, positions: dict[int | None, int]) -> None:
+    flops = placement.block.attention_flops_per_position() * placement.repeat
+    states = placement.block.states()
+    if flops and states and placement.component is not Component.VISION_AUDIO:
+        positions[states[0].window] = positions.get(states[0].window, 0) + flops
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWeights:
+    """Bytes of a model's weights in a recipe, by how a pass reads them: tables are looked up, one row a token.
+
+    `quantized_elements` are those of matrices in fewer than 16 bits, which a kernel has to unpack.
+    """
+
+    recipe: str
+    dense_bytes: int
+    expert_bytes: int
+    table_bytes: int
+    other_bytes: int
+    quantized_elements: int
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return self.dense_bytes + self.expert_bytes + self.table_bytes + self.other_bytes
+
+
+def stored_weights(architecture: Architecture, recipe: Recipe, packing: Packing | None = None) -> StoredWeights:
+    """The weights of a model in a recipe.
+
+    A tied head is read in full by every token although no tensor of its own is stored: it counts as dense, and the
+    table as a look-up beside it holds no further bytes.
+
+    Raises:
+        ConfigError: when the recipe cannot store the model.
+
+    Example:
+        >>> from weighbridge.inspection import inspect
+        >>> from weighbridge.model import recipes
+        >>> found = stored_weights(inspect("llama-2-70b").architecture, recipes.find("fp16"))
+        >>> found.total_bytes, found.table_bytes
+        (137953296384, 524288000)
+    """
+    found = packing or (recipe.pack(architecture) if recipe.runs(architecture) else None)
+    if found is None or not found.is_possible:
+        read = f"{architecture.family} in {recipe.name}"
+        raise ConfigError(read, "an encoding that can store this model", "choose another, such as bf16 or q8_0")
+    sizes = {"dense": 0, "expert": 0, "table": 0, "other": 0}
+    quantized = 0
+    for assignment in found.assignments:
+        weight = assignment.group.weight
+        kind = ("expert" if _is_routed(weight) else "dense" if weight.use is Use.MATMUL
+                else "table" if weight.use is Use.LOOKUP else "other")  # fmt: skip
+        if kind == "table" and architecture.tie_embeddings and weight.role == "token_embedding":
+            kind = "dense"
+        sizes[kind] += assignment.size_bytes
+        if kind in ("dense", "expert") and _is_packed(assignment.encoding):
+            copies = assignment.group.count if assignment.layers is None else len(assignment.layers) * weight.experts
+            quantized += copies * weight.elements
+    return StoredWeights(found.recipe.name, sizes["dense"], sizes["expert"], sizes["table"], sizes["other"], quantized)
+
+
+def _is_packed(encoding: Encoding) -> bool:
+    return encoding.bits_per_weight < 16
+
+
+def sum_of(caches: Sequence[Cache]) -> int:
+    """Elements that one more token adds to all of these while it is inside every window."""
+    return sum(cache.elements_per_token for cache in caches)
