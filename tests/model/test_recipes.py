@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from weighbridge.errors import UnknownNameError
+from weighbridge.inspection import inspect
 from weighbridge.model import families, layouts, recipes
 from weighbridge.model.architecture import Architecture
 from weighbridge.model.hyperparameters import Hyperparameters
@@ -151,3 +152,18 @@ def test_fallbacks_are_named() -> None:
 def test_unknown_mix_names_its_neighbours() -> None:
     with pytest.raises(UnknownNameError, match="q4_k_m"):
         recipes.find("q4_k_x")
+
+
+def test_experts_in_one_tensor_are_packed_as_published() -> None:
+    """gpt-oss-120b: its hub page has 65,248,815,744 bytes of BF16, FP4 and scales."""
+    model = inspect("gpt-oss-120b").architecture
+    assert model is not None
+    assert recipes.find("mxfp4").pack(model).size_bytes == 65_248_815_744
+
+
+def test_mxfp4_packs_the_experts_of_a_mixture_alone() -> None:
+    model = inspect("mixtral-8x7b")
+    assert model.architecture is not None
+    experts = model.parameters.by_component["experts"]
+    packed = recipes.find("mxfp4").pack(model.architecture).size_bytes
+    assert packed == experts * 17 // 32 + 2 * (model.parameters.total - experts)

@@ -7,7 +7,8 @@ kinds are known:
 - llama.cpp's file types mix encodings by role and layer, keep small tensors in fp32 and fall back where a row is not
   a whole number of blocks (`src/llama-quant.cpp`, release of 2026-11; with an importance matrix for the types that
   cannot be made without one, without it for the others);
-- packed checkpoints quantize the linear maps inside the layers, with scales beside them, and keep the rest in 16 bits
+- packed checkpoints quantize the linear maps inside the layers, with scales beside them, and keep the rest in 16 bits;
+  in a mixture MXFP4 packs the routed experts alone
   (GPTQ and AWQ as vLLM and transformers read them, compressed-tensors `w8a8`, bitsandbytes NF4, MXFP4, NVFP4). What
   some packers store once a tensor beside that (NF4's `quant_map` and `quant_state`, about 150 bytes, and NVFP4's
   `input_scale`, 4) is left out.
@@ -22,7 +23,7 @@ from typing import Any
 from weighbridge.errors import UnknownNameError
 from weighbridge.model import encodings, layouts
 from weighbridge.model.architecture import Architecture
-from weighbridge.model.blocks import Use
+from weighbridge.model.blocks import Use, Weight
 from weighbridge.model.encodings import ENCODINGS, Encoding
 from weighbridge.model.layouts import TensorGroup
 from weighbridge.model.tensors import Component, Kind
@@ -113,6 +114,8 @@ class Recipe:
     """Whether blocks are cut from the flattened tensor, so that rows need not divide (bitsandbytes)."""
     multiples: tuple[int, int] = (1, 1)
     """What inputs and outputs of a linear map must divide by, or the packer refuses the model."""
+    routed: bool = False
+    """Whether a mixture has its routed experts packed and nothing else (MXFP4, as gpt-oss is published)."""
 
     def runs(self, architecture: Architecture) -> bool:
         """Whether files of this kind exist for the model's family."""
@@ -137,16 +140,17 @@ class Recipe:
         ]
         if self.kind == "gguf":
             return Packing(self, tuple(_assign_gguf(self, architecture, groups)))
-        return Packing(self, tuple(self._assign_flat(group) for group in groups))
+        packed = (Component.EXPERTS,) if self.routed and architecture.num_experts > 1 else _LINEAR
+        return Packing(self, tuple(self._assign_flat(group, packed) for group in groups))
 
-    def _assign_flat(self, group: TensorGroup) -> Assignment:
+    def _assign_flat(self, group: TensorGroup, packed: tuple[Component, ...]) -> Assignment:
         weight = group.weight
-        if self.kind == "plain" or not _is_linear(group):
+        if self.kind == "plain" or not (_is_linear(weight) and group.component in packed):
             encoding = self.default if self.kind == "plain" else ENCODINGS["bf16"]
             return Assignment(group, None, encoding, group.count * encoding.size_bytes((weight.elements,)))
         inputs, outputs = weight.in_features, weight.elements // weight.in_features
         encoding = self.default
-        divides = inputs % self.multiples[0] == 0 and outputs % self.multiples[1] == 0
+        divides = inputs % self.multiples[0] == 0 and outputs // weight.stacked % self.multiples[1] == 0
         if not divides or not (self.flat or encoding.fits(inputs)):
             plain = ENCODINGS["bf16"]
             return Assignment(group, None, plain, group.count * plain.size_bytes(weight.shape), wanted=encoding)
@@ -154,16 +158,16 @@ class Recipe:
         scales = outputs * -(-inputs // self.group_size) if self.group_size else outputs
         size = encoding.size_bytes((padded,)) + (2 * scales if self.scales else 0)
         size += scales // 2 if self.zeros else 0
-        size += 4 * inputs if self.index else 0
+        size += 4 * inputs * weight.stacked if self.index else 0
         return Assignment(group, None, encoding, group.count * size)
 
 
 _LINEAR = (Component.ATTENTION, Component.MLP, Component.EXPERTS, Component.SHARED_EXPERTS)
 
 
-def _is_linear(group: TensorGroup) -> bool:
-    weight = group.weight
-    return weight.use is Use.MATMUL and len(weight.shape) == 2 and group.component in _LINEAR
+def _is_linear(weight: Weight) -> bool:
+    """Whether a weight is a linear map, or those of all experts in one tensor."""
+    return weight.use is Use.MATMUL and (len(weight.shape) == 2 or (weight.stacked > 1 and len(weight.shape) == 3))
 
 
 # llama.cpp's categories by role. Roles that are not here are quantized to the default type when they are matrices.
@@ -365,8 +369,8 @@ def _recipes() -> Iterator[Recipe]:
     yield Recipe("awq-int4-g128", "packed", int4, 128, scales=True, zeros=True, multiples=(128, 8))
     yield Recipe("w8a8", "packed", ENCODINGS["int8"], scales=True)
     yield Recipe("nf4", "packed", ENCODINGS["nf4"], flat=True)
-    for name in ("mxfp4", "nvfp4"):
-        yield Recipe(name, "packed", ENCODINGS[name])
+    yield Recipe("mxfp4", "packed", ENCODINGS["mxfp4"], routed=True)
+    yield Recipe("nvfp4", "packed", ENCODINGS["nvfp4"])
 
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _recipes()}
