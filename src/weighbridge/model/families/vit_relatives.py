@@ -150,17 +150,17 @@ def _layers(hyperparameters: Hyperparameters, layers: Encoder, base: str) -> lis
     return placements
 
 
-def _half_biased(hyperparameters: Hyperparameters, layers: Encoder, path: str, offset: int = 0) -> list[Placement]:
+def _half_biased(hyperparameters: Hyperparameters, layers: Encoder, path: str) -> list[Placement]:
     """The layers of VideoMAE: queries and values have biases, stored by themselves, and keys have none."""
     placements = list(replace(layers, qkv_bias=False).placements(path))
     if hyperparameters.flag("qkv_bias", hyperparameters.flag("qv_bias", True)):
         placements += [
             Placement(path + ".attention.attention", Vector(name=f"{part}_bias", width=layers.hidden_size,
                                                             role=f"attention_{part}", component=Component.ATTENTION),
-                      range(layers.num_layers))
+                      range(layers.num_layers), offset=layers.offset)
             for part in ("q", "v")
         ]  # fmt: skip
-    return [replace(placement, offset=offset) for placement in placements]
+    return placements
 
 
 def _norm(hyperparameters: Hyperparameters, layers: Encoder, base: str) -> list[Placement]:
@@ -205,7 +205,9 @@ def _objects(hyperparameters: Hyperparameters, suffix: str, layers: Encoder) -> 
     ]  # fmt: skip
 
 
-def _decoder(hyperparameters: Hyperparameters, hidden: int, inner: int, depth: int, heads: int) -> Encoder:
+def _decoder(
+    hyperparameters: Hyperparameters, before: Encoder, hidden: int, inner: int, depth: int, heads: int
+) -> Encoder:
     """The smaller stack that paints the hidden patches."""
     width = hyperparameters.count("decoder_hidden_size", hidden)
     count = hyperparameters.count("decoder_num_attention_heads", heads)
@@ -213,14 +215,16 @@ def _decoder(hyperparameters: Hyperparameters, hidden: int, inner: int, depth: i
     return Encoder(
         hidden_size=width, intermediate_size=hyperparameters.count("decoder_intermediate_size", inner),
         num_layers=hyperparameters.count("decoder_num_hidden_layers", depth, most=MOST_LAYERS), num_heads=count,
-        names=vit.NAMES,
+        names=vit.NAMES, offset=before.num_layers,
     )  # fmt: skip
 
 
 def _picture(hyperparameters: Hyperparameters, suffix: str, layers: Encoder) -> list[Placement]:
     if suffix == "Model":
         return []
-    stack = replace(_decoder(hyperparameters, 512, 2048, 8, 16), qkv_bias=hyperparameters.flag("qkv_bias", True))
+    stack = replace(
+        _decoder(hyperparameters, layers, 512, 2048, 8, 16), qkv_bias=hyperparameters.flag("qkv_bias", True)
+    )
     width, cut = stack.hidden_size, patches(hyperparameters)
     pixels = hyperparameters.count("patch_size", 16) ** 2 * cut.channels
     path = "decoder.decoder_layers.{layer}"
@@ -228,7 +232,7 @@ def _picture(hyperparameters: Hyperparameters, suffix: str, layers: Encoder) -> 
         Placement("decoder", token("mask_token", 1, 1, width)),
         Placement("decoder", token("decoder_pos_embed", 1, cut.count + 1, width)),
         Placement("decoder.decoder_embed", Linear(in_features=layers.hidden_size, out_features=width)),
-        *(replace(placement, offset=layers.num_layers) for placement in stack.placements(path)),
+        *stack.placements(path),
         Placement("decoder.decoder_norm", Norm(width=width, role="final_norm")),
         Placement("decoder.decoder_pred", Linear(in_features=width, out_features=pixels, component=Component.HEAD)),
     ]
@@ -241,14 +245,14 @@ def _video(hyperparameters: Hyperparameters, suffix: str, layers: Encoder) -> li
         pooled = hyperparameters.flag("use_mean_pooling", True)
         norm = [Placement("fc_norm", Norm(width=layers.hidden_size, role="final_norm"))] if pooled else []
         return [*norm, _score(hyperparameters, layers.hidden_size)]
-    stack = _decoder(hyperparameters, 384, 1536, 4, 6)
+    stack = _decoder(hyperparameters, layers, 384, 1536, 4, 6)
     width, patch = stack.hidden_size, hyperparameters.count("patch_size", 16)
     pixels = patch**2 * hyperparameters.count("num_channels", 3) * hyperparameters.count("tubelet_size", 2)
     path = "decoder.decoder_layers.{layer}"
     return [
         Placement("", token("mask_token", 1, 1, width)),
         Placement("encoder_to_decoder", Linear(in_features=layers.hidden_size, out_features=width, bias=False)),
-        *_half_biased(hyperparameters, stack, path, layers.num_layers),
+        *_half_biased(hyperparameters, stack, path),
         Placement("decoder.norm", Norm(width=width, role="final_norm")),
         Placement("decoder.head", Linear(in_features=width, out_features=pixels, component=Component.HEAD)),
     ]
