@@ -105,7 +105,8 @@ def _renamed(model: Architecture, names: tuple[tuple[str, str], ...], labelled: 
     return replace(model, placements=tuple(placements))
 
 
-def _resnet(plain: Hyperparameters, depth: str) -> Architecture:
+def residual(plain: Hyperparameters, depth: str) -> Architecture:
+    """A ResNet of so many layers with timm's names, and with a classifier of `num_labels` where that is above 0."""
     kind, depths = _RESNETS[depth]
     widths = [width if kind == "basic" else 4 * width for width in (64, 128, 256, 512)]
     settings = {"layer_type": kind, "depths": depths, "hidden_sizes": widths}
@@ -149,7 +150,7 @@ def _vit(plain: Hyperparameters, size: str, patch: str, image: str) -> Architect
 
 
 _ARCHITECTURES: dict[str, Callable[..., Architecture]] = {
-    r"resnet(18|34|50|101|152)": _resnet,
+    r"resnet(18|34|50|101|152)": residual,
     r"convnext_(tiny|small|base|large|xlarge)": _convnext,
     r"vit_(tiny|small|base|large)_patch(16)_(224|384)": _vit,
     r"vit_(small|base|large)_patch(32)_(224|384)": _vit,
