@@ -86,6 +86,13 @@ def with_defaults(part: Hyperparameters, defaults: Mapping[str, Any]) -> Hyperpa
     return replace(part, settings={**defaults, **part.settings})
 
 
+def optional_part(hyperparameters: Hyperparameters, name: str) -> Hyperparameters:
+    """The settings of a part, or none where the part is missing: its class then has all its defaults."""
+    if hyperparameters.settings.get(name) is None:
+        return Hyperparameters(hyperparameters.source, "part", {})
+    return hyperparameters.part(name)
+
+
 def tied_anywhere(hyperparameters: Hyperparameters, text: Hyperparameters, default: bool = False) -> bool:
     """Whether the head is tied where either configuration may say so, the part's class by `default`."""
     return hyperparameters.flag("tie_embeddings", False) or text.flag("tie_embeddings", default)

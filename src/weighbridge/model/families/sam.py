@@ -7,15 +7,13 @@ parameter of the class, which two parts share.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from weighbridge.errors import ConfigError
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Attention, Block, Embedding, FeedForward, Linear, Norm, Vector
 from weighbridge.model.blocks.array import Array
 from weighbridge.model.blocks.convolution import Convolution
 from weighbridge.model.blocks.tied import Tied
-from weighbridge.model.composite import with_defaults
+from weighbridge.model.composite import optional_part, with_defaults
 from weighbridge.model.family import Family, head_class, unknown_class
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 from weighbridge.model.image import Encoder, Names, patches, ratio, token
@@ -28,7 +26,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     """The three parts and the places that two of them share."""
     if head_class(hyperparameters, ("Sam",), "Model") != "Model":
         raise unknown_class(hyperparameters, ("SamModel",))
-    vision, prompt, decoder = (_part(hyperparameters, f"{part}_config")
+    vision, prompt, decoder = (optional_part(hyperparameters, f"{part}_config")
                                for part in ("vision", "prompt_encoder", "mask_decoder"))  # fmt: skip
     places = Array(name="positional_embedding", shape=(2, vision.count("num_pos_feats", 128)),
                    role="position_embedding", component=Component.EMBEDDING)  # fmt: skip
@@ -47,15 +45,6 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         ),
         num_layers=layers.num_layers + depth, num_heads=layers.num_heads, num_kv_heads=layers.num_heads,
     )  # fmt: skip
-
-
-def _part(hyperparameters: Hyperparameters, name: str) -> Hyperparameters:
-    """The settings of a part; one that is missing has the defaults of its class."""
-    value = hyperparameters.settings.get(name)
-    if value is None:
-        return Hyperparameters(hyperparameters.source, "part", {})
-    part = hyperparameters.part(name)
-    return part if value else replace(part, settings={})
 
 
 def _vision(part: Hyperparameters) -> tuple[list[Placement], Encoder, int]:
