@@ -14,7 +14,7 @@ from typing import Any
 
 from weighbridge.model import families
 from weighbridge.model.architecture import Architecture, Placement
-from weighbridge.model.blocks import Linear
+from weighbridge.model.blocks import Embedding, Linear
 from weighbridge.model.family import head_class, unknown_class
 from weighbridge.model.hyperparameters import Hyperparameters
 from weighbridge.model.tensors import Component
@@ -119,7 +119,7 @@ def moved(placements: Iterable[Placement], prefixes: Sequence[tuple[str, str]]) 
     return tuple(
         replace(placement, path=move(placement.path),
                 block=replace(block, tied_to=move(block.tied_to))
-                if isinstance(block := placement.block, Linear) and block.tied_to else block)
+                if isinstance(block := placement.block, Linear | Embedding) and block.tied_to else block)
         for placement in placements
     )  # fmt: skip
 
