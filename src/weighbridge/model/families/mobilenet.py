@@ -43,10 +43,10 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
 def _first(hyperparameters: Hyperparameters, base: str) -> tuple[list[Placement], int]:
     factor, least = ratio(hyperparameters, "depth_multiplier", 1.0), hyperparameters.count("min_depth", 8)
     widths = [max(int(width * factor), least) for width in _FIRST]
-    placements = [*_normalised(base + "conv_stem", 3, hyperparameters.count("num_channels", 3), widths[0])]
+    placements = [*normalised(base + "conv_stem", 3, hyperparameters.count("num_channels", 3), widths[0])]
     for layer, (inputs, outputs) in enumerate(pairwise(widths)):
-        placements += _normalised(f"{base}layer.{2 * layer}", 3, inputs, inputs, inputs)
-        placements += _normalised(f"{base}layer.{2 * layer + 1}", 1, inputs, outputs)
+        placements += normalised(f"{base}layer.{2 * layer}", 3, inputs, inputs, inputs)
+        placements += normalised(f"{base}layer.{2 * layer + 1}", 1, inputs, outputs)
     return placements, widths[-1]
 
 
@@ -58,21 +58,21 @@ def _second(hyperparameters: Hyperparameters, base: str) -> tuple[list[Placement
         return divisible(round(width * by), divisor, least)
 
     widths, stem = [scaled(width) for width in _SECOND], scaled(32)
-    placements = [*_normalised(base + "conv_stem.first_conv", 3, hyperparameters.count("num_channels", 3), stem)]
+    placements = [*normalised(base + "conv_stem.first_conv", 3, hyperparameters.count("num_channels", 3), stem)]
     if not hyperparameters.flag("first_layer_is_expansion", True):
-        placements += _normalised(base + "conv_stem.expand_1x1", 1, stem, stem)
-    placements += _normalised(base + "conv_stem.conv_3x3", 3, stem, stem, stem)
-    placements += _normalised(base + "conv_stem.reduce_1x1", 1, stem, widths[0])
+        placements += normalised(base + "conv_stem.expand_1x1", 1, stem, stem)
+    placements += normalised(base + "conv_stem.conv_3x3", 3, stem, stem, stem)
+    placements += normalised(base + "conv_stem.reduce_1x1", 1, stem, widths[0])
     for layer, (inputs, outputs) in enumerate(pairwise(widths)):
         path, wide = f"{base}layer.{layer}.", scaled(inputs, expansion)
-        placements += _normalised(path + "expand_1x1", 1, inputs, wide)
-        placements += _normalised(path + "conv_3x3", 3, wide, wide, wide)
-        placements += _normalised(path + "reduce_1x1", 1, wide, outputs)
+        placements += normalised(path + "expand_1x1", 1, inputs, wide)
+        placements += normalised(path + "conv_3x3", 3, wide, wide, wide)
+        placements += normalised(path + "reduce_1x1", 1, wide, outputs)
     last = 1280 if hyperparameters.flag("finegrained_output", True) and factor < 1 else scaled(1280)
-    return [*placements, *_normalised(base + "conv_1x1", 1, widths[-1], last)], last
+    return [*placements, *normalised(base + "conv_1x1", 1, widths[-1], last)], last
 
 
-def _normalised(path: str, kernel: int, inputs: int, outputs: int, groups: int = 1) -> Iterator[Placement]:
+def normalised(path: str, kernel: int, inputs: int, outputs: int, groups: int = 1) -> Iterator[Placement]:
     """A convolution without bias and the batch normalisation behind it."""
     yield Placement(path + ".convolution", Convolution(kernel=(kernel, kernel), in_channels=inputs,
                                                        out_channels=outputs, groups=groups))  # fmt: skip
