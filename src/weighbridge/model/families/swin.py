@@ -50,7 +50,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     done = 0
     for stage, (depth, count) in enumerate(zip(depths, heads, strict=True)):
         path = f"{base}encoder.layers.{stage}"
-        placements += _stage(hyperparameters, path, width, depth, count, done)
+        placements += stage_of(hyperparameters, path, width, depth, count, done)
         done += depth
         if stage + 1 < len(depths):
             merged = Linear(in_features=4 * width, out_features=2 * width, bias=False)
@@ -73,7 +73,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
                         base_prefix=f"{hyperparameters.model_type}.")  # fmt: skip
 
 
-def _stage(
+def stage_of(
     hyperparameters: Hyperparameters, path: str, width: int, depth: int, heads: int, offset: int
 ) -> list[Placement]:
     """The layers of one stage, and how each of them knows positions in its window."""
