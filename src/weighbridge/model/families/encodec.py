@@ -107,7 +107,8 @@ def _convolution(
 
 def _recurrent(hyperparameters: Hyperparameters, path: str, width: int) -> Placement:
     layers = hyperparameters.count("num_lstm_layers", 2, most=MOST_LAYERS)
-    return Placement(path, Recurrent(cell="lstm", input_size=width, hidden_size=width, num_layers=layers))
+    return Placement(path, Recurrent(cell="lstm", input_size=width, hidden_size=width, num_layers=layers,
+                                     kept=False))  # fmt: skip
 
 
 def _codebooks(hyperparameters: Hyperparameters, ratios: tuple[int, ...]) -> Iterator[Placement]:
