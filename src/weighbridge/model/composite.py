@@ -14,7 +14,7 @@ from typing import Any
 
 from weighbridge.model import families
 from weighbridge.model.architecture import Architecture, Placement
-from weighbridge.model.blocks import Block, Linear
+from weighbridge.model.blocks import Block, Embedding, Linear
 from weighbridge.model.blocks.tied import Tied
 from weighbridge.model.blocks.vector import Vector
 from weighbridge.model.family import head_class, unknown_class
@@ -88,6 +88,13 @@ def with_defaults(part: Hyperparameters, defaults: Mapping[str, Any]) -> Hyperpa
     return replace(part, settings={**defaults, **part.settings})
 
 
+def optional_part(hyperparameters: Hyperparameters, name: str) -> Hyperparameters:
+    """The settings of a part, or none where the part is missing: its class then has all its defaults."""
+    if hyperparameters.settings.get(name) is None:
+        return Hyperparameters(hyperparameters.source, "part", {})
+    return hyperparameters.part(name)
+
+
 def tied_anywhere(hyperparameters: Hyperparameters, text: Hyperparameters, default: bool = False) -> bool:
     """Whether the head is tied where either configuration may say so, the part's class by `default`."""
     return hyperparameters.flag("tie_embeddings", False) or text.flag("tie_embeddings", default)
@@ -112,7 +119,7 @@ def moved(placements: Iterable[Placement], prefixes: Sequence[tuple[str, str]]) 
         return new + path[len(old) :]
 
     def moved_block(block: Block) -> Block:
-        if isinstance(block, Linear | Vector) and block.tied_to:
+        if isinstance(block, Linear | Embedding | Vector) and block.tied_to:
             return replace(block, tied_to=move(block.tied_to))
         return replace(block, owner=move(block.owner)) if isinstance(block, Tied) else block
 
