@@ -85,24 +85,35 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
 
 
 def audio_encoder(audio: Hyperparameters, path: str) -> tuple[tuple[Placement, ...], Encoder]:
-    """Whisper's audio encoder at a path, spelled as Whisper spells it or as other encoders are."""
-    aliased = {ours: audio.settings[key] for key, ours in _ALIASES.items() if audio.settings.get(key) is not None}
-    for key in aliased.keys() & audio.settings.keys():
-        audio.same(key, aliased[key], audio.count(key, aliased[key]))
-    audio = replace(audio, settings={**audio.settings, **aliased})
-    layers = replace(encoder(audio, 1280, 5120, 32, 20, _NAMES), qkv_bias=False)
-    width, layer = layers.hidden_size, path + ".layers.{layer}"
+    """Whisper's audio encoder at a path."""
+    placements, layers = audio_layers(audio, path + ".layers.{layer}")
+    width = layers.hidden_size
     convolution = Convolution(kernel=(3,), in_channels=audio.count("num_mel_bins", 128), out_channels=width, bias=True)
     positions = Embedding(rows=audio.count("max_source_positions", 1500), width=width, role="position_embedding")
     return (
         Placement(path + ".conv1", convolution),
         Placement(path + ".conv2", replace(convolution, in_channels=width)),
         Placement(path + ".embed_positions", positions),
-        *layers.placements(layer),
-        *(Placement(f"{layer}.self_attn.{name}", Vector(name="bias", width=width, component=Component.ATTENTION),
-                    range(layers.num_layers)) for name in ("q_proj", "v_proj")),
+        *placements,
         Placement(path + ".layer_norm", Norm(width=width)),
-    ), layers  # fmt: skip
+    ), layers
+
+
+def audio_layers(
+    audio: Hyperparameters, layer: str, *, key_bias: bool = False
+) -> tuple[tuple[Placement, ...], Encoder]:
+    """The layers of Whisper's audio encoder, spelled as Whisper spells them or as those of other encoders."""
+    aliased = {ours: audio.settings[key] for key, ours in _ALIASES.items() if audio.settings.get(key) is not None}
+    for key in aliased.keys() & audio.settings.keys():
+        audio.same(key, aliased[key], audio.count(key, aliased[key]))
+    audio = replace(audio, settings={**audio.settings, **aliased})
+    layers = replace(encoder(audio, 1280, 5120, 32, 20, _NAMES), qkv_bias=key_bias)
+    biased = () if key_bias else ("q_proj", "v_proj")
+    bias = Vector(name="bias", width=layers.hidden_size, component=Component.ATTENTION)
+    return (
+        *layers.placements(layer),
+        *(Placement(f"{layer}.self_attn.{name}", bias, range(layers.num_layers)) for name in biased),
+    ), layers
 
 
 FAMILY = Family(

@@ -1,0 +1,110 @@
+"""The thinkers of Qwen2.5-Omni and Qwen3-Omni: a language model beside a tower for images and one for sound.
+
+Source: transformers `models/{qwen2_5_omni,qwen3_omni_moe}/{configuration,modeling}_*.py` (5.x). The towers are those of
+Qwen2.5-VL and Qwen3-VL, and Whisper's encoder with sines that are not stored; the third generation's keys have a bias
+and three convolutions shrink its spectrogram. A whole model is described where it has no talker
+(`enable_audio_output`). Tensor names are those of published files, which hold the experts one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from weighbridge.model.architecture import Architecture, Placement
+from weighbridge.model.blocks import Attention, Embedding, Linear, Norm
+from weighbridge.model.blocks.convolution import Convolution
+from weighbridge.model.composite import TextClass, joined, moved, text_model, tower
+from weighbridge.model.families.qwen2_vl import vision_tower
+from weighbridge.model.families.qwen3_vl import deepstack
+from weighbridge.model.families.voxtral import audio_layers
+from weighbridge.model.family import Family, unknown_class
+from weighbridge.model.hyperparameters import Hyperparameters
+
+_SECOND = TextClass("qwen2", "Qwen2ForCausalLM", {
+    "vocab_size": 152064, "hidden_size": 3584, "intermediate_size": 18944, "num_layers": 28, "num_heads": 28,
+    "num_kv_heads": 4, "sliding_window": 32768, "max_window_layers": 28,
+})  # fmt: skip
+_THIRD = TextClass("qwen3_moe", "Qwen3MoeForCausalLM", {
+    "vocab_size": 3584, "hidden_size": 2048, "intermediate_size": 18944, "num_layers": 28, "num_heads": 28,
+    "num_kv_heads": 4, "decoder_sparse_step": 1, "moe_intermediate_size": 768, "num_experts": 128,
+    "experts_per_token": 8,
+})  # fmt: skip
+_CLASSES = {
+    "qwen2_5_omni": "Qwen2_5OmniForConditionalGeneration",
+    "qwen2_5_omni_thinker": "Qwen2_5OmniThinkerForConditionalGeneration",
+    "qwen3_omni_moe": "Qwen3OmniMoeForConditionalGeneration",
+    "qwen3_omni_moe_thinker": "Qwen3OmniMoeThinkerForConditionalGeneration",
+}
+_MERGERS = (
+    ("visual.merger.norm", "visual.merger.ln_q"),
+    ("visual.merger.linear_fc1", "visual.merger.mlp.0"),
+    ("visual.merger.linear_fc2", "visual.merger.mlp.2"),
+    ("visual.deepstack_merger_list.{layer}.norm", "visual.merger_list.{layer}.ln_q"),
+    ("visual.deepstack_merger_list.{layer}.linear_fc1", "visual.merger_list.{layer}.mlp.0"),
+    ("visual.deepstack_merger_list.{layer}.linear_fc2", "visual.merger_list.{layer}.mlp.2"),
+)
+
+
+def build(hyperparameters: Hyperparameters) -> Architecture:
+    """The thinker, or a whole model that has nothing else."""
+    known = _CLASSES[hyperparameters.model_type]
+    if hyperparameters.classes not in ((), (known,)):
+        raise unknown_class(hyperparameters, (known,))
+    thinker, path = hyperparameters, ""
+    if not hyperparameters.model_type.endswith("_thinker"):
+        on = {**hyperparameters.settings, "enable_audio_output": hyperparameters.flag("enable_audio_output", True)}
+        replace(hyperparameters, settings=on).refuse("enable_audio_output", "whose talker and voice are not described")
+        thinker, path = hyperparameters.part("thinker_config"), "thinker."
+    third = hyperparameters.model_type.startswith("qwen3")
+    text, vision, audio = (thinker.part(name) for name in ("text_config", "vision_config", "audio_config"))
+    language = text_model(text, _THIRD if third else _SECOND, tied=thinker.flag("tie_embeddings", False))
+    if third:
+        images = moved(vision_tower(vision, "visual", "qwen3_vl", deepstack(vision)), _MERGERS)
+    else:
+        images = tuple(_apart(vision_tower(vision, "visual", "qwen2_5_vl")))
+    beside = (*tower(_sound(audio, third)), *images)
+    return joined(hyperparameters, "qwen_omni", language, moved(beside, [("", path)]), [("", path)])
+
+
+def _apart(placements: Iterable[Placement]) -> Iterator[Placement]:
+    """The same with queries, keys and values in tensors of their own."""
+    for placement in placements:
+        block = placement.block
+        apart = isinstance(block, Attention)
+        yield replace(placement, block=replace(block, names=("q", "k", "v", "proj"))) if apart else placement
+
+
+def _sound(audio: Hyperparameters, third: bool) -> tuple[Placement, ...]:
+    path = "audio_tower."
+    placements, layers = audio_layers(audio, path + "layers.{layer}", key_bias=third)
+    width, output = layers.hidden_size, audio.count("output_dim", 3584)
+    mels = audio.count("num_mel_bins", 128)
+    ends: dict[str, Linear | Embedding | Norm | Convolution] = {"ln_post": Norm(width=width)}
+    if third:
+        narrow = audio.count("downsample_hidden_size", 480)
+        square = Convolution(kernel=(3, 3), in_channels=narrow, out_channels=narrow, bias=True)
+        ends |= {
+            "conv2d1": replace(square, in_channels=1), "conv2d2": square, "conv2d3": square,
+            "conv_out": Linear(in_features=narrow * -(-mels // 8), out_features=width, bias=False),
+            "proj1": Linear(in_features=width, out_features=width),
+            "proj2": Linear(in_features=width, out_features=output),
+        }  # fmt: skip
+    else:
+        along = Convolution(kernel=(3,), in_channels=mels, out_channels=width, bias=True)
+        ends |= {
+            "conv1": along, "conv2": replace(along, in_channels=width),
+            "audio_bos_eos_token": Embedding(rows=2, width=output),
+            "proj": Linear(in_features=width, out_features=output),
+        }  # fmt: skip
+    return (*placements, *(Placement(path + name, block) for name, block in ends.items()))
+
+
+FAMILY = Family(
+    name="qwen_omni",
+    title="Qwen2.5-Omni and Qwen3-Omni without their talkers",
+    model_types=tuple(_CLASSES),
+    gguf={},
+    source="transformers models/qwen2_5_omni, models/qwen3_omni_moe",
+    build=build,
+)
