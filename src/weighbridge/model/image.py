@@ -116,13 +116,14 @@ class Encoder:
     qkv_bias: bool = True
     output_bias: bool = True
     norm_bias: bool = True
+    causal: bool = False
 
     def placements(self, path: str) -> tuple[Placement, ...]:
         """The layers at a path that names `{layer}`."""
         layers, names = range(self.num_layers), self.names
         attention = Attention(hidden_size=self.hidden_size, num_heads=self.num_heads, num_kv_heads=self.num_heads,
                               head_dim=self.hidden_size // self.num_heads, names=names.projections,
-                              qkv_bias=self.qkv_bias, output_bias=self.output_bias, causal=False)  # fmt: skip
+                              qkv_bias=self.qkv_bias, output_bias=self.output_bias, causal=self.causal)  # fmt: skip
         mlp = FeedForward(hidden_size=self.hidden_size, intermediate_size=self.intermediate_size, gate=names.gate,
                           up=names.up, down=names.down, bias=self.bias)  # fmt: skip
         norm = Norm(width=self.hidden_size, bias=self.norm_bias)

@@ -1,7 +1,7 @@
 """CLIP: a text encoder and an image encoder that meet in one space, and each of the two alone.
 
-Source: transformers `models/{clip,metaclip_2}/{configuration,modeling}_*.py` (5.x). Tensor names are those of published files, in
-which the parts alone keep their prefixes (`text_model.`, `vision_model.`); `pre_layrnorm` is their spelling.
+Source: transformers `models/{clip,metaclip_2}/{configuration,modeling}_*.py` (5.x). Tensor names are those of published
+files, in which the parts alone keep their prefixes (`text_model.`, `vision_model.`); `pre_layrnorm` is their spelling.
 """
 
 from __future__ import annotations

@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from weighbridge.model.architecture import Architecture, Placement
-from weighbridge.model.blocks import Embedding, Linear, Norm, Vector
+from weighbridge.model.blocks import Linear, Norm, Vector
 from weighbridge.model.blocks.array import Array
 from weighbridge.model.blocks.block import Use
 from weighbridge.model.blocks.convolution import Convolution
 from weighbridge.model.composite import moved, tower, with_defaults
+from weighbridge.model.families.bert import tables
 from weighbridge.model.families.clip import part, text_encoder, vision_encoder
 from weighbridge.model.family import Family, unknown_class
 from weighbridge.model.hyperparameters import Hyperparameters
@@ -85,23 +86,16 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     )
 
 
-def bert_encoder(
-    text: Hyperparameters, path: str, mapped: bool = False
-) -> tuple[tuple[Placement, ...], Encoder]:
+def bert_encoder(text: Hyperparameters, path: str, mapped: bool = False) -> tuple[tuple[Placement, ...], Encoder]:
     """BERT at a path without a pooler; when `mapped`, a norm and a map to `project_dim` follow."""
     layers = encoder(text, 768, 3072, 12, 12, BERT)
     width, body = layers.hidden_size, path + ".roberta" if mapped else path
-    tables = {"word": text.count("vocab_size"), "position": text.count("max_positions"),
-              "token_type": text.count("num_token_types")}  # fmt: skip
     after = (
         Placement(path + ".transformation", Linear(in_features=width, out_features=text.count("project_dim", 768))),
         Placement(path + ".pre_LN", Norm(width=width)),
     )
     return (
-        *(Placement(f"{body}.embeddings.{name}_embeddings",
-                    Embedding(rows=rows, width=width, role="token_embedding" if name == "word" else
-                              f"{name}_embedding")) for name, rows in tables.items()),
-        Placement(body + ".embeddings.LayerNorm", Norm(width=width, role="embedding_norm")),
+        *tables(text, body + ".embeddings.", width),
         *layers.placements(body + ".encoder.layer.{layer}"),
         *(after if mapped else ()),
     ), layers  # fmt: skip

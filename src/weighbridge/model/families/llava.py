@@ -21,16 +21,10 @@ from weighbridge.model.family import Family
 from weighbridge.model.hyperparameters import Hyperparameters
 from weighbridge.model.image import Encoder, encoder, patches
 
-_TOWERS: Mapping[str, Callable[[Hyperparameters], tuple[tuple[Placement, ...], int]]] = MappingProxyType({
-    "clip_vision_model": lambda vision: _sized(clip.vision_encoder(vision, "vision_tower.vision_model")),
-    "siglip_vision_model": lambda vision: _sized(siglip.vision_encoder(vision, "vision_tower.vision_model")),
-    "pixtral": lambda vision: _sized(pixtral.vision_encoder(vision, "vision_tower")),
-    "video_llama_3_vision": lambda vision: _rotary(vision),
-})  # fmt: skip
 _PROJECTOR = "multi_modal_projector"
 
 _Names = tuple[tuple[str, str], ...]
-_OLD: _Names = (("vision_tower", "vision_tower"), ("model.", "language_model.model."), ("lm_head", "language_model.lm_head"))
+_OLD: _Names = (("model.", "language_model.model."), ("lm_head", "language_model.lm_head"))
 _NEW: _Names = (("vision_tower", "model.vision_tower"), (_PROJECTOR, "model." + _PROJECTOR),
                 ("model.", "model.language_model."))  # fmt: skip
 
@@ -68,6 +62,14 @@ def _rotary(vision: Hyperparameters) -> tuple[tuple[Placement, ...], int]:
         *layers.placements("vision_tower.encoder.layers.{layer}"),
         Placement("vision_tower.post_layernorm", Norm(width=width, role="final_norm")),
     ), width
+
+
+_TOWERS: Mapping[str, Callable[[Hyperparameters], tuple[tuple[Placement, ...], int]]] = MappingProxyType({
+    "clip_vision_model": lambda vision: _sized(clip.vision_encoder(vision, "vision_tower.vision_model")),
+    "siglip_vision_model": lambda vision: _sized(siglip.vision_encoder(vision, "vision_tower.vision_model")),
+    "pixtral": lambda vision: _sized(pixtral.vision_encoder(vision, "vision_tower")),
+    "video_llama_3_vision": _rotary,
+})  # fmt: skip
 
 
 def _layers_read(hyperparameters: Hyperparameters, default: tuple[int, ...] | None) -> int:
@@ -178,9 +180,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     text_class = TEXT_CLASSES[_named(text, kind.text, TEXT_CLASSES)]
     images, width = _TOWERS[_named(vision, kind.tower, _TOWERS)](vision)
     if kind.films:
-        images = tuple(
-            placement for name in ("image_tower", "video_tower") for placement in moved(images, [("vision_tower", name)])
-        )
+        images = (*moved(images, [("vision_tower", "image_tower")]), *moved(images, [("vision_tower", "video_tower")]))
     language = text_model(text, text_class, tied=_tied(hyperparameters, text, kind))
     hidden = text.count("hidden_size", text_class.defaults["hidden_size"])
     beside = moved(tower((*images, *kind.projector(hyperparameters, width, hidden))), kind.names)

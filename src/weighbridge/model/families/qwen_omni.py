@@ -71,8 +71,9 @@ def _apart(placements: Iterable[Placement]) -> Iterator[Placement]:
     """The same with queries, keys and values in tensors of their own."""
     for placement in placements:
         block = placement.block
-        apart = isinstance(block, Attention)
-        yield replace(placement, block=replace(block, names=("q", "k", "v", "proj"))) if apart else placement
+        if isinstance(block, Attention):
+            block = replace(block, names=("q", "k", "v", "proj"))
+        yield replace(placement, block=block)
 
 
 def _sound(audio: Hyperparameters, third: bool) -> tuple[Placement, ...]:
