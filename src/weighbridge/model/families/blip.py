@@ -48,7 +48,8 @@ def _first(hyperparameters: Hyperparameters) -> Architecture:
     text = _Text(given, seen.hidden_size, positions)
     width = text.layers.hidden_size
     generates = name in _CLASSES[:2]
-    tied = generates and given.flag("tie_embeddings", True)
+    either = hyperparameters.flag("tie_embeddings", True) or given.flag("tie_embeddings", True)
+    tied = generates and either
     placements = list(tower(images))
     if name in _CLASSES[1:3]:
         placements += text.placements("text_encoder")
