@@ -1,7 +1,8 @@
 """Kimi-VL and Kimi K2.5: DeepSeek's decoder behind MoonViT, a vision tower with fused attention and a position table.
 
-Source for Kimi-VL: `modeling_kimi_vl.py` beside its weights, which spells the tower's sizes as usual; for Kimi K2.5: transformers `models/kimi_k25/{configuration,modeling}_kimi_k25.py` and `conversion_mapping.py`, which gives the
-names of the published checkpoints. Their configuration spells the tower's sizes with `vt_`, transformers without.
+Source for Kimi-VL: `modeling_kimi_vl.py` beside its weights; for Kimi K2.5: transformers
+`models/kimi_k25/{configuration,modeling}_kimi_k25.py` and `conversion_mapping.py`, which gives the names of the
+published checkpoints. Their configuration spells the tower's sizes with `vt_`, transformers and Kimi-VL without.
 """
 
 from __future__ import annotations
