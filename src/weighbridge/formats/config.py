@@ -51,6 +51,9 @@ INFERENCE = frozenset({
 })  # fmt: skip
 """Settings of use: neither parameters nor hyperparameters of the model."""
 
+_SIDES = ("encoder", "decoder")
+"""Parts that two models put together go by these names."""
+
 
 def parse(source: ByteSource) -> dict[str, Any]:
     """The object in a `config.json`.
@@ -92,7 +95,7 @@ def hyperparameters(config: Mapping[str, Any], name: str) -> Hyperparameters:
                 f"{name} has {spellings[ours]} = {repr(settings[ours])[:60]} and {key} = {repr(value)[:60]}",
                 "one value for both spellings", "remove the wrong one",
             )  # fmt: skip
-        if key.endswith("_config") and isinstance(value, Mapping):
+        if isinstance(value, Mapping) and (key.endswith("_config") or (key in _SIDES and "model_type" in value)):
             value = _part(value, f"{key} of {name}")  # noqa: PLW2901
         if settings.get(ours) is None:
             settings[ours], spellings[ours] = value, key
