@@ -166,7 +166,7 @@ def _second(hyperparameters: Hyperparameters) -> Architecture:
     language = text_model(text, text_class, tied=text.flag("tie_embeddings", name != "llama"))
     hidden = text.count("hidden_size", text_class.defaults["hidden_size"])
     images, seen, _ = _vision(vision, vision.flag("qkv_bias", True))
-    transformer, width = _querying(queries, seen.hidden_size, kind == "instructblip")
+    transformer, width = querying(queries, seen.hidden_size, kind == "instructblip")
     learned = Array(name="query_tokens", shape=(1, hyperparameters.count("num_query_tokens", 32), width))
     beside = tower((
         *images,
@@ -177,7 +177,7 @@ def _second(hyperparameters: Hyperparameters) -> Architecture:
     return joined(hyperparameters, "blip", language, beside, [("", "language_model.")])
 
 
-def _querying(queries: Hyperparameters, source: int, instructed: bool) -> tuple[tuple[Placement, ...], int]:
+def querying(queries: Hyperparameters, source: int, instructed: bool = False) -> tuple[tuple[Placement, ...], int]:
     """The query transformer, and its width. What reads text in it is there where there is text to read."""
     queries = with_defaults(queries, {"vocab_size": 30522, "max_positions": 512})
     reads = instructed or queries.flag("use_qformer_text_input", False)

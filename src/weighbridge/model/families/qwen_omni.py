@@ -1,9 +1,10 @@
-"""The thinkers of Qwen2.5-Omni and Qwen3-Omni: a language model beside a tower for images and one for sound.
+"""The thinkers of Qwen2.5-Omni and Qwen3-Omni, and Qwen3-ASR: a language model beside towers for images and sound.
 
-Source: transformers `models/{qwen2_5_omni,qwen3_omni_moe}/{configuration,modeling}_*.py` (5.x). The towers are those of
+Source: transformers `models/{qwen2_5_omni,qwen3_omni_moe,qwen3_asr}/{configuration,modeling}_*.py` (5.x). The towers are those of
 Qwen2.5-VL and Qwen3-VL, and Whisper's encoder with sines that are not stored; the third generation's keys have a bias
 and three convolutions shrink its spectrogram. A whole model is described where it has no talker
-(`enable_audio_output`). Tensor names are those of published files, which hold the experts one by one.
+(`enable_audio_output`). Tensor names are those of published files, which hold the experts one by one; Qwen3-ASR's are
+those of its files for transformers.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from weighbridge.errors import ConfigError
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Attention, Embedding, Linear, Norm
 from weighbridge.model.blocks.convolution import Convolution
-from weighbridge.model.composite import TextClass, joined, moved, text_model, tower
+from weighbridge.model.composite import TextClass, joined, moved, text_model, tower, with_defaults
 from weighbridge.model.families.qwen2_vl import vision_tower
 from weighbridge.model.families.qwen3_vl import deepstack
 from weighbridge.model.families.voxtral import audio_layers
@@ -30,7 +32,19 @@ _THIRD = TextClass("qwen3_moe", "Qwen3MoeForCausalLM", {
     "num_kv_heads": 4, "decoder_sparse_step": 1, "moe_intermediate_size": 768, "num_experts": 128,
     "experts_per_token": 8,
 })  # fmt: skip
+_ASR = TextClass("qwen3", "Qwen3ForCausalLM", {
+    "vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 22016, "num_layers": 32, "num_heads": 32,
+    "num_kv_heads": 32, "head_dim": 128,
+})  # fmt: skip
+_ASR_SOUND = {"hidden_size": 1024, "encoder_layers": 24, "encoder_attention_heads": 16, "encoder_ffn_dim": 4096}
+_ASR_NAMES = (
+    ("audio_tower.proj1", "model.multi_modal_projector.linear_1"),
+    ("audio_tower.proj2", "model.multi_modal_projector.linear_2"),
+    ("audio_tower.", "model.audio_tower."),
+    ("model.", "model.language_model."),
+)
 _CLASSES = {
+    "qwen3_asr": "Qwen3ASRForConditionalGeneration",
     "qwen2_5_omni": "Qwen2_5OmniForConditionalGeneration",
     "qwen2_5_omni_thinker": "Qwen2_5OmniThinkerForConditionalGeneration",
     "qwen3_omni_moe": "Qwen3OmniMoeForConditionalGeneration",
@@ -51,6 +65,8 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     known = _CLASSES[hyperparameters.model_type]
     if hyperparameters.classes not in ((), (known,)):
         raise unknown_class(hyperparameters, (known,))
+    if hyperparameters.model_type == "qwen3_asr":
+        return _asr(hyperparameters)
     thinker, path = hyperparameters, ""
     if not hyperparameters.model_type.endswith("_thinker"):
         on = {**hyperparameters.settings, "enable_audio_output": hyperparameters.flag("enable_audio_output", True)}
@@ -65,6 +81,17 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         images = tuple(_apart(vision_tower(vision, "visual", "qwen2_5_vl")))
     beside = (*tower(_sound(audio, third)), *images)
     return joined(hyperparameters, "qwen_omni", language, moved(beside, [("", path)]), [("", path)])
+
+
+def _asr(hyperparameters: Hyperparameters) -> Architecture:
+    """Qwen3's dense language model beside the tower for sound alone."""
+    text, audio = hyperparameters.part("text_config"), hyperparameters.part("audio_config")
+    if text.model_type not in ("part", "qwen3"):
+        raise ConfigError(f"{text.source} is of the model type {text.model_type[:60]}", "qwen3",
+                          "ask for support of this combination")  # fmt: skip
+    language = text_model(text, _ASR, tied=hyperparameters.flag("tie_embeddings", True))
+    sound = tower(_sound(with_defaults(audio, _ASR_SOUND), third=True))
+    return joined(hyperparameters, "qwen_omni", language, moved(sound, _ASR_NAMES), _ASR_NAMES[3:])
 
 
 def _apart(placements: Iterable[Placement]) -> Iterator[Placement]:
@@ -103,9 +130,9 @@ def _sound(audio: Hyperparameters, third: bool) -> tuple[Placement, ...]:
 
 FAMILY = Family(
     name="qwen_omni",
-    title="Qwen2.5-Omni and Qwen3-Omni without their talkers",
+    title="Qwen2.5-Omni and Qwen3-Omni without their talkers, Qwen3-ASR",
     model_types=tuple(_CLASSES),
     gguf={},
-    source="transformers models/qwen2_5_omni, models/qwen3_omni_moe",
+    source="transformers models/qwen2_5_omni, models/qwen3_omni_moe, models/qwen3_asr",
     build=build,
 )
