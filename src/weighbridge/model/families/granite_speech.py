@@ -1,8 +1,8 @@
 """Granite Speech: Granite's language model behind a conformer over sound and a query transformer that reads it.
 
-Source: transformers `models/granite_speech/{configuration,modeling}_granite_speech.py` (5.x). Each layer of the conformer
-has a feed-forward block before attention and one behind a convolution; distances have a table in each. The query
-transformer is BLIP-2's. The adapter that `has_lora_adapter` tells of lies in files of its own and is not counted.
+Source: transformers `models/granite_speech/{configuration,modeling}_granite_speech.py` (5.x). Each layer of the
+conformer has a feed-forward block before attention and one behind a convolution; distances have a table in each. The
+query transformer is BLIP-2's. The adapter that `has_lora_adapter` tells of lies in files of its own and is not counted.
 """
 
 from __future__ import annotations

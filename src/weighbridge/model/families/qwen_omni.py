@@ -1,8 +1,8 @@
 """The thinkers of Qwen2.5-Omni and Qwen3-Omni, and Qwen3-ASR: a language model beside towers for images and sound.
 
-Source: transformers `models/{qwen2_5_omni,qwen3_omni_moe,qwen3_asr}/{configuration,modeling}_*.py` (5.x). The towers are those of
-Qwen2.5-VL and Qwen3-VL, and Whisper's encoder with sines that are not stored; the third generation's keys have a bias
-and three convolutions shrink its spectrogram. A whole model is described where it has no talker
+Source: transformers `models/{qwen2_5_omni,qwen3_omni_moe,qwen3_asr}/{configuration,modeling}_*.py` (5.x). The towers
+are those of Qwen2.5-VL and Qwen3-VL, and Whisper's encoder with sines that are not stored; the third generation's keys
+have a bias and three convolutions shrink its spectrogram. A whole model is described where it has no talker
 (`enable_audio_output`). Tensor names are those of published files, which hold the experts one by one; Qwen3-ASR's are
 those of its files for transformers.
 """
