@@ -75,7 +75,8 @@ def _davit(vision: Hyperparameters, widths: tuple[int, ...], path: str) -> list[
         for kind, split in (("window", heads[stage]), ("channel", groups[stage])):
             attention = Attention(
                 hidden_size=width, num_heads=split, num_kv_heads=split,
-                head_dim=vision.divided("head_dim", width, split), names=("qkv", "proj"), qkv_bias=bias, output_bias=True, causal=False,
+                head_dim=vision.divided("head_dim", width, split), names=("qkv", "proj"), qkv_bias=bias,
+                output_bias=True, causal=False,
             )  # fmt: skip
             block = f"{path}.blocks.{stage}.{{layer}}.{'spatial' if kind == 'window' else 'channel'}_block."
             parts: dict[str, Block] = {
