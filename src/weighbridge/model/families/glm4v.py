@@ -18,11 +18,11 @@ from weighbridge.model.family import Family
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 from weighbridge.model.image import patches, token
 
-_DENSE = TextClass("glm4", "Glm4ForCausalLM", {
+DENSE = TextClass("glm4", "Glm4ForCausalLM", {
     "vocab_size": 151552, "hidden_size": 4096, "intermediate_size": 13696, "num_layers": 40, "num_heads": 32,
     "num_kv_heads": 2,
 })  # fmt: skip
-_ROUTED = TextClass("glm4_moe", "Glm4MoeForCausalLM", {
+ROUTED = TextClass("glm4_moe", "Glm4MoeForCausalLM", {
     "vocab_size": 151424, "hidden_size": 4096, "intermediate_size": 10944, "num_layers": 46, "num_heads": 96,
     "num_kv_heads": 8, "attention_bias": True, "moe_intermediate_size": 1408, "n_routed_experts": 128,
 })  # fmt: skip
@@ -40,12 +40,12 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         raise ConfigError(f"{text.source} is of the model type {text.model_type[:60]}", expected,
                           "ask for support of this combination")  # fmt: skip
     tied = hyperparameters.flag("tie_embeddings", False) if kind == "glm46v" else tied_anywhere(hyperparameters, text)
-    language = text_model(_text(text, routed), _ROUTED if routed else _DENSE, tied=tied)
+    language = text_model(text_settings(text, routed), ROUTED if routed else DENSE, tied=tied)
     visual = _tower(hyperparameters.part("vision_config"), "model.visual")
     return joined(hyperparameters, "glm4v", language, visual, [("model.", "model.language_model.")])
 
 
-def _text(text: Hyperparameters, routed: bool) -> Hyperparameters:
+def text_settings(text: Hyperparameters, routed: bool) -> Hyperparameters:
     """The settings as the text's class reads them, which are not all that the language model's own class does."""
     ignored = {"use_qk_norm", "moe_layer_freq", "mlp_layer_types"} if routed else {"head_dim", "attention_bias"}
     settings = {key: value for key, value in text.settings.items() if key not in ignored}

@@ -17,7 +17,7 @@ from weighbridge.model.families.siglip import vision_encoder
 from weighbridge.model.family import Family
 from weighbridge.model.hyperparameters import Hyperparameters
 
-_TEXT = TextClass("ernie4_5", "Ernie4_5ForCausalLM", {
+TEXT = TextClass("ernie4_5", "Ernie4_5ForCausalLM", {
     "vocab_size": 103424, "hidden_size": 1024, "intermediate_size": 3072, "num_layers": 18, "num_heads": 16,
     "num_kv_heads": 2, "head_dim": 128,
 })  # fmt: skip
@@ -37,7 +37,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
             raise ConfigError(f"{hyperparameters.source} has no tie_word_embeddings", "the key with true or false",
                               "add the key")  # fmt: skip
         tied = hyperparameters.flag("tie_embeddings", False)
-    language = text_model(text, _TEXT, tied=tied)
+    language = text_model(text, TEXT, tied=tied)
     vision = with_defaults(hyperparameters.part("vision_config"), _VISION)
     vision = replace(vision, settings={**vision.settings, "vision_use_head": not nested})
     images, layers = vision_encoder(vision, "visual.vision_model")

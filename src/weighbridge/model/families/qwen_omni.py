@@ -23,11 +23,11 @@ from weighbridge.model.families.voxtral import audio_layers
 from weighbridge.model.family import Family, unknown_class
 from weighbridge.model.hyperparameters import Hyperparameters
 
-_SECOND = TextClass("qwen2", "Qwen2ForCausalLM", {
+SECOND = TextClass("qwen2", "Qwen2ForCausalLM", {
     "vocab_size": 152064, "hidden_size": 3584, "intermediate_size": 18944, "num_layers": 28, "num_heads": 28,
     "num_kv_heads": 4, "sliding_window": 32768, "max_window_layers": 28,
 })  # fmt: skip
-_THIRD = TextClass("qwen3_moe", "Qwen3MoeForCausalLM", {
+THIRD = TextClass("qwen3_moe", "Qwen3MoeForCausalLM", {
     "vocab_size": 3584, "hidden_size": 2048, "intermediate_size": 18944, "num_layers": 28, "num_heads": 28,
     "num_kv_heads": 4, "decoder_sparse_step": 1, "moe_intermediate_size": 768, "num_experts": 128,
     "experts_per_token": 8,
@@ -74,7 +74,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         thinker, path = hyperparameters.part("thinker_config"), "thinker."
     third = hyperparameters.model_type.startswith("qwen3")
     text, vision, audio = (thinker.part(name) for name in ("text_config", "vision_config", "audio_config"))
-    language = text_model(text, _THIRD if third else _SECOND, tied=thinker.flag("tie_embeddings", False))
+    language = text_model(text, THIRD if third else SECOND, tied=thinker.flag("tie_embeddings", False))
     if third:
         images = moved(vision_tower(vision, "visual", "qwen3_vl", deepstack(vision)), _MERGERS)
     else:
