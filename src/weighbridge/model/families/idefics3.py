@@ -30,9 +30,8 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
                           "ask for support of this combination")  # fmt: skip
     tied, text_class = hyperparameters.flag("tie_embeddings", False), TEXT_CLASSES[expected]
     language = text_model(text, text_class, tied=tied)
-    layers, cut, path = encoder(vision, 768 if second else 1152, 3072, 12, 12 if second else 16), patches(
-        vision, 224, 32), "model.vision_model."  # fmt: skip
-    width, hidden = layers.hidden_size, text.count("hidden_size", text_class.defaults["hidden_size"])
+    images, width = vision_encoder(vision, "model.vision_model", *((768, 12) if second else (1152, 16)))
+    hidden = text.count("hidden_size", text_class.defaults["hidden_size"])
     if second:
         inner = text.count("intermediate_size", text_class.defaults["intermediate_size"])
         joint = _perceiver(hyperparameters.part("perceiver_config"), width, hidden, inner)
@@ -40,15 +39,22 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         shuffled = Linear(in_features=width * hyperparameters.count("scale_factor", 2) ** 2, out_features=hidden,
                           bias=False)  # fmt: skip
         joint = (Placement(_CONNECTOR + "modality_projection.proj", shuffled),)
-    beside = tower((
-        Placement(path + "embeddings.patch_embedding", cut.convolution(width)),
-        Placement(path + "embeddings.position_embedding", Embedding(rows=cut.count, width=width,
-                                                                     role="position_embedding")),
-        *layers.placements(path + "encoder.layers.{layer}"),
-        Placement(path + "post_layernorm", Norm(width=width)),
-        *joint,
-    ))  # fmt: skip
+    beside = tower((*images, *joint))
     return joined(hyperparameters, "idefics3", language, beside, [("model.", "model.text_model.")])
+
+
+def vision_encoder(
+    vision: Hyperparameters, path: str, hidden: int = 1152, heads: int = 16
+) -> tuple[tuple[Placement, ...], int]:
+    """SigLIP's image encoder without a pooling head at a path, and its width; the sizes are its class's defaults."""
+    layers, cut = encoder(vision, hidden, 3072, 12, heads), patches(vision, 224, 32)
+    width, table = layers.hidden_size, path + ".embeddings."
+    return (
+        Placement(table + "patch_embedding", cut.convolution(width)),
+        Placement(table + "position_embedding", Embedding(rows=cut.count, width=width, role="position_embedding")),
+        *layers.placements(path + ".encoder.layers.{layer}"),
+        Placement(path + ".post_layernorm", Norm(width=width)),
+    ), width
 
 
 def _perceiver(perceiver: Hyperparameters, width: int, hidden: int, inner: int) -> tuple[Placement, ...]:
