@@ -68,7 +68,7 @@ def _queries(hyperparameters: Hyperparameters) -> int:
     given = hyperparameters.settings.get("projector_patch_to_query_dict")
     if given is None:
         return _QUERIES
-    numbers = list(given.values()) if isinstance(given, Mapping) else []
+    numbers: list[int] = list(given.values()) if isinstance(given, Mapping) else []
     if not numbers or any(type(number) is not int or not 0 < number < 2**20 for number in numbers):
         read = f"{hyperparameters.source} has projector_patch_to_query_dict = {repr(given)[:60]}"
         raise ConfigError(read, "a number of queries for each number of patches", "correct the key")
