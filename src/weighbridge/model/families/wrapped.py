@@ -1,8 +1,8 @@
-"""ColPali, ColQwen2 and ShieldGemma 2: a model of images and text described elsewhere, inside another.
+"""ColPali, ColQwen2, ColModernVBERT and ShieldGemma 2: a model of images and text described elsewhere, inside another.
 
-Source: transformers `models/{colpali,colqwen2,shieldgemma2}/modeling_*.py` (5.x). The two retrievers take the model
-without its head and map each of its outputs to `embedding_dim` numbers; ShieldGemma 2 reads two tokens of the whole
-model's answer.
+Source: transformers `models/{colpali,colqwen2,colmodernvbert,shieldgemma2}/modeling_*.py` (5.x). The retrievers take the
+model without its head and map each of its outputs to `embedding_dim` numbers; ShieldGemma 2 reads two tokens of the
+whole model's answer.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from weighbridge.model.hyperparameters import Hyperparameters
 
 _CLASSES = {
     "colpali": ("ColPaliForRetrieval", ("paligemma",)),
+    "colmodernvbert": ("ColModernVBertForRetrieval", ("modernvbert",)),
     "colqwen2": ("ColQwen2ForRetrieval", ("qwen2_vl", "qwen2_5_vl")),
     "shieldgemma2": ("ShieldGemma2ForImageClassification", ("gemma3",)),
 }
@@ -41,7 +42,8 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     hidden = (text if isinstance(text, Hyperparameters) else whole).count("hidden_size")
     # the head is left out, so it does not matter whether it would be tied
     settings = {**whole.settings, "tie_embeddings": True}
-    model = _under("vlm.", families.build(replace(whole, model_type=name, classes=(), settings=settings)), kind)
+    classes = ("ModernVBertModel",) if name == "modernvbert" else ()
+    model = _under("vlm.", families.build(replace(whole, model_type=name, classes=classes, settings=settings)), kind)
     body = tuple(placement for placement in model.placements if not placement.path.endswith("lm_head"))
     width = hyperparameters.count("embedding_dim", 128)
     mapped = Placement("embedding_proj_layer", Linear(in_features=hidden, out_features=width, role="projection"))
@@ -55,9 +57,9 @@ def _under(prefix: str, model: Architecture, model_type: str) -> Architecture:
 
 FAMILY = Family(
     name="wrapped",
-    title="ColPali, ColQwen2 and ShieldGemma 2",
+    title="ColPali, ColQwen2, ColModernVBERT and ShieldGemma 2",
     model_types=tuple(_CLASSES),
     gguf={},
-    source="transformers models/colpali, models/colqwen2, models/shieldgemma2",
+    source="transformers models/colpali, models/colqwen2, models/colmodernvbert, models/shieldgemma2",
     build=build,
 )
