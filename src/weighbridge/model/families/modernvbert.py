@@ -1,7 +1,7 @@
 """ModernVBERT: ModernBERT beside SigLIP's image encoder, squares of whose patches become one word each.
 
-Source: transformers `models/modernvbert/{configuration,modeling}_modernvbert.py` (5.x). The head's settings are those of
-the text's configuration.
+Source: transformers `models/modernvbert/{configuration,modeling}_modernvbert.py` (5.x). The head's settings are
+those of the text's configuration.
 """
 
 from __future__ import annotations

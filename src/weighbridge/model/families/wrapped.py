@@ -1,7 +1,7 @@
 """ColPali, ColQwen2, ColModernVBERT and ShieldGemma 2: a model of images and text described elsewhere, inside another.
 
-Source: transformers `models/{colpali,colqwen2,colmodernvbert,shieldgemma2}/modeling_*.py` (5.x). The retrievers take the
-model without its head and map each of its outputs to `embedding_dim` numbers; ShieldGemma 2 reads two tokens of the
+Source: transformers `models/{colpali,colqwen2,colmodernvbert,shieldgemma2}/modeling_*.py` (5.x). The retrievers take
+the model without its head and map each of its outputs to `embedding_dim` numbers; ShieldGemma 2 reads two tokens of the
 whole model's answer.
 """
 
