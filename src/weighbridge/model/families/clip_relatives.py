@@ -1,18 +1,19 @@
-"""CLIP's relatives: another text encoder (Chinese-CLIP, AltCLIP) or another head on the two (CLIPSeg, OWL-ViT, OWLv2).
+"""CLIP's relatives: other text encoders (Chinese-CLIP, AltCLIP), other heads (CLIPSeg, OWL-ViT, OWLv2), films (X-CLIP).
 
-Source: transformers `models/{chinese_clip,altclip,clipseg,owlvit,owlv2}/{configuration,modeling}_*.py` (5.x).
+Source: transformers `models/{chinese_clip,altclip,clipseg,owlvit,owlv2,x_clip}/{configuration,modeling}_*.py` (5.x).
 Chinese-CLIP's text encoder is BERT without a pooler, AltCLIP's is RoBERTa with a map behind it. OWL-ViT reads boxes and
-classes off the image encoder's patches, and CLIPSeg decodes three of its layers to a mask. Tensor names are those of
-published files.
+classes off the image encoder's patches, and CLIPSeg decodes three of its layers to a mask. In X-CLIP the pictures of a
+film send each other a message in every layer. Tensor names are those of published files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from weighbridge.model.architecture import Architecture, Placement
-from weighbridge.model.blocks import Linear, Norm, Vector
+from weighbridge.model.blocks import Attention, FeedForward, Linear, Norm, Vector
 from weighbridge.model.blocks.array import Array
 from weighbridge.model.blocks.block import Use
 from weighbridge.model.blocks.convolution import Convolution
@@ -20,8 +21,8 @@ from weighbridge.model.composite import moved, tower, with_defaults
 from weighbridge.model.families.bert import tables
 from weighbridge.model.families.clip import part, text_encoder, vision_encoder
 from weighbridge.model.family import Family, unknown_class
-from weighbridge.model.hyperparameters import Hyperparameters
-from weighbridge.model.image import Encoder, Names, encoder, patches
+from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
+from weighbridge.model.image import Encoder, Names, encoder, patches, token
 from weighbridge.model.mixture import whole_numbers
 from weighbridge.model.tensors import Component
 
@@ -38,6 +39,7 @@ _CLASSES = {
     "clipseg": ("CLIPSegForImageSegmentation", "CLIPSegModel"),
     "owlvit": ("OwlViTForObjectDetection", "OwlViTModel"),
     "owlv2": ("Owlv2ForObjectDetection", "Owlv2Model"),
+    "xclip": ("XCLIPModel",),
 }
 _BERT: Mapping[str, Mapping[str, Any]] = {
     "chinese_clip": {"vocab_size": 30522, "hidden_size": 768, "intermediate_size": 3072, "num_layers": 12,
@@ -59,8 +61,9 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     base = {"clipseg": "clip.", "owlvit": "owlvit.", "owlv2": "owlv2."}[kind] if headed else ""
     text, vision = part(hyperparameters, "text_config"), part(hyperparameters, "vision_config")
     images, seen = vision_encoder(with_defaults(vision, _OWL.get(kind, {})), base + "vision_model")
-    if kind in _OWL:
+    if kind in _OWL or kind == "xclip":
         images = moved(images, [(base + "vision_model.pre_layrnorm", base + "vision_model.pre_layernorm")])
+    if kind in _OWL:
         text = with_defaults(text, {"max_positions": 16})
     if kind in _BERT:
         words, read = bert_encoder(with_defaults(text, _BERT[kind]), base + "text_model", kind == "altclip")
@@ -69,7 +72,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     alternative = kind == "altclip"
     shared = hyperparameters.count("projection_dim", 768 if alternative else 512)
     text_width = text.count("project_dim", 768) if alternative else read.hidden_size
-    heads = _HEADS[kind](hyperparameters, seen, read.hidden_size) if headed else ()
+    heads = _HEADS[kind](hyperparameters, seen, read.hidden_size) if headed or kind == "xclip" else ()
     return Architecture(
         family="clip_relatives",
         model_type=kind,
@@ -163,13 +166,57 @@ def _boxes(hyperparameters: Hyperparameters, seen: Encoder, text_width: int) -> 
     )  # fmt: skip
 
 
-_HEADS = {"clipseg": _mask, "owlvit": _boxes, "owlv2": _boxes}
+def _films(hyperparameters: Hyperparameters, seen: Encoder, text_width: int) -> tuple[Placement, ...]:
+    """X-CLIP's messages between pictures, the encoder over them, and what makes prompts of them."""
+    vision, width, layer = (
+        hyperparameters.part("vision_config"),
+        seen.hidden_size,
+        "vision_model.encoder.layers.{layer}.",
+    )
+    width, every, joint = seen.hidden_size, range(seen.num_layers), hyperparameters.count("projection_dim", 512)
+    message = Attention(hidden_size=width, num_heads=seen.num_heads, num_kv_heads=seen.num_heads,
+                        head_dim=width // seen.num_heads, names=seen.names.projections, qkv_bias=True,
+                        output_bias=True, causal=False)  # fmt: skip
+    along = Encoder(
+        hidden_size=vision.count("mit_hidden_size", 512), num_heads=vision.count("mit_num_attention_heads", 8),
+        num_layers=vision.count("mit_num_hidden_layers", 1, most=MOST_LAYERS),
+        intermediate_size=vision.count("mit_intermediate_size", 2048),
+    )  # fmt: skip
+    vision.divided("mit_head_dim", along.hidden_size, along.num_heads)
+    places = token("position_embedding", 1, vision.count("num_frames", 8), along.hidden_size)
+    mapped = Array(name="prompts_visual_projection", shape=(width, joint), role="projection", use=Use.MATMUL)
+    prompts = range(hyperparameters.count("prompt_layers", 2, most=MOST_LAYERS))
+    hyperparameters.divided("the prompts' head_dim", joint, hyperparameters.count("prompt_num_attention_heads", 8))
+    square = Linear(in_features=joint, out_features=joint, bias=False, component=Component.ATTENTION)
+    prompt = "prompts_generator.decoder.{layer}."
+    return (
+        *tower((
+            Placement(layer + "message_fc", Linear(in_features=width, out_features=width), every),
+            Placement(layer + "message_ln", Norm(width=width), every),
+            Placement(layer + "message_attn", message, every),
+            Placement("mit", places),
+            *along.placements("mit.encoder.layers.{layer}"),
+            Placement("prompts_visual_layernorm", Norm(width=width)),
+            Placement("", mapped),
+        )),
+        Placement("prompts_generator", Vector(name="alpha", width=joint)),
+        Placement("prompts_generator.layernorm", Norm(width=joint)),
+        *(Placement(f"{prompt}cross_attn.{name}_proj", square, prompts) for name in "qkv"),
+        Placement(prompt + "cross_attn.proj", replace(square, bias=True), prompts),
+        Placement(prompt + "norm1", Norm(width=joint), prompts),
+        Placement(prompt + "norm3", Norm(width=joint), prompts),
+        Placement(prompt + "mlp", FeedForward(hidden_size=joint, intermediate_size=4 * joint, gate=None, up="0",
+                                              down="3", bias=True), prompts),
+    )  # fmt: skip
+
+
+_HEADS = {"clipseg": _mask, "owlvit": _boxes, "owlv2": _boxes, "xclip": _films}
 
 FAMILY = Family(
     name="clip_relatives",
-    title="Chinese-CLIP, AltCLIP, CLIPSeg, OWL-ViT and OWLv2",
+    title="Chinese-CLIP, AltCLIP, CLIPSeg, OWL-ViT, OWLv2 and X-CLIP",
     model_types=tuple(_CLASSES),
     gguf={},
-    source="transformers models/chinese_clip, models/altclip, models/clipseg, models/owlvit, models/owlv2",
+    source="transformers models/chinese_clip, altclip, clipseg, owlvit, owlv2, x_clip",
     build=build,
 )
