@@ -189,16 +189,14 @@ def _films(hyperparameters: Hyperparameters, seen: Encoder, text_width: int) -> 
     hyperparameters.divided("the prompts' head_dim", joint, hyperparameters.count("prompt_num_attention_heads", 8))
     square = Linear(in_features=joint, out_features=joint, bias=False, component=Component.ATTENTION)
     prompt = "prompts_generator.decoder.{layer}."
-    return (
-        *tower((
-            Placement(layer + "message_fc", Linear(in_features=width, out_features=width), every),
-            Placement(layer + "message_ln", Norm(width=width), every),
-            Placement(layer + "message_attn", message, every),
-            Placement("mit", places),
-            *along.placements("mit.encoder.layers.{layer}"),
-            Placement("prompts_visual_layernorm", Norm(width=width)),
-            Placement("", mapped),
-        )),
+    return tower((
+        Placement(layer + "message_fc", Linear(in_features=width, out_features=width), every),
+        Placement(layer + "message_ln", Norm(width=width), every),
+        Placement(layer + "message_attn", message, every),
+        Placement("mit", places),
+        *along.placements("mit.encoder.layers.{layer}"),
+        Placement("prompts_visual_layernorm", Norm(width=width)),
+        Placement("", mapped),
         Placement("prompts_generator", Vector(name="alpha", width=joint)),
         Placement("prompts_generator.layernorm", Norm(width=joint)),
         *(Placement(f"{prompt}cross_attn.{name}_proj", square, prompts) for name in "qkv"),
@@ -207,7 +205,7 @@ def _films(hyperparameters: Hyperparameters, seen: Encoder, text_width: int) -> 
         Placement(prompt + "norm3", Norm(width=joint), prompts),
         Placement(prompt + "mlp", FeedForward(hidden_size=joint, intermediate_size=4 * joint, gate=None, up="0",
                                               down="3", bias=True), prompts),
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 _HEADS = {"clipseg": _mask, "owlvit": _boxes, "owlv2": _boxes, "xclip": _films}
