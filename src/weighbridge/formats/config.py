@@ -35,8 +35,8 @@ SPELLINGS = {
 }  # fmt: skip
 """Our name for each spelling of a setting that gives a model its shape; other keys keep their name."""
 
-PARTS = frozenset({"text_encoder", "audio_encoder", "decoder"})
-"""Parts whose keys do not end in `_config` (MusicGen)."""
+PARTS = frozenset({"text_encoder", "audio_encoder", "encoder", "decoder"})
+"""Parts whose keys do not end in `_config`: those of MusicGen, and of two models put together."""
 
 TRAINING = frozenset({
     "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop", "classifier_dropout", "embd_pdrop",

@@ -48,6 +48,11 @@ TEXT_CLASSES: Mapping[str, TextClass] = MappingProxyType({
                        _sizes(3072, 24576, 28, 16, 256000, num_kv_heads=16, head_dim=256)),
     "gemma2": TextClass("gemma2", "Gemma2ForCausalLM",
                         _sizes(2304, 9216, 26, 8, 256000, num_kv_heads=4, head_dim=256, sliding_window=4096)),
+    "cohere2": TextClass("cohere2", "Cohere2ForCausalLM", _sizes(8192, 22528, 40, 64, 256000)),
+    "opt": TextClass("opt", "OPTForCausalLM", MappingProxyType({
+        "hidden_size": 768, "num_layers": 12, "num_heads": 12, "vocab_size": 50272, "ffn_dim": 3072})),
+    "t5": TextClass("t5", "T5ForConditionalGeneration", MappingProxyType({
+        "hidden_size": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8, "vocab_size": 32128})),
     "ministral3": TextClass("ministral3", "Ministral3ForCausalLM",
                             _sizes(4096, 14336, 34, 32, 131072, num_kv_heads=8, head_dim=128)),
 })  # fmt: skip

@@ -173,12 +173,13 @@ class Encoder:
     norm_bias: bool = True
     key_bias: bool = True
     offset: int = 0
+    causal: bool = False
 
     def placements(self, path: str) -> tuple[Placement, ...]:
         """The layers at a path that names `{layer}`."""
         layers, names = range(self.num_layers), self.names
         attention = Attention(hidden_size=self.hidden_size, num_heads=self.num_heads, num_kv_heads=self.num_heads,
-                              head_dim=self.hidden_size // self.num_heads, names=names.projections, causal=False,
+                              head_dim=self.hidden_size // self.num_heads, names=names.projections, causal=self.causal,
                               qkv_bias=self.qkv_bias and self.key_bias, output_bias=self.output_bias)  # fmt: skip
         mlp = FeedForward(hidden_size=self.hidden_size, intermediate_size=self.intermediate_size, gate=names.gate,
                           up=names.up, down=names.down, bias=self.bias)  # fmt: skip

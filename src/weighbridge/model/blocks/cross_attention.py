@@ -7,7 +7,7 @@ begins and then stay as they are: 2*h*e numbers for each of them, whatever the d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from weighbridge.model.blocks.attention import Attention
 from weighbridge.model.blocks.block import Block, State, StateKind, Weight
@@ -16,6 +16,8 @@ from weighbridge.model.blocks.block import Block, State, StateKind, Weight
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossAttention(Block):
     """Attention of a decoder to `positions` of its encoder, with separate projections and as many heads throughout.
+
+    `source_size` is the width of what the encoder gives, where it is not the decoder's.
 
     Example:
         >>> whisper_tiny = CrossAttention(hidden_size=384, num_heads=6, head_dim=64, positions=1500)
@@ -30,13 +32,18 @@ class CrossAttention(Block):
     names: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
     qkv_bias: bool = False
     output_bias: bool = False
+    source_size: int | None = None
 
     def weights(self) -> tuple[Weight, ...]:
         """Query, key, value and output projections, with their biases."""
-        return Attention(
+        own = Attention(
             hidden_size=self.hidden_size, num_heads=self.num_heads, num_kv_heads=self.num_heads,
             head_dim=self.head_dim, names=self.names, qkv_bias=self.qkv_bias, output_bias=self.output_bias,
         ).weights()  # fmt: skip
+        source = self.source_size or self.hidden_size
+        read = ("attention_k", "attention_v")
+        return tuple(replace(weight, shape=(weight.shape[0], source))
+                     if weight.role in read and len(weight.shape) == 2 else weight for weight in own)  # fmt: skip
 
     def states(self) -> tuple[State, ...]:
         """Keys and values of all the encoder's positions, which also bound what is attended to."""
