@@ -23,7 +23,7 @@ _PLAIN = (
     ((5, 5, 6), *((5, 0, 4),) * 7, (0, 0, 1)),
     ((5, 5, 6),),
 )
-# Of the attention that follows them, each with a bottleneck behind it: how many, heads, their width, kernel (0 for none).
+# Of the attention that follows them, a bottleneck behind each: how many, heads, their width, kernel (0 for none).
 _ATTENTION = ((0, 0, 0, 0), (14, 12, 64, 3), (19, 16, 96, 0))
 
 

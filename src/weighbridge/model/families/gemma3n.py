@@ -85,8 +85,8 @@ def _decoder(
                for number in layers}  # fmt: skip
     first = num_layers - natural(hyperparameters, "num_kv_shared_layers")
     if {windows[number] for number in range(first)} != set(windows.values()):
-        raise ConfigError(f"{hyperparameters.source} shares the keys and values of {num_layers - first} layers",
-                          "fewer, so that a layer of each type has its own", "correct num_kv_shared_layers")  # fmt: skip
+        raise ConfigError(f"{hyperparameters.source} has num_kv_shared_layers = {num_layers - first}",
+                          "fewer, so that a layer of each type has its own cache", "correct the key")  # fmt: skip
     layers = [_layer(hyperparameters, windows[number], inner, shared=number >= first)
               for number, inner in enumerate(_inner_sizes(hyperparameters, num_layers))]  # fmt: skip
     after = [*layer_inputs(hyperparameters, body), *_streams(hyperparameters, body)]

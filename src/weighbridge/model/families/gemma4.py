@@ -85,9 +85,10 @@ def decoder(
     num_layers = number_of_layers(hyperparameters)
     layers = [_layer(hyperparameters, window, shared=number >= num_layers - _shared(hyperparameters))
               for number, window in enumerate(_windows(hyperparameters, num_layers))]  # fmt: skip
+    by_layer = hyperparameters.settings.get("hidden_size_per_layer_input")
     return layered(
         hyperparameters, "gemma4", prefixes, default_class, body, layers, before=before,
-        after=layer_inputs(hyperparameters, body) if hyperparameters.settings.get("hidden_size_per_layer_input") else (),
+        after=layer_inputs(hyperparameters, body) if by_layer else (),
         num_experts=_experts(hyperparameters).num_experts if _routed(hyperparameters) else 0,
     )  # fmt: skip
 
