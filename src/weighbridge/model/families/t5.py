@@ -1,10 +1,11 @@
 """T5, FLAN-T5, UL2, mT5, umT5, LongT5, Switch: an encoder-decoder with relative positions and RMSNorm, no biases.
 
-Source: transformers `models/{t5,mt5,umt5,longt5,switch_transformers}/{configuration,modeling}_*.py`. The first layer of each
-stack has the table of relative positions, in umT5 every layer has one. T5 1.1 and its followers have a gated
+Source: transformers `models/{t5,mt5,umt5,longt5,switch_transformers}/{configuration,modeling}_*.py`. The first layer of
+each stack has the table of relative positions, in umT5 every layer has one. T5 1.1 and its followers have a gated
 feed-forward block and a head of its own (`tie_word_embeddings` false in their files, Raffel et al. 2020; transformers 5
-ties it all the same, which the checkpoints contradict). Switch replaces every so many blocks by routed experts. LongT5's encoder attends to
-neighbours, and may have a second table of positions and a norm for summaries of further blocks (`transient-global`).
+ties it all the same, which the checkpoints contradict). Switch replaces every so many blocks by routed experts. The
+encoder of LongT5 attends to neighbours, and may have a second table of positions and a norm for summaries of further
+blocks (`transient-global`).
 """
 
 from __future__ import annotations
