@@ -48,6 +48,8 @@ TEXT_CLASSES: Mapping[str, TextClass] = MappingProxyType({
                         _sizes(2304, 9216, 26, 8, 256000, num_kv_heads=4, head_dim=256, sliding_window=4096)),
     "ministral3": TextClass("ministral3", "Ministral3ForCausalLM",
                             _sizes(4096, 14336, 34, 32, 131072, num_kv_heads=8, head_dim=128)),
+    "mistral4": TextClass("mistral4", "Mistral4ForCausalLM",
+                          _sizes(4096, 12288, 36, 32, 131072, q_lora_rank=1024, n_shared_experts=1)),
 })  # fmt: skip
 """The language models that stand inside others, by the model type of `text_config`."""
 
