@@ -59,8 +59,8 @@ _VARIANTS = {
     "glm4_moe_lite": _Variant(intermediate=10240, moe_intermediate=1536, experts=64, active=4, dense=1,
                               q_lora_rank=768, nope=192, value=256, repeats_tables=True),
     "axk1": _Variant(experts=192, dense=1, norm_after_experts=True),
-    "mistral4": _Variant(intermediate=12288, experts=128, active=4, dense=0, q_lora_rank=1024, nope=64, kv_lora_rank=256,
-                         correction=False, stacked=True),
+    "mistral4": _Variant(intermediate=12288, experts=128, active=4, dense=0, q_lora_rank=1024, nope=64,
+                         kv_lora_rank=256, correction=False, stacked=True),
     "glm_moe_dsa": _Variant(intermediate=12288, q_lora_rank=2048, nope=192, value=256, indexer=32),
 }  # fmt: skip
 
