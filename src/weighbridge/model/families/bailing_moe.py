@@ -1,7 +1,7 @@
-"""Ling 2.0 and Ring 2.0 (Bailing MoE V2): fused grouped-query attention with head norms, small experts, a shared one.
+"""Ling 2.0 and Ring 2.0 (Bailing MoE V2): fused grouped-query attention with head norms, small experts.
 
-Source: `models/modeling_bailing_moe_v2.py` of inclusionAI/Ling-V2, which the published repositories bring. The bias that
-balances the router is a buffer. Next-token-prediction layers go on after the others, routed and without tables.
+Source: `models/modeling_bailing_moe_v2.py` of inclusionAI/Ling-V2, which the published repositories bring. The bias
+that balances the router is a buffer. Next-token-prediction layers go on after the others, routed and without tables.
 Published files say `bailing_moe`, as those of Ling 1 do: the class tells them apart.
 """
 

@@ -196,6 +196,18 @@ def output(path: str, inputs: int, outputs: int, role: str = "score", per_sequen
                                   per_sequence=per_sequence))  # fmt: skip
 
 
+def summary(hyperparameters: Hyperparameters, hidden: int, *, to_labels: bool = False) -> list[Placement]:
+    """The dense layer on the vector that sums up a sequence, unless `summary_use_proj` leaves it out.
+
+    It gives the labels themselves with `summary_proj_to_labels`, whose default is `to_labels`.
+    """
+    if not hyperparameters.flag("summary_use_proj", True):
+        return []
+    labels = hyperparameters.flag("summary_proj_to_labels", to_labels)
+    width = hyperparameters.count("num_labels", 2) if labels else hidden
+    return [output("sequence_summary.summary", hidden, width, "head_transform", per_sequence=True)]
+
+
 def classification_head(hyperparameters: Hyperparameters) -> list[Placement]:
     """The two dense layers that RoBERTa and its like classify a sequence with."""
     hidden = hyperparameters.count("hidden_size")
