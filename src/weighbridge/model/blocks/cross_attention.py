@@ -18,7 +18,8 @@ class CrossAttention(Block):
     """Attention of a decoder to `positions` of its encoder, with separate projections.
 
     There are as many key-value heads as heads where `num_kv_heads` does not say. `source_size` is the encoder's width
-    where it is another.
+    where it is another. `merged` cross-attention has no projections: those of the self-attention beside it serve
+    (T5Gemma 2).
 
     Example:
         >>> whisper_tiny = CrossAttention(hidden_size=384, num_heads=6, head_dim=64, positions=1500)
@@ -35,9 +36,12 @@ class CrossAttention(Block):
     output_bias: bool = False
     num_kv_heads: int | None = None
     source_size: int | None = None
+    merged: bool = False
 
     def weights(self) -> tuple[Weight, ...]:
         """Query, key, value and output projections, with their biases."""
+        if self.merged:
+            return ()
         weights = Attention(
             hidden_size=self.hidden_size, num_heads=self.num_heads, num_kv_heads=self.num_kv_heads or self.num_heads,
             head_dim=self.head_dim, names=self.names, qkv_bias=self.qkv_bias, output_bias=self.output_bias,
