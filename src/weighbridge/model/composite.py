@@ -55,6 +55,8 @@ TEXT_CLASSES: Mapping[str, TextClass] = MappingProxyType({
         "hidden_size": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8, "vocab_size": 32128})),
     "ministral3": TextClass("ministral3", "Ministral3ForCausalLM",
                             _sizes(4096, 14336, 34, 32, 131072, num_kv_heads=8, head_dim=128)),
+    "mistral4": TextClass("mistral4", "Mistral4ForCausalLM",
+                          _sizes(4096, 12288, 36, 32, 131072, q_lora_rank=1024, n_shared_experts=1)),
 })  # fmt: skip
 """The language models that stand inside others, by the model type of `text_config`."""
 
