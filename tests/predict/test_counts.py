@@ -39,6 +39,8 @@ def test_golden_models_are_exact(row: dict[str, Any]) -> None:
     assert sum(counted.by_component.values()) == counted.total
     if "non_embedding" in row:
         assert counted.non_embedding == row["non_embedding"]
+    if "mtp" in row:
+        assert counted.mtp == row["mtp"]
     if "tied_per_use" in row:
         assert counted.tied_per_use == row["tied_per_use"]
     if "kv_bytes_per_token_bf16" in row:

@@ -35,6 +35,9 @@ SPELLINGS = {
 }  # fmt: skip
 """Our name for each spelling of a setting that gives a model its shape; other keys keep their name."""
 
+PARTS = frozenset({"text_encoder", "audio_encoder", "encoder", "decoder"})
+"""Parts whose keys do not end in `_config`: those of MusicGen, and of two models put together."""
+
 TRAINING = frozenset({
     "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop", "classifier_dropout", "embd_pdrop",
     "hidden_dropout", "hidden_dropout_prob", "initializer_range", "resid_pdrop", "router_aux_loss_coef",
@@ -92,7 +95,7 @@ def hyperparameters(config: Mapping[str, Any], name: str) -> Hyperparameters:
                 f"{name} has {spellings[ours]} = {repr(settings[ours])[:60]} and {key} = {repr(value)[:60]}",
                 "one value for both spellings", "remove the wrong one",
             )  # fmt: skip
-        if key.endswith("_config") and isinstance(value, Mapping):
+        if (key.endswith("_config") or key in PARTS) and isinstance(value, Mapping):
             value = _part(value, f"{key} of {name}")  # noqa: PLW2901
         if settings.get(ours) is None:
             settings[ours], spellings[ours] = value, key

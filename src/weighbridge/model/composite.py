@@ -14,7 +14,7 @@ from typing import Any
 
 from weighbridge.model import families
 from weighbridge.model.architecture import Architecture, Placement
-from weighbridge.model.blocks import Block, Linear
+from weighbridge.model.blocks import Block, Embedding, Linear
 from weighbridge.model.blocks.tied import Tied
 from weighbridge.model.blocks.vector import Vector
 from weighbridge.model.family import head_class, unknown_class
@@ -48,8 +48,15 @@ TEXT_CLASSES: Mapping[str, TextClass] = MappingProxyType({
                        _sizes(3072, 24576, 28, 16, 256000, num_kv_heads=16, head_dim=256)),
     "gemma2": TextClass("gemma2", "Gemma2ForCausalLM",
                         _sizes(2304, 9216, 26, 8, 256000, num_kv_heads=4, head_dim=256, sliding_window=4096)),
+    "cohere2": TextClass("cohere2", "Cohere2ForCausalLM", _sizes(8192, 22528, 40, 64, 256000)),
+    "opt": TextClass("opt", "OPTForCausalLM", MappingProxyType({
+        "hidden_size": 768, "num_layers": 12, "num_heads": 12, "vocab_size": 50272, "ffn_dim": 3072})),
+    "t5": TextClass("t5", "T5ForConditionalGeneration", MappingProxyType({
+        "hidden_size": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8, "vocab_size": 32128})),
     "ministral3": TextClass("ministral3", "Ministral3ForCausalLM",
                             _sizes(4096, 14336, 34, 32, 131072, num_kv_heads=8, head_dim=128)),
+    "mistral4": TextClass("mistral4", "Mistral4ForCausalLM",
+                          _sizes(4096, 12288, 36, 32, 131072, q_lora_rank=1024, n_shared_experts=1)),
 })  # fmt: skip
 """The language models that stand inside others, by the model type of `text_config`."""
 
@@ -88,6 +95,13 @@ def with_defaults(part: Hyperparameters, defaults: Mapping[str, Any]) -> Hyperpa
     return replace(part, settings={**defaults, **part.settings})
 
 
+def optional_part(hyperparameters: Hyperparameters, name: str) -> Hyperparameters:
+    """The settings of a part, or none where the part is missing: its class then has all its defaults."""
+    if hyperparameters.settings.get(name) is None:
+        return Hyperparameters(hyperparameters.source, "part", {})
+    return hyperparameters.part(name)
+
+
 def tied_anywhere(hyperparameters: Hyperparameters, text: Hyperparameters, default: bool = False) -> bool:
     """Whether the head is tied where either configuration may say so, the part's class by `default`."""
     return hyperparameters.flag("tie_embeddings", False) or text.flag("tie_embeddings", default)
@@ -112,7 +126,7 @@ def moved(placements: Iterable[Placement], prefixes: Sequence[tuple[str, str]]) 
         return new + path[len(old) :]
 
     def moved_block(block: Block) -> Block:
-        if isinstance(block, Linear | Vector) and block.tied_to:
+        if isinstance(block, Linear | Embedding | Vector) and block.tied_to:
             return replace(block, tied_to=move(block.tied_to))
         return replace(block, owner=move(block.owner)) if isinstance(block, Tied) else block
 

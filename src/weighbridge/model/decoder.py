@@ -6,6 +6,7 @@ this wiring; each says in its own file which of them it has, and by which names.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -216,4 +217,49 @@ def decoder(
         tie_embeddings=head.tied,
         gguf_architecture=gguf_architecture,
         notes=(*notes, *head.notes),
+    )  # fmt: skip
+
+
+def layered(
+    hyperparameters: Hyperparameters,
+    family: str,
+    prefixes: tuple[str, ...],
+    default_class: str,
+    body: str,
+    layers: Iterable[Iterable[tuple[str, Block]]],
+    *,
+    before: tuple[Placement, ...] = (),
+    after: Iterable[Placement] = (),
+    num_experts: int = 0,
+) -> Architecture:
+    """A decoder whose layers differ: the parts of each one after another, each behind its path in the layer.
+
+    Equal parts come together in one placement. The head is tied unless `tie_embeddings` says otherwise.
+    """
+    hidden, num_layers = hyperparameters.count("hidden_size"), number_of_layers(hyperparameters)
+    head = language_head(hyperparameters, prefixes, default=default_class, tied=True,
+                         embedding=body + "embed_tokens.weight")  # fmt: skip
+    kinds: dict[tuple[str, Block], list[int]] = defaultdict(list)
+    for number, layer in enumerate(layers):
+        for path, part in layer:
+            kinds[path, part].append(number)
+    return Architecture(
+        family=family,
+        model_type=hyperparameters.model_type,
+        placements=(
+            *before,
+            Placement(body + "embed_tokens", Embedding(rows=hyperparameters.count("vocab_size"), width=hidden)),
+            *(Placement(body + "layers.{layer}." + path, part, tuple(numbers))
+              for (path, part), numbers in kinds.items()),
+            Placement(body + "norm", Norm(width=hidden, bias=False, role="final_norm")),
+            *after,
+            *head.placements,
+        ),
+        num_layers=num_layers,
+        num_heads=hyperparameters.count("num_heads"),
+        num_kv_heads=hyperparameters.count("num_kv_heads"),
+        num_experts=num_experts,
+        base_prefix=body if not before else "",
+        tie_embeddings=head.tied,
+        notes=head.notes,
     )  # fmt: skip

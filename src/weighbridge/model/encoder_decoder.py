@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from weighbridge.model.architecture import Placement
-from weighbridge.model.blocks import Attention, CrossAttention, Embedding, FeedForward, Norm, Vector
+from weighbridge.model.blocks import Attention, Block, CrossAttention, Embedding, FeedForward, Norm, Vector
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 from weighbridge.model.tensors import Component
 
@@ -21,7 +21,8 @@ class Stack:
     """The layers of one side, `encoder` or `decoder`, under a path.
 
     `positions` are those of the encoder that a decoder attends to; None for an encoder. `offset` counts the layers
-    before. Whisper's keys have no bias (`key_bias`); `cross_name` is what cross-attention is called.
+    before. Whisper's keys have no bias (`key_bias`), PEGASUS-X's attention has none (`bias`); `names` are those of the
+    projections of self-attention, `cross_name` is what cross-attention is called.
     """
 
     path: str
@@ -34,13 +35,15 @@ class Stack:
     offset: int = 0
     key_bias: bool = True
     cross_name: str = "encoder_attn"
+    bias: bool = True
+    names: tuple[str, ...] = _NAMES
 
     @property
     def layers(self) -> range:
         """The numbers in its names."""
         return range(self.num_layers)
 
-    def at(self, name: str, block: Attention | CrossAttention | FeedForward | Norm | Vector) -> Placement:
+    def at(self, name: str, block: Block) -> Placement:
         """A block of every layer."""
         return Placement(f"{self.path}.layers.{{layer}}.{name}", block, self.layers, offset=self.offset)
 
@@ -49,7 +52,7 @@ class Stack:
         norm = Norm(width=self.hidden_size, role="attention_norm")
         own = Attention(
             hidden_size=self.hidden_size, num_heads=self.num_heads, num_kv_heads=self.num_heads,
-            head_dim=self.head_dim, names=_NAMES, qkv_bias=self.key_bias, output_bias=True,
+            head_dim=self.head_dim, names=self.names, qkv_bias=self.key_bias and self.bias, output_bias=self.bias,
             causal=self.positions is not None,
         )  # fmt: skip
         placements = [self.at("self_attn", own), *self._biases("self_attn"), self.at("self_attn_layer_norm", norm)]
@@ -57,7 +60,7 @@ class Stack:
             return placements
         cross = CrossAttention(
             hidden_size=self.hidden_size, num_heads=self.num_heads, head_dim=self.head_dim, positions=self.positions,
-            names=_NAMES, qkv_bias=self.key_bias, output_bias=True,
+            names=_NAMES, qkv_bias=self.key_bias and self.bias, output_bias=self.bias,
         )  # fmt: skip
         norm = Norm(width=self.hidden_size, role="cross_attention_norm")
         return [

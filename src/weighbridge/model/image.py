@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from weighbridge.errors import ConfigError
 from weighbridge.model.architecture import Placement
-from weighbridge.model.blocks import Attention, FeedForward, Norm
+from weighbridge.model.blocks import Attention, Block, FeedForward, Norm, Vector
 from weighbridge.model.blocks.array import Array
 from weighbridge.model.blocks.convolution import Convolution
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
@@ -157,7 +157,10 @@ class Names:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoder:
-    """Layers of an encoder: how many, how wide, and with which biases."""
+    """Layers of an encoder: how many, how wide, and with which biases.
+
+    Without `key_bias` only queries and values have one. `offset` counts the layers of the model before.
+    """
 
     hidden_size: int
     intermediate_size: int
@@ -168,13 +171,16 @@ class Encoder:
     qkv_bias: bool = True
     output_bias: bool = True
     norm_bias: bool = True
+    key_bias: bool = True
+    offset: int = 0
+    causal: bool = False
 
     def placements(self, path: str) -> tuple[Placement, ...]:
         """The layers at a path that names `{layer}`."""
         layers, names = range(self.num_layers), self.names
         attention = Attention(hidden_size=self.hidden_size, num_heads=self.num_heads, num_kv_heads=self.num_heads,
-                              head_dim=self.hidden_size // self.num_heads, names=names.projections,
-                              qkv_bias=self.qkv_bias, output_bias=self.output_bias, causal=False)  # fmt: skip
+                              head_dim=self.hidden_size // self.num_heads, names=names.projections, causal=self.causal,
+                              qkv_bias=self.qkv_bias and self.key_bias, output_bias=self.output_bias)  # fmt: skip
         mlp = FeedForward(hidden_size=self.hidden_size, intermediate_size=self.intermediate_size, gate=names.gate,
                           up=names.up, down=names.down, bias=self.bias)  # fmt: skip
         norm = Norm(width=self.hidden_size, bias=self.norm_bias)
@@ -182,12 +188,16 @@ class Encoder:
         def at(part: str) -> str:
             return f"{path}.{part}".rstrip(".")
 
-        return (
-            Placement(at(names.norms[0]), replace(norm, role="attention_norm"), layers),
-            Placement(at(names.attention), attention, layers),
-            Placement(at(names.norms[1]), replace(norm, role="mlp_norm"), layers),
-            Placement(at(names.mlp), mlp, layers),
-        )
+        biased = ((0, "attention_q"), (2, "attention_v")) if self.qkv_bias and not self.key_bias else ()
+        parts: list[tuple[str, Block]] = [
+            (names.norms[0], replace(norm, role="attention_norm")),
+            (names.attention, attention),
+            *((names.attention, Vector(name=f"{names.projections[place]}.bias", width=self.hidden_size, role=role,
+                                       component=Component.ATTENTION)) for place, role in biased),
+            (names.norms[1], replace(norm, role="mlp_norm")),
+            (names.mlp, mlp),
+        ]  # fmt: skip
+        return tuple(Placement(at(part), block, layers, offset=self.offset) for part, block in parts)
 
 
 def encoder(

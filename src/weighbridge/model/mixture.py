@@ -199,11 +199,13 @@ def decoder(
 
 
 def next_token_layers(
-    hyperparameters: Hyperparameters, sparse: Sequence[Placement], *, repeats_tables: bool
-) -> tuple[Placement, ...]:
+    hyperparameters: Hyperparameters, parts_of_layer: Sequence[Placement], *, repeats_tables: bool,
+    norm_path: str = "shared_head.norm", head_path: str | None = None,
+) -> tuple[Placement, ...]:  # fmt: skip
     """Next-token-prediction layers as DeepSeek-V3 stores them, after the model's own: a full layer and its joint.
 
-    `sparse` are the attention and experts of a routed layer. `repeats_tables`: token table and head are stored again.
+    `parts_of_layer` are the attention and experts of a routed layer. `repeats_tables`: token table and head are stored
+    again; `head_path` is where the head is that is stored without the table.
     """
     extra = natural(hyperparameters, "num_nextn_predict_layers")
     if not extra:
@@ -217,10 +219,11 @@ def next_token_layers(
     tables = (("embed_tokens", Embedding(rows=vocab, width=hidden)), ("shared_head.head", head))
     parts: tuple[tuple[str, Block], ...] = (
         ("input_layernorm", norm), ("post_attention_layernorm", norm), ("enorm", norm), ("hnorm", norm),
-        ("eh_proj", join), ("shared_head.norm", norm), *(tables if repeats_tables else ()),
+        ("eh_proj", join), (norm_path, norm), *(tables if repeats_tables else ()),
+        *(((head_path, head),) if head_path else ()),
     )  # fmt: skip
     return (
-        *(replace(placement, layers=layers, mtp=True) for placement in sparse),
+        *(replace(placement, layers=layers, mtp=True) for placement in parts_of_layer),
         *(Placement(LAYER + name, block, layers, mtp=True) for name, block in parts),
     )
 

@@ -20,6 +20,7 @@ class Experts(Block):
 
     `names` are those of gate, up and down, with `{expert}` for the number; without a gate the first is left out.
     `width` is what the experts read and write where it is not the hidden size, as behind a projection to a latent.
+    The router chooses among `idle_experts` too, which have no weights (LongCat-Flash).
     `correction` names the bias that balances the load (DeepSeek-V3): most implementations keep it as a buffer.
 
     Example:
@@ -40,6 +41,7 @@ class Experts(Block):
     correction: str | None = None
     correction_kind: Kind = Kind.BUFFER
     correction_shape: tuple[int, ...] | None = None
+    idle_experts: int = 0
 
     def weights(self) -> tuple[Weight, ...]:
         """Router (experts, hidden); of each expert gate and up (intermediate, hidden), down (hidden, intermediate)."""
@@ -47,8 +49,8 @@ class Experts(Block):
         roles = ("experts_gate", "experts_up") if len(ups) == 2 else ("experts_up",)
         d, f = self.width or self.hidden_size, self.intermediate_size
         maps = [(name, d, f, role) for name, role in zip(ups, roles, strict=True)] + [(down, f, d, "experts_down")]
-        router = projection(self.router, self.hidden_size, self.num_experts, role="router", component=Component.ROUTER,
-                            bias=self.router_bias)  # fmt: skip
+        router = projection(self.router, self.hidden_size, self.num_experts + self.idle_experts, role="router",
+                            component=Component.ROUTER, bias=self.router_bias)  # fmt: skip
         correction = () if self.correction is None else (
             Weight(name=self.correction, shape=self.correction_shape or (self.num_experts,),
                    role="router_correction",

@@ -19,6 +19,8 @@ GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 class Recurrent(Block):
     """A stack of `num_layers` RNN, GRU or LSTM layers, in PyTorch's layout.
 
+    Without `kept` it runs over whole sequences at once, and no state outlives the pass.
+
     Example:
         >>> Recurrent(cell="lstm", input_size=128, hidden_size=256).parameters
         395264
@@ -32,6 +34,7 @@ class Recurrent(Block):
     num_layers: int = 1
     bidirectional: bool = False
     biases: int = 2
+    kept: bool = True
 
     def weights(self) -> tuple[Weight, ...]:
         """`weight_ih_l0` (gates*h, in), `weight_hh_l0` (gates*h, h) and biases (gates*h,), by layer and direction."""
@@ -51,5 +54,7 @@ class Recurrent(Block):
 
     def states(self) -> tuple[State, ...]:
         """The hidden state, and for an LSTM the cell state, of each layer and direction."""
+        if not self.kept:
+            return ()
         vectors = (2 if self.cell == "lstm" else 1) * self.num_layers * (2 if self.bidirectional else 1)
         return (State(kind=StateKind.RECURRENT, elements_per_sequence=vectors * self.hidden_size),)

@@ -10,6 +10,11 @@ State, as transformers keeps it: numerator, denominator and maximum of the weigh
 RWKV-5 and 6 (Peng et al. 2024) keep one matrix a head, s*a numbers with heads of width s, add an output gate d*a and a
 norm of each head (2d), and mix in four and six vectors. RWKV-6 makes mixing and decay depend on the token through
 low-rank maps: 2*5*m*d for the five mixtures and n*(d+a) for the decay.
+
+RWKV-7 (Peng et al. 2025) corrects its matrices by a delta rule. With low-rank maps of ranks w, a, m and g for decay,
+learning rate, value mixture and gate: 4*d*d for the projections, 2*(w+a+m+g)*d + 3*d for the maps, 6*d for the mixing
+vectors, 3*d for key scale, rate scale and bonus, 2*d for the norm of the heads. The first layer has no value mixture.
+Channel mixing has no gate.
 """
 
 from __future__ import annotations
@@ -103,8 +108,51 @@ class MatrixTimeMix(Block):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeltaTimeMix(Block):
+    """What RWKV-7 has in place of attention; `ranks` are those of decay, rate, value mixture (None: no map) and gate.
+
+    Example:
+        >>> goose = DeltaTimeMix(hidden_size=768, head_size=64, ranks=(64, 64, 32, 128))
+        >>> goose.parameters, goose.states()[0].elements_per_sequence
+        (2812416, 49920)
+    """
+
+    hidden_size: int
+    head_size: int
+    ranks: tuple[int, int, int | None, int]
+
+    def weights(self) -> tuple[Weight, ...]:
+        """Mixing vectors (1, 1, hidden), scales, bonus by head, projections, low-rank maps, the norm of the heads."""
+        hidden, part = self.hidden_size, Component.ATTENTION
+        by_head = (hidden // self.head_size, self.head_size)
+        inputs = (("r_proj", "receptance"), ("k_proj", "key"), ("v_proj", "value"))
+        return (
+            *(mixer_vector(f"x_{letter}", (1, 1, hidden), "time_mix_lerp", part) for letter in "rwkvag"),
+            *(mixer_vector(name, (hidden,), "time_mix_scale", part) for name in ("k_k", "k_a")),
+            mixer_vector("r_k", by_head, "time_mix_first", part),
+            *(weight for name, role in inputs
+              for weight in projection(name, hidden, hidden, role=f"time_mix_{role}", component=part)),
+            *projection("o_proj", hidden, hidden, role="time_mix_output", component=part),
+            *(weight for letter, rank in zip("wavg", self.ranks, strict=True) if rank
+              for weight in self._low_rank(f"{letter}_lora.lora", rank, bias=letter != "g")),
+            *(mixer_vector(f"g_norm.{name}", (hidden,), "time_mix_norm", Component.NORM)
+              for name in ("weight", "bias")),
+        )  # fmt: skip
+
+    def _low_rank(self, name: str, rank: int, *, bias: bool) -> tuple[Weight, ...]:
+        hidden, role, part = self.hidden_size, "time_mix_low_rank", Component.ATTENTION
+        return (*projection(f"{name}.0", hidden, rank, role=role, component=part),
+                *projection(f"{name}.2", rank, hidden, role=role, component=part, bias=bias))  # fmt: skip
+
+    def states(self) -> tuple[State, ...]:
+        """One matrix a head, and the last token's input."""
+        elements = (self.head_size + 1) * self.hidden_size
+        return (State(kind=StateKind.RECURRENT, elements_per_sequence=elements),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelMix(Block):
-    """What RWKV-4 to 6 have in place of a feed-forward block.
+    """What RWKV has in place of a feed-forward block; the receptance gates it up to RWKV-6.
 
     Example:
         >>> ChannelMix(hidden_size=768, intermediate_size=3072).parameters
@@ -114,16 +162,19 @@ class ChannelMix(Block):
     hidden_size: int
     intermediate_size: int
     mixes: tuple[str, ...] = ("time_mix_key", "time_mix_receptance")
+    gated: bool = True
 
     def weights(self) -> tuple[Weight, ...]:
-        """Mixing vectors (1, 1, hidden), key (intermediate, hidden), receptance (hidden, hidden), value."""
+        """Mixing vectors (1, 1, hidden), or (hidden,) in RWKV-7, key (intermediate, hidden), receptance, value."""
         hidden, inner, part = self.hidden_size, self.intermediate_size, Component.MLP
+        mix = (1, 1, hidden) if self.gated else (hidden,)
+        gate = projection("receptance", hidden, hidden, role="channel_mix_receptance", component=part)
         return (
-            *(mixer_vector(name, (1, 1, hidden), "channel_mix_lerp", part) for name in self.mixes),
+            *(mixer_vector(name, mix, "channel_mix_lerp", part) for name in self.mixes),
             *projection("key", hidden, inner, role="channel_mix_key", component=part),
-            *projection("receptance", hidden, hidden, role="channel_mix_receptance", component=part),
+            *(gate if self.gated else ()),
             *projection("value", inner, hidden, role="channel_mix_value", component=part),
-        )  # fmt: skip
+        )
 
     def states(self) -> tuple[State, ...]:
         """The last token's input."""

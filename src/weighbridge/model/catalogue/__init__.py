@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,6 +103,8 @@ def models() -> tuple[NamedModel, ...]:
         >>> len(models()) >= 150
         True
     """
+    import tomllib
+
     return tuple(
         _entry(name, facts)
         for path in sorted(FOLDER.glob("*.toml"))

@@ -31,11 +31,18 @@ def _load(module: str) -> Family:
 
 def mentioning(text: str) -> Iterator[Family]:
     """The families whose files hold a text, so that one can be found without loading all."""
-    for folder in map(Path, __path__):
+    return (_load(module) for module, source in _sources(tuple(__path__)) if source is None or text in source)
+
+
+@functools.cache
+def _sources(folders: tuple[str, ...]) -> tuple[tuple[str, str | None], ...]:
+    """The text of each family's file, read once; None where a package does not lie in files."""
+    found = []
+    for folder in map(Path, folders):
         for module in sorted(module.name for module in pkgutil.iter_modules([str(folder)])):
             path = folder / f"{module}.py"
-            if not path.exists() or text in path.read_text(encoding="utf-8"):
-                yield _load(module)
+            found.append((module, path.read_text(encoding="utf-8") if path.exists() else None))
+    return tuple(found)
 
 
 def families() -> Iterator[Family]:
@@ -59,7 +66,9 @@ def find(model_type: str) -> Family:
 @functools.cache
 def _find(model_type: str, folders: tuple[str, ...]) -> Family:
     """The family of a model type, looked for once in these folders."""
-    for family in mentioning(f'"{model_type}"'):
+    candidates = [module for module, text in _sources(folders) if text is None or f'"{model_type}"' in text]
+    candidates.sort(key=lambda module: module != model_type)  # the file of that name first: most are right
+    for family in map(_load, candidates):
         if model_type in family.model_types:
             return family
     known = [name for family in families() for name in family.model_types]

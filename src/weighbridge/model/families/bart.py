@@ -1,13 +1,15 @@
-"""BART, mBART, Pegasus, Blenderbot, Marian, M2M-100 and NLLB, PLBart: encoder-decoders with biases and one token table.
+"""BART, mBART, Pegasus, Blenderbot, Marian, M2M-100 and NLLB, PLBart, LED: encoder-decoders with one token table.
 
-Source: transformers `models/{bart,mbart,pegasus,blenderbot,blenderbot_small,marian,m2m_100,plbart}/modeling_*.py`. They
-differ in positions (learned with two rows in front, learned, sines that are stored or are not) and in norms (on the
-embeddings, at the end of each stack). Marian may keep the tables of its two languages apart.
+Source: transformers `models/{bart,mbart,pegasus,blenderbot,blenderbot_small,marian,m2m_100,plbart}/modeling_*.py`, and
+for long inputs `models/{led,pegasus_x,bigbird_pegasus}`. They differ in positions (learned with two rows in front,
+learned, sines that are stored or are not) and in norms (on the embeddings, at the end of each stack). Marian may keep
+the tables of its two languages apart. LED projects again for global tokens, PEGASUS-X learns some, and neither its
+attention nor that of BigBird-Pegasus has biases.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from weighbridge.errors import ConfigError
 from weighbridge.model.architecture import Architecture, Placement
@@ -20,7 +22,10 @@ from weighbridge.model.tensors import Component
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What one model type has: rows in front of its position table (None: no table), and which norms."""
+    """What one model type has: rows in front of its position table (None: no table), and which norms.
+
+    `bias` is that of attention where no key says, `names` those of the projections in the encoder.
+    """
 
     prefix: str
     rows: int | None
@@ -30,6 +35,9 @@ class _Kind:
     num_labels: int = 2
     classifies: bool = False
     generator: str = "ForConditionalGeneration"
+    body: str = "model."
+    bias: bool = True
+    names: tuple[str, ...] | None = None
 
 
 _KINDS = {
@@ -41,7 +49,12 @@ _KINDS = {
     "blenderbot-small": _Kind("BlenderbotSmall", 0, True, False, positions=512),
     "marian": _Kind("Marian", 0, False, False, generator="MTModel"),
     "m2m_100": _Kind("M2M100", None, False, True),
-}
+    "led": _Kind("LED", 0, True, False, num_labels=3, classifies=True, body="led.", names=(
+        *(f"longformer_self_attn.{name}" for name in ("query", "key", "value")), "output")),
+    "pegasus_x": _Kind("PegasusX", None, False, True, positions=16384, bias=False),
+    "bigbird_pegasus": _Kind("BigBirdPegasus", 0, True, False, positions=4096, classifies=True, bias=False,
+                             names=("self.query", "self.key", "self.value", "output")),
+}  # fmt: skip
 
 
 def build(hyperparameters: Hyperparameters) -> Architecture:
@@ -51,11 +64,16 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     classes = (kind.generator, "Model", *(("ForSequenceClassification", "ForQuestionAnswering") * kind.classifies))
     if suffix not in classes:
         raise unknown_class(hyperparameters, tuple(kind.prefix + name for name in classes))
-    base = "" if suffix == "Model" else "model."
+    base = "" if suffix == "Model" else kind.body
     hidden = hyperparameters.count("hidden_size")
-    positions = hyperparameters.count("max_positions", kind.positions)
+    positions = written = hyperparameters.count("max_positions", kind.positions)
+    if hyperparameters.model_type == "led":
+        positions = hyperparameters.count("max_encoder_position_embeddings", 16384)
+        written = hyperparameters.count("max_decoder_position_embeddings", 1024)
     encoder = stack(hyperparameters, base, "encoder")
     decoder = stack(hyperparameters, base, "decoder", positions=positions, offset=encoder.num_layers)
+    bias = hyperparameters.flag("use_bias", kind.bias) if hyperparameters.model_type == "bigbird_pegasus" else kind.bias
+    encoder, decoder = replace(encoder, bias=bias, names=kind.names or encoder.names), replace(decoder, bias=bias)
     tables, table, vocab = _tables(hyperparameters, base, hidden)
     head, tied = _head(hyperparameters, kind, suffix, (hidden, vocab, table))
     return Architecture(
@@ -64,13 +82,14 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         placements=(
             *tables,
             *_side(encoder, kind, positions, "encoder_norm"),
-            *_side(decoder, kind, positions, "final_norm"),
+            *_for_global_tokens(hyperparameters, encoder),
+            *_side(decoder, kind, written, "final_norm"),
             *head,
         ),
         num_layers=encoder.num_layers + decoder.num_layers,
         num_heads=decoder.num_heads,
         num_kv_heads=decoder.num_heads,
-        base_prefix="model.",
+        base_prefix=kind.body,
         tie_embeddings=tied,
         notes=(f"cross-attention is kept for {positions} positions of the encoder, the most it takes",),
     )
@@ -104,6 +123,23 @@ def _side(part: Stack, kind: _Kind, positions: int, role: str) -> list[Placement
     return placements
 
 
+def _for_global_tokens(hyperparameters: Hyperparameters, encoder: Stack) -> list[Placement]:
+    """What LED and PEGASUS-X have for the tokens that attend to all others."""
+    width = encoder.hidden_size
+    if hyperparameters.model_type == "led":
+        return [
+            encoder.at(f"self_attn.longformer_self_attn.{name}_global",
+                       Linear(in_features=width, out_features=width, role=f"attention_{name}",
+                              component=Component.ATTENTION))
+            for name in ("query", "key", "value")
+        ]  # fmt: skip
+    if hyperparameters.model_type == "pegasus_x":
+        learned = Embedding(rows=hyperparameters.count("num_global_tokens", 32), width=width, role="global_embedding")
+        norm = Norm(width=width, role="attention_norm")
+        return [Placement(f"{encoder.path}.embed_global", learned), encoder.at("global_self_attn_layer_norm", norm)]
+    return []
+
+
 def _head(
     hyperparameters: Hyperparameters, kind: _Kind, suffix: str, table: tuple[int, int, str]
 ) -> tuple[list[Placement], bool]:
@@ -124,9 +160,10 @@ def _head(
 
 FAMILY = Family(
     name="bart",
-    title="BART, mBART, Pegasus, Blenderbot, Marian (OPUS-MT), M2M-100, NLLB, PLBart",
+    title="BART, mBART, Pegasus (and X), Blenderbot, Marian (OPUS-MT), M2M-100, NLLB, PLBart, LED, BigBird-Pegasus",
     model_types=tuple(_KINDS),
     gguf={},
-    source="transformers models/bart, mbart, plbart, pegasus, blenderbot, blenderbot_small, marian, m2m_100",
+    source="transformers models/bart, mbart, plbart, pegasus, blenderbot, blenderbot_small, marian, m2m_100, led, "
+    "pegasus_x, bigbird_pegasus",
     build=build,
 )

@@ -16,18 +16,20 @@ from weighbridge.model.family import Family, GgufMeaning, head_class, unknown_cl
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 from weighbridge.model.tensors import Component
 
-# What each class puts on the body.
-_CLASSES = {
+CLASSES = {
     "Model": ("pooler",),
     "ForMaskedLM": ("masked",),
-    "LMHeadModel": ("masked",),
+    "ForCausalLM": ("masked",),
     "ForPreTraining": ("pooler", "masked", "next"),
     "ForNextSentencePrediction": ("pooler", "next"),
     "ForSequenceClassification": ("pooler", "classifier"),
-    "ForTokenClassification": ("classifier",),
+    "ForTokenClassification": ("token",),
     "ForMultipleChoice": ("pooler", "choice"),
     "ForQuestionAnswering": ("answer",),
 }
+"""What each class puts on the body."""
+_MASKED = ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.decoder",
+           "cls.predictions")  # fmt: skip
 _KEYS_OF_2019 = frozenset({
     "architectures", "attention_probs_dropout_prob", "directionality", "finetuning_task", "hidden_act",
     "hidden_dropout_prob", "hidden_size", "initializer_range", "intermediate_size", "layer_norm_eps",
@@ -40,23 +42,37 @@ _KEYS_OF_2019 = frozenset({
 
 def build(hyperparameters: Hyperparameters) -> Architecture:
     """The encoder with what its class puts on it."""
-    suffix = known_class(hyperparameters, ("Bert",), _CLASSES)
-    base, hidden = "" if suffix == "Model" else "bert.", hyperparameters.count("hidden_size")
-    tied = "masked" in _CLASSES[suffix] and hyperparameters.flag("tie_embeddings", True)
+    classes = {"LMHeadModel": CLASSES["ForCausalLM"], **CLASSES}
+    names = classes[suffix := known_class(hyperparameters, ("Bert",), classes)]
+    base = "" if suffix == "Model" else "bert."
+    tied = "masked" in names and hyperparameters.flag("tie_embeddings", True)
+    return encoder(hyperparameters, "bert", base, heads(hyperparameters, names, base, tied), tied,
+                   gguf_architecture="bert")  # fmt: skip
+
+
+def heads(
+    hyperparameters: Hyperparameters,
+    names: Sequence[str],
+    base: str,
+    tied: bool,
+    *,
+    masked: tuple[str, str, str, str] = _MASKED,
+    width: int | None = None,
+) -> list[Placement]:
+    """What stands on the body at the path `base`, by name; see `masked_head` for the last two."""
+    hidden, labels = hyperparameters.count("hidden_size"), hyperparameters.count("num_labels", 2)
+    table = f"{base}embeddings.word_embeddings.weight" if tied else None
     parts: dict[str, Callable[[], list[Placement]]] = {
         "pooler": lambda: pooler(hyperparameters, base),
-        "masked": lambda: masked_head(
-            hyperparameters, ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm",
-                              "cls.predictions.decoder", "cls.predictions"),
-            f"{base}embeddings.word_embeddings.weight" if tied else None),
+        "masked": lambda: masked_head(hyperparameters, masked, table, width),
         "next": lambda: [output("cls.seq_relationship", hidden, 2, per_sequence=True)],
-        "classifier": lambda: [output("classifier", hidden, hyperparameters.count("num_labels", 2),
-                                      per_sequence="pooler" in _CLASSES[suffix])],
+        "classifier": lambda: [output("classifier", hidden, labels, per_sequence=True)],
+        "sequence": lambda: classification_head(hyperparameters),
+        "token": lambda: [output("classifier", hidden, labels)],
         "choice": lambda: [output("classifier", hidden, 1, per_sequence=True)],
-        "answer": lambda: [output("qa_outputs", hidden, hyperparameters.count("num_labels", 2))],
-    }  # fmt: skip
-    return encoder(hyperparameters, "bert", base, [p for name in _CLASSES[suffix] for p in parts[name]()], tied,
-                   gguf_architecture="bert")  # fmt: skip
+        "answer": lambda: [output("qa_outputs", hidden, labels)],
+    }
+    return [placement for name in names for placement in parts[name]()]
 
 
 def known_class(
@@ -125,6 +141,16 @@ def encoder(
     )  # fmt: skip
 
 
+def moved_norms(found: Architecture, base: str, moves: Mapping[str, tuple[str, str]]) -> Architecture:
+    """The body with norms at other paths, each given with its role: the wiring that norms before its parts."""
+    rows = {base + old: (base + new, role) for old, (new, role) in moves.items()}
+    return replace(found, placements=tuple(
+        replace(placement, path=rows[placement.path][0], block=replace(block, role=rows[placement.path][1]))
+        if isinstance(block := placement.block, Norm) and placement.path in rows else placement
+        for placement in found.placements
+    ))  # fmt: skip
+
+
 def check_encoder(hyperparameters: Hyperparameters) -> None:
     """Refuses what adds weights to an encoder of this kind.
 
@@ -168,6 +194,18 @@ def output(path: str, inputs: int, outputs: int, role: str = "score", per_sequen
     """A dense layer of the head, on every token or, `per_sequence`, on one of a sequence."""
     return Placement(path, Linear(in_features=inputs, out_features=outputs, role=role, component=Component.HEAD,
                                   per_sequence=per_sequence))  # fmt: skip
+
+
+def summary(hyperparameters: Hyperparameters, hidden: int, *, to_labels: bool = False) -> list[Placement]:
+    """The dense layer on the vector that sums up a sequence, unless `summary_use_proj` leaves it out.
+
+    It gives the labels themselves with `summary_proj_to_labels`, whose default is `to_labels`.
+    """
+    if not hyperparameters.flag("summary_use_proj", True):
+        return []
+    labels = hyperparameters.flag("summary_proj_to_labels", to_labels)
+    width = hyperparameters.count("num_labels", 2) if labels else hidden
+    return [output("sequence_summary.summary", hidden, width, "head_transform", per_sequence=True)]
 
 
 def classification_head(hyperparameters: Hyperparameters) -> list[Placement]:

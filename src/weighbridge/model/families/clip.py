@@ -1,7 +1,7 @@
 """CLIP: a text encoder and an image encoder that meet in one space, and each of the two alone.
 
-Source: transformers `models/clip/{configuration,modeling}_clip.py` (5.x). Tensor names are those of published files, in
-which the parts alone keep their prefixes (`text_model.`, `vision_model.`); `pre_layrnorm` is their spelling.
+Source: transformers `models/{clip,metaclip_2}/{configuration,modeling}_*.py` (5.x). Tensor names are those of published
+files, in which the parts alone keep their prefixes (`text_model.`, `vision_model.`); `pre_layrnorm` is their spelling.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ _CLASSES = {
     "clip": ("CLIPModel", "CLIPForImageClassification"),
     "clip_text_model": ("CLIPTextModel", "CLIPTextModelWithProjection"),
     "clip_vision_model": ("CLIPVisionModel", "CLIPVisionModelWithProjection"),
+    "metaclip_2": ("MetaClip2Model", "MetaClip2ForImageClassification"),
+    "metaclip_2_text_model": ("MetaClip2TextModel", "MetaClip2TextModelWithProjection"),
+    "metaclip_2_vision_model": ("MetaClip2VisionModel", "MetaClip2VisionModelWithProjection"),
 }
 
 _SHAPE = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size",
@@ -32,19 +35,19 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     name = hyperparameters.classes[0] if hyperparameters.classes else known[0]
     if name not in known or len(hyperparameters.classes) > 1:
         raise unknown_class(hyperparameters, known)
-    if hyperparameters.model_type == "clip_text_model":
+    if hyperparameters.model_type.endswith("_text_model"):
         placements, main = text_encoder(hyperparameters, "text_model")
         if name == known[1]:
             placements += (_projection("text_projection", main, hyperparameters.count("projection_dim", 512)),)
-    elif hyperparameters.model_type == "clip_vision_model":
+    elif hyperparameters.model_type.endswith("_vision_model"):
         placements, main = vision_encoder(hyperparameters, "vision_model")
         if name == known[1]:
             projection = _projection("visual_projection", main, hyperparameters.count("projection_dim", 512))
             placements = tower((*placements, projection))
-    elif name == "CLIPModel":
+    elif name == known[0]:
         width = hyperparameters.count("projection_dim", 512)
-        words, main = text_encoder(_part(hyperparameters, "text_config"), "text_model")
-        images, vision = vision_encoder(_part(hyperparameters, "vision_config"), "vision_model")
+        words, main = text_encoder(part(hyperparameters, "text_config"), "text_model")
+        images, vision = vision_encoder(part(hyperparameters, "vision_config"), "vision_model")
         placements = (
             Placement("", Array(name="logit_scale", shape=())),
             *words,
@@ -52,7 +55,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
             _projection("text_projection", main, width),
         )
     else:
-        images, main = vision_encoder(_part(hyperparameters, "vision_config"), "vision_model")
+        images, main = vision_encoder(part(hyperparameters, "vision_config"), "vision_model")
         score = Linear(in_features=main.hidden_size, out_features=hyperparameters.count("num_labels", 2), role="score",
                        component=Component.HEAD)  # fmt: skip
         placements = (*tower(images), Placement("classifier", score))
@@ -60,26 +63,26 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         family="clip",
         model_type=hyperparameters.model_type,
         placements=placements,
-        num_layers=0 if name == "CLIPForImageClassification" else main.num_layers,
+        num_layers=0 if name.endswith("ForImageClassification") else main.num_layers,
         num_heads=main.num_heads,
         num_kv_heads=main.num_heads,
     )
 
 
-def _part(hyperparameters: Hyperparameters, name: str) -> Hyperparameters:
+def part(hyperparameters: Hyperparameters, name: str) -> Hyperparameters:
     """The settings of a part, unless the older spelling beside it says otherwise, which the class would follow.
 
     Raises:
         ConfigError: when the two spellings differ.
     """
-    part, older = hyperparameters.part(name), hyperparameters.settings.get(f"{name}_dict")
+    found, older = hyperparameters.part(name), hyperparameters.settings.get(f"{name}_dict")
     older = older if isinstance(older, dict) else {}
-    ours = {spelled: part.settings[key] for key, spelled in part.spellings.items()}
+    ours = {spelled: found.settings[key] for key, spelled in found.spellings.items()}
     for key in _SHAPE:
         if older.get(key) is not None and older[key] != ours.get(key):
-            raise ConfigError(f"{part.source} has {key} = {ours.get(key)} and {name}_dict {repr(older[key])[:60]}",
+            raise ConfigError(f"{found.source} has {key} = {ours.get(key)} and {name}_dict {repr(older[key])[:60]}",
                               "one value for both", "remove the wrong one")  # fmt: skip
-    return part
+    return found
 
 
 def text_encoder(hyperparameters: Hyperparameters, path: str) -> tuple[tuple[Placement, ...], Encoder]:
@@ -117,9 +120,9 @@ def _projection(path: str, layers: Encoder, width: int) -> Placement:
 
 FAMILY = Family(
     name="clip",
-    title="CLIP, and its text and image encoders alone",
+    title="CLIP and MetaCLIP 2, and their text and image encoders alone",
     model_types=tuple(_CLASSES),
     gguf={},
-    source="transformers models/clip",
+    source="transformers models/clip, models/metaclip_2",
     build=build,
 )

@@ -1,10 +1,11 @@
-"""DeepSeek-V2 and V3, Kimi K2, GLM-4.7-Flash, GLM-5: latent attention, and experts after dense first layers.
+"""DeepSeek-V2 and V3, Kimi K2, GLM-4.7-Flash, GLM-5, Mistral 4: latent attention, and experts after dense first layers.
 
-Source: transformers `models/{deepseek_v2,deepseek_v3,deepseek_v32,glm4_moe_lite,glm_moe_dsa}/`, the configuration and
-modeling files; Kimi K2 names the classes of DeepSeek-V3. A `q_lora_rank` of null means direct queries, a missing
-one the default of the class. From V3 on a bias that balances the router is stored, as a buffer. V3.2 and GLM-5 add an
-indexer to attention, GLM-5 only in the layers that do not share another's. Next-token-prediction layers repeat the
-token table and the head everywhere but in GLM-5. A.X K1 has a norm after the experts.
+Source: transformers `models/{deepseek_v2,deepseek_v3,deepseek_v32,glm4_moe_lite,glm_moe_dsa,axk1,mistral4}/`, the
+configuration and modeling files; Kimi K2 names the classes of DeepSeek-V3. A `q_lora_rank` of null means direct
+queries, a missing one the default of the class. From V3 on a bias that balances the router is stored, as a buffer. V3.2
+and GLM-5 add an indexer to attention, GLM-5 only in the layers that do not share another's. Next-token-prediction
+layers repeat the token table and the head everywhere but in GLM-5. A.X K1 has a norm after the experts; Mistral 4
+stacks them.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from dataclasses import dataclass
 from weighbridge.errors import ConfigError
 from weighbridge.model import mixture
 from weighbridge.model.architecture import Architecture, Placement
-from weighbridge.model.blocks import Experts, FeedForward, Norm
+from weighbridge.model.blocks import Experts, FeedForward, Linear, Norm
 from weighbridge.model.blocks.latent_attention import LatentAttention
+from weighbridge.model.blocks.stacked_experts import StackedExperts
 from weighbridge.model.family import Family
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 from weighbridge.model.mixture import LAYER
+from weighbridge.model.tensors import Component
 
-_PREFIXES = ("DeepseekV2", "DeepseekV3", "DeepseekV32", "Glm4MoeLite", "GlmMoeDsa", "AXK1")
+_PREFIXES = ("DeepseekV2", "DeepseekV3", "DeepseekV32", "Glm4MoeLite", "GlmMoeDsa", "AXK1", "Mistral4")
 _INDEXER_NOTE = "the indexer's keys are kept in a cache of their own, which is not in the state"
 
 
@@ -42,6 +45,8 @@ class _Variant:
     mlp_bias: bool = False
     repeats_tables: bool = False
     norm_after_experts: bool = False
+    kv_lora_rank: int = 512
+    stacked: bool = False
 
 
 _V3 = _Variant(repeats_tables=True)
@@ -54,6 +59,8 @@ _VARIANTS = {
     "glm4_moe_lite": _Variant(intermediate=10240, moe_intermediate=1536, experts=64, active=4, dense=1,
                               q_lora_rank=768, nope=192, value=256, repeats_tables=True),
     "axk1": _Variant(experts=192, dense=1, norm_after_experts=True),
+    "mistral4": _Variant(intermediate=12288, experts=128, active=4, dense=0, q_lora_rank=1024, nope=64,
+                         kv_lora_rank=256, correction=False, stacked=True),
     "glm_moe_dsa": _Variant(intermediate=12288, q_lora_rank=2048, nope=192, value=256, indexer=32),
 }  # fmt: skip
 
@@ -76,6 +83,12 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     shared = mixture.num_shared(hyperparameters, variant.shared)
     dense, sparse = mixture.dense_and_sparse(hyperparameters, num_layers, variant.dense)
     routed = [Placement(LAYER + "mlp", experts, sparse)]
+    if variant.stacked:
+        routed = [Placement(LAYER + "mlp.gate", Linear(in_features=hidden, out_features=num_experts, bias=False,
+                                                       role="router", component=Component.ROUTER), sparse),
+                  Placement(LAYER + "mlp.experts", StackedExperts(
+                      hidden_size=hidden, intermediate_size=moe_intermediate, num_experts=num_experts,
+                      experts_per_token=active, names=("gate_up_proj", "down_proj")), sparse)]  # fmt: skip
     if shared:
         block = mixture.shared_experts(hidden, shared * moe_intermediate, bias)
         routed.append(Placement(LAYER + "mlp.shared_experts", block, sparse))
@@ -103,7 +116,7 @@ def _attention(hyperparameters: Hyperparameters, variant: _Variant, index_heads:
         hidden_size=hyperparameters.count("hidden_size"),
         num_heads=hyperparameters.count("num_heads"),
         q_lora_rank=None if direct else hyperparameters.count("q_lora_rank", variant.q_lora_rank),
-        kv_lora_rank=hyperparameters.count("kv_lora_rank", 512),
+        kv_lora_rank=hyperparameters.count("kv_lora_rank", variant.kv_lora_rank),
         qk_nope_head_dim=hyperparameters.count("qk_nope_head_dim", variant.nope),
         qk_rope_head_dim=hyperparameters.count("qk_rope_head_dim", 64),
         v_head_dim=hyperparameters.count("v_head_dim", variant.value),
@@ -128,9 +141,9 @@ def _indexed(hyperparameters: Hyperparameters, num_layers: int) -> list[bool]:
 
 FAMILY = Family(
     name="deepseek_v3",
-    title="DeepSeek-V2, V3, R1 and V3.2, Kimi K2, GLM-4.7-Flash, GLM-5 and A.X K1",
+    title="DeepSeek-V2, V3, R1 and V3.2, Kimi K2, GLM-4.7-Flash, GLM-5, A.X K1 and the text of Mistral 4",
     model_types=tuple(_VARIANTS),
     gguf={},
-    source="transformers models/deepseek_v2, deepseek_v3, deepseek_v32, glm4_moe_lite, glm_moe_dsa, axk1",
+    source="transformers models/deepseek_v2, deepseek_v3, deepseek_v32, glm4_moe_lite, glm_moe_dsa, axk1, mistral4",
     build=build,
 )

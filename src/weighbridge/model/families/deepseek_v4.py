@@ -3,16 +3,19 @@
 Source: transformers `models/deepseek_v4/{configuration,modeling}_deepseek_v4.py`; tensor names are those of the
 published checkpoints, which `conversion_mapping.py` lists. `compress_ratios` gives each layer's attention: 0 a window
 alone, 4 compressed with an indexer, 128 compressed. Of `num_hash_layers` layers a fixed table picks the experts, a
-buffer, and the others have a bias that balances the router, a buffer too. Next-token-prediction layers are not
-described.
+buffer, and the others have a bias that balances the router, a buffer too. The list goes on over the layers that predict
+further tokens, each with streams, experts and a last norm of its own; token table and head are the model's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
 from weighbridge.errors import ConfigError
 from weighbridge.model import mixture
 from weighbridge.model.architecture import Architecture, Placement
-from weighbridge.model.blocks import Experts, FeedForward
+from weighbridge.model.blocks import Block, Experts, FeedForward, Linear, Norm
 from weighbridge.model.blocks.array import Array
 from weighbridge.model.blocks.compressed_attention import CompressedAttention
 from weighbridge.model.family import Family, language_head
@@ -54,7 +57,9 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         Placement(_LAYER + "ffn", first, layers[:hashed]),
         Placement(_LAYER + "ffn", rest, layers[hashed:]),
         Placement(_LAYER + "ffn.shared_experts", shared, layers),
-        *_streams(hyperparameters, hidden, layers),
+        *_streams(hyperparameters, _LAYER, layers),
+        *_last_streams(hyperparameters, ""),
+        *_next_token_layers(hyperparameters, num_layers, {"ffn": rest, "ffn.shared_experts": shared}),
     ]  # fmt: skip
     heads = hyperparameters.count("num_heads", 64), hyperparameters.count("num_kv_heads", 1)
     head = language_head(hyperparameters, ("DeepseekV4",), embedding="embed.weight", path="head")
@@ -99,19 +104,47 @@ def _attention(hyperparameters: Hyperparameters, kind: str) -> CompressedAttenti
     )
 
 
-def _streams(hyperparameters: Hyperparameters, hidden: int, layers: range) -> list[Placement]:
-    """What mixes the residual streams around attention, around the experts and before the head."""
+def _streams(hyperparameters: Hyperparameters, layer: str, layers: range) -> list[Placement]:
+    """What mixes the residual streams around attention and around the experts."""
     streams = hyperparameters.count("hc_mult", 4)
-    width, mixes = streams * hidden, (2 + streams) * streams
-    placements = []
-    for part, component in (("attn", Component.ATTENTION), ("ffn", Component.MLP)):
-        shapes: tuple[tuple[str, tuple[int, ...]], ...] = (("fn", (mixes, width)), ("base", (mixes,)), ("scale", (3,)))
-        placements += [Placement(_LAYER.rstrip("."), Array(name=f"hc_{part}_{name}", shape=shape, role="streams",
-                                                           component=component), layers)
-                       for name, shape in shapes]  # fmt: skip
-    last: tuple[tuple[str, tuple[int, ...]], ...] = (("fn", (streams, width)), ("base", (streams,)), ("scale", (1,)))
-    placements += [Placement("", Array(name=f"hc_head_{name}", shape=shape, role="streams")) for name, shape in last]
-    return placements
+    width, mixes = streams * hyperparameters.count("hidden_size"), (2 + streams) * streams
+    shapes: tuple[tuple[str, tuple[int, ...]], ...] = (("fn", (mixes, width)), ("base", (mixes,)), ("scale", (3,)))
+    return [
+        Placement(layer.rstrip("."), Array(name=f"hc_{part}_{name}", shape=shape, role="streams", component=component),
+                  layers)
+        for part, component in (("attn", Component.ATTENTION), ("ffn", Component.MLP)) for name, shape in shapes
+    ]  # fmt: skip
+
+
+def _last_streams(hyperparameters: Hyperparameters, path: str, layers: range | None = None) -> list[Placement]:
+    """What makes one of the streams before a head."""
+    streams = hyperparameters.count("hc_mult", 4)
+    width = streams * hyperparameters.count("hidden_size")
+    shapes: tuple[tuple[str, tuple[int, ...]], ...] = (("fn", (streams, width)), ("base", (streams,)), ("scale", (1,)))
+    return [Placement(path, Array(name=f"hc_head_{name}", shape=shape, role="streams"), layers)
+            for name, shape in shapes]  # fmt: skip
+
+
+def _next_token_layers(
+    hyperparameters: Hyperparameters, num_layers: int, experts: Mapping[str, Block]
+) -> Iterator[Placement]:
+    """Layers that take the last hidden state and the next token's embedding, each by a map of its own."""
+    extra = min(mixture.natural(hyperparameters, "num_nextn_predict_layers"), MOST_LAYERS)
+    ratios = mixture.whole_numbers(hyperparameters, "compress_ratios") or []
+    kinds = {_NAMES[ratio] for ratio in ratios[num_layers : num_layers + extra]}
+    if not extra or len(kinds) > 1:
+        return
+    hidden, layers, layer = hyperparameters.count("hidden_size"), range(extra), "mtp.{layer}."
+    square = Linear(in_features=hidden, out_features=hidden, bias=False, role="mtp_join")
+    norm = Norm(width=hidden, bias=False)
+    parts: dict[str, Block] = {
+        "attn": _attention(hyperparameters, (kinds or {"sliding_attention"}).pop()), **experts,
+        "e_proj": square, "h_proj": square,
+        **dict.fromkeys(("attn_norm", "ffn_norm", "enorm", "hnorm", "norm"), norm),
+    }  # fmt: skip
+    yield from (Placement(layer + path, block, layers, mtp=True) for path, block in parts.items())
+    streams = [*_streams(hyperparameters, layer, layers), *_last_streams(hyperparameters, layer.rstrip("."), layers)]
+    yield from (replace(placement, mtp=True) for placement in streams)
 
 
 FAMILY = Family(

@@ -46,12 +46,6 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
             Placement("generator_lm_head", head),
         ]
 
-    def choice() -> list[Placement]:
-        hyperparameters.refuse("summary_proj_to_labels", "which this family does not describe")
-        projects = hyperparameters.flag("summary_use_proj", True)
-        summary = [bert.output("sequence_summary.summary", hidden, hidden, "head_transform")] * projects
-        return [*summary, bert.output("classifier", hidden, 1)]
-
     parts: dict[str, Callable[[], list[Placement]]] = {
         "discriminator": lambda: [
             bert.output("discriminator_predictions.dense", hidden, hidden, "head_transform"),
@@ -61,7 +55,10 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         "sequence": lambda: bert.classification_head(hyperparameters),
         "token": lambda: [bert.output("classifier", hidden, labels)],
         "answer": lambda: [bert.output("qa_outputs", hidden, labels)],
-        "choice": choice,
+        "choice": lambda: [
+            *bert.summary(hyperparameters, hidden),
+            *bert.heads(hyperparameters, ("choice",), base, tied),
+        ],
     }
     return bert.encoder(
         hyperparameters, "electra", base, [p for name in _CLASSES[suffix] for p in parts[name]()], tied,

@@ -2,14 +2,15 @@
 
 Source: transformers `models/ernie4_5_moe/{configuration,modeling}_ernie4_5_moe.py`; tensor names are those of the
 published checkpoints. `use_bias` is one switch for all maps but the router and the experts. The bias that balances the
-router is a frozen parameter of shape (1, experts) there and counted as one.
+router is a frozen parameter of shape (1, experts) there and counted as one. Next-token-prediction layers are dense, and
+named as vLLM loads them (`ernie_mtp.py`).
 """
 
 from __future__ import annotations
 
 from weighbridge.model import mixture
 from weighbridge.model.architecture import Architecture, Placement
-from weighbridge.model.blocks import Experts, FeedForward
+from weighbridge.model.blocks import Attention, Block, Experts, FeedForward, Linear, Norm
 from weighbridge.model.family import Family, language_head
 from weighbridge.model.hyperparameters import MOST_EXPERTS, MOST_LAYERS, Hyperparameters
 from weighbridge.model.mixture import LAYER
@@ -37,10 +38,12 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     sparse = [layer for layer in range(num_layers) if (layer + 1) % step == 0 and first <= layer <= last]
     dense = sorted(set(range(num_layers)) - set(sparse))
     inner = hyperparameters.count("intermediate_size", 12288)
+    dense_block = FeedForward(hidden_size=hidden, intermediate_size=inner, bias=bias)
     body = [
         Placement(LAYER + "self_attn", attention, range(num_layers)),
-        Placement(LAYER + "mlp", FeedForward(hidden_size=hidden, intermediate_size=inner, bias=bias), dense),
+        Placement(LAYER + "mlp", dense_block, dense),
         Placement(LAYER + "mlp", experts, sparse),
+        *_next_token_layers(hyperparameters, attention, dense_block),
     ]
     shared = mixture.natural(hyperparameters, "moe_num_shared_experts", 2)
     if shared:
@@ -51,11 +54,24 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
                            num_experts=num_experts, head=head)  # fmt: skip
 
 
+def _next_token_layers(hyperparameters: Hyperparameters, attention: Attention, mlp: FeedForward) -> list[Placement]:
+    """Dense layers that take the last hidden state and the next token's embedding side by side."""
+    layers = range(min(mixture.natural(hyperparameters, "num_nextn_predict_layers"), MOST_LAYERS))
+    hidden, norm = attention.hidden_size, Norm(width=attention.hidden_size, bias=False)
+    join = Linear(in_features=2 * hidden, out_features=hidden, bias=mlp.bias, role="mtp_join")
+    parts: tuple[tuple[str, Block], ...] = (
+        ("mtp_block.{layer}.self_attn", attention), ("mtp_block.{layer}.mlp", mlp),
+        ("mtp_block.{layer}.input_layernorm", norm), ("mtp_block.{layer}.post_attention_layernorm", norm),
+        ("mtp_emb_norm.{layer}", norm), ("mtp_hidden_norm.{layer}", norm), ("mtp_linear_proj.{layer}", join),
+    )  # fmt: skip
+    return [Placement(f"model.{name}", block, layers, mtp=True) for name, block in parts if layers]
+
+
 FAMILY = Family(
     name="ernie4_5_moe",
     title="ERNIE 4.5 MoE",
     model_types=("ernie4_5_moe",),
     gguf={},
-    source="transformers models/ernie4_5_moe",
+    source="transformers models/ernie4_5_moe; vLLM ernie_mtp.py",
     build=build,
 )

@@ -2,7 +2,8 @@
 
 Source: transformers `models/{exaone_moe,hy_v3}/{configuration,modeling}_*.py`; tensor names are those of the published
 checkpoints (`conversion_mapping.py`). EXAONE has windows in most layers and no biases. The bias that balances the
-router is a buffer. Next-token-prediction layers are not described.
+router is a buffer. Next-token-prediction layers are named as vLLM loads them (`exaone_moe_mtp.py`, `hy_v3_mtp.py`):
+EXAONE's are dense and apart from the others, Hunyuan's are routed and go on after them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import replace
 from weighbridge.model import mixture
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Experts, FeedForward
+from weighbridge.model.families.qwen3_next import prediction
 from weighbridge.model.family import Family
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 from weighbridge.model.mixture import LAYER
@@ -35,13 +37,23 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     dense, sparse = mixture.dense_and_sparse(hyperparameters, num_layers, 1)
     width = hyperparameters.count("intermediate_size", 13312 if hunyuan else 16384)
     shared = mixture.shared_experts(hidden, hyperparameters.count("num_shared_experts", 1) * inner, mlp_bias)
+    dense_block = FeedForward(hidden_size=hidden, intermediate_size=width, bias=mlp_bias)
+    norms = mixture.head_norms(attention.head_dim, attention.head_dim, range(num_layers))
+    routed = [
+        Placement(LAYER + "mlp", experts, sparse),
+        Placement(LAYER + ("mlp.shared_mlp" if hunyuan else "mlp.shared_experts"), shared, sparse),
+    ]
+    whole = [Placement(LAYER + "self_attn", attention), *norms, *routed]
+    extra = mixture.natural(hyperparameters, "num_nextn_predict_layers")
     body = [
         *(Placement(LAYER + "self_attn", replace(attention, window=window), layers)
           for window, layers in mixture.grouped(_windows(hyperparameters, num_layers))),
-        *mixture.head_norms(attention.head_dim, attention.head_dim, range(num_layers)),
-        Placement(LAYER + "mlp", FeedForward(hidden_size=hidden, intermediate_size=width, bias=mlp_bias), dense),
-        Placement(LAYER + "mlp", experts, sparse),
-        Placement(LAYER + ("mlp.shared_mlp" if hunyuan else "mlp.shared_experts"), shared, sparse),
+        *norms,
+        Placement(LAYER + "mlp", dense_block, dense),
+        *routed,
+        *(mixture.next_token_layers(hyperparameters, whole, repeats_tables=False, norm_path="final_layernorm")
+          if hunyuan else
+          prediction(hyperparameters, attention, {"mlp": dense_block}, min(extra, MOST_LAYERS), is_routed=False)),
     ]  # fmt: skip
     return mixture.decoder(hyperparameters, "exaone_moe", ("ExaoneMoe", "HYV3"), body, attention=attention,
                            num_experts=num_experts)  # fmt: skip
@@ -65,6 +77,6 @@ FAMILY = Family(
     title="K-EXAONE and Hunyuan 3",
     model_types=("exaone_moe", "hy_v3"),
     gguf={},
-    source="transformers models/exaone_moe, models/hy_v3",
+    source="transformers models/exaone_moe, models/hy_v3; vLLM exaone_moe_mtp.py, hy_v3_mtp.py",
     build=build,
 )

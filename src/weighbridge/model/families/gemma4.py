@@ -9,7 +9,6 @@ from earlier ones. Published files may hold the projections that those layers do
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -26,12 +25,13 @@ from weighbridge.model.composite import tower
 from weighbridge.model.decoder import (
     SANDWICH_NORMS,
     feed_forward,
+    layered,
     number_of_layers,
     sliding_but_every,
     windows_by_type,
     with_defaults,
 )
-from weighbridge.model.family import Family, language_head
+from weighbridge.model.family import Family
 from weighbridge.model.hyperparameters import MOST_EXPERTS, Hyperparameters
 from weighbridge.model.tensors import Component
 
@@ -82,33 +82,14 @@ def decoder(
     hyperparameters.refuse("per_layer_config", "which this family does not describe")
     if hyperparameters.settings.get("use_bidirectional_attention") == "all":
         hyperparameters.refuse("use_bidirectional_attention", "which this decoder does not describe")
-    hidden, num_layers = hyperparameters.count("hidden_size"), number_of_layers(hyperparameters)
-    head = language_head(hyperparameters, prefixes, default=default_class, tied=True,
-                         embedding=body + "embed_tokens.weight")  # fmt: skip
-    kinds: dict[tuple[str, Block], list[int]] = defaultdict(list)
-    for number, window in enumerate(_windows(hyperparameters, num_layers)):
-        for path, part in _layer(hyperparameters, window, shared=number >= num_layers - _shared(hyperparameters)):
-            kinds[path, part].append(number)
-    norm = Norm(width=hidden, bias=False)
-    return Architecture(
-        family="gemma4",
-        model_type=hyperparameters.model_type,
-        placements=(
-            *before,
-            Placement(body + "embed_tokens", Embedding(rows=hyperparameters.count("vocab_size"), width=hidden)),
-            *(Placement(body + "layers.{layer}." + path, part, tuple(numbers))
-              for (path, part), numbers in kinds.items()),
-            Placement(body + "norm", replace(norm, role="final_norm")),
-            *_layer_inputs(hyperparameters, body),
-            *head.placements,
-        ),
-        num_layers=num_layers,
-        num_heads=hyperparameters.count("num_heads"),
-        num_kv_heads=hyperparameters.count("num_kv_heads"),
+    num_layers = number_of_layers(hyperparameters)
+    layers = [_layer(hyperparameters, window, shared=number >= num_layers - _shared(hyperparameters))
+              for number, window in enumerate(_windows(hyperparameters, num_layers))]  # fmt: skip
+    by_layer = hyperparameters.settings.get("hidden_size_per_layer_input")
+    return layered(
+        hyperparameters, "gemma4", prefixes, default_class, body, layers, before=before,
+        after=layer_inputs(hyperparameters, body) if by_layer else (),
         num_experts=_experts(hyperparameters).num_experts if _routed(hyperparameters) else 0,
-        base_prefix=body if not before else "",
-        tie_embeddings=head.tied,
-        notes=head.notes,
     )  # fmt: skip
 
 
@@ -154,11 +135,7 @@ def _layer(hyperparameters: Hyperparameters, window: int | None, *, shared: bool
     for role, name in SANDWICH_NORMS.items():
         yield name, replace(norm, role=role)
     if hyperparameters.settings.get("hidden_size_per_layer_input"):
-        narrow = hyperparameters.count("hidden_size_per_layer_input")
-        gate = Linear(in_features=hidden, out_features=narrow, bias=False, role="layer_input_gate")
-        yield "per_layer_input_gate", gate
-        yield "per_layer_projection", replace(gate, in_features=narrow, out_features=hidden)
-        yield "post_per_layer_input_norm", norm
+        yield from layer_input(hidden, hyperparameters.count("hidden_size_per_layer_input"))
     if _routed(hyperparameters):
         experts = _experts(hyperparameters)
         router = Linear(in_features=hidden, out_features=experts.num_experts, bias=False, role="router",
@@ -188,10 +165,16 @@ def _attention(hyperparameters: Hyperparameters, window: int | None, *, shared: 
         yield "self_attn.k_norm", replace(norm, role="attention_k_norm")
 
 
-def _layer_inputs(hyperparameters: Hyperparameters, body: str) -> Iterator[Placement]:
+def layer_input(hidden: int, narrow: int) -> Iterator[tuple[str, Block]]:
+    """What adds a layer's own embedding to it: a gate, the way back to the width, a norm."""
+    gate = Linear(in_features=hidden, out_features=narrow, bias=False, role="layer_input_gate")
+    yield "per_layer_input_gate", gate
+    yield "per_layer_projection", replace(gate, in_features=narrow, out_features=hidden)
+    yield "post_per_layer_input_norm", Norm(width=hidden, bias=False)
+
+
+def layer_inputs(hyperparameters: Hyperparameters, body: str) -> Iterator[Placement]:
     """The second table, with an embedding for each layer, and what mixes it with the first."""
-    if not hyperparameters.settings.get("hidden_size_per_layer_input"):
-        return
     narrow = hyperparameters.count("hidden_size_per_layer_input")
     wide = number_of_layers(hyperparameters) * narrow
     rows = hyperparameters.count("vocab_size_per_layer_input")

@@ -1,7 +1,8 @@
-"""Kimi K2.5: Kimi K2's decoder behind MoonViT, a vision tower with fused attention and a table of positions.
+"""Kimi-VL and Kimi K2.5: DeepSeek's decoder behind MoonViT, a vision tower with fused attention and a position table.
 
-Source: transformers `models/kimi_k25/{configuration,modeling}_kimi_k25.py` and `conversion_mapping.py`, which gives the
-names of the published checkpoints. Their configuration spells the tower's sizes with `vt_`, transformers without.
+Source for Kimi-VL: `modeling_kimi_vl.py` beside its weights; for Kimi K2.5: transformers
+`models/kimi_k25/{configuration,modeling}_kimi_k25.py` and `conversion_mapping.py`, which gives the names of the
+published checkpoints. Their configuration spells the tower's sizes with `vt_`, transformers and Kimi-VL without.
 """
 
 from __future__ import annotations
@@ -20,13 +21,21 @@ from weighbridge.model.family import Family, unknown_class
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 from weighbridge.model.tensors import Component
 
+_CLASSES = ("KimiK25ForConditionalGeneration", "Kimi_K25ForConditionalGeneration")
+_OLDER = (
+    ("mm_projector.pre_norm", "multi_modal_projector.pre_norm"),
+    ("mm_projector.proj.0", "multi_modal_projector.linear_1"),
+    ("mm_projector.proj.2", "multi_modal_projector.linear_2"),
+)
+
 
 def build(hyperparameters: Hyperparameters) -> Architecture:
     """The tower, the projector and the decoder."""
-    known = ("KimiK25ForConditionalGeneration", "Kimi_K25ForConditionalGeneration")
+    older = hyperparameters.model_type == "kimi_vl"
+    known = ("KimiVLForConditionalGeneration",) if older else _CLASSES
     if hyperparameters.classes and (len(hyperparameters.classes) > 1 or hyperparameters.classes[0] not in known):
         raise unknown_class(hyperparameters, known)
-    tie = hyperparameters.settings.get("tie_embeddings")
+    tie = False if older else hyperparameters.settings.get("tie_embeddings")
     if tie is None:
         raise ConfigError(f"{hyperparameters.source} has no tie_word_embeddings", "the key with true or false",
                           "use the model's full config.json")  # fmt: skip
@@ -34,11 +43,14 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     if part.model_type not in ("part", "kimi_k2", "deepseek_v3"):
         raise ConfigError(f"{hyperparameters.source} has a text_config of type {part.model_type[:60]}",
                           "kimi_k2 or deepseek_v3", "ask for support of this variant")  # fmt: skip
+    if older:
+        part.refuse("tie_embeddings", "which the published models do not")
     part = replace(part, model_type="kimi_k2", classes=("DeepseekV3ForCausalLM",),
                    settings={**part.settings, "tie_embeddings": tie})  # fmt: skip
     vision = hyperparameters.part("vision_config")
     tower = _tower(vision, part.count("hidden_size"), hyperparameters.optional_count("projection_hidden_size"))
-    return composite.joined(hyperparameters, "kimi_k25", deepseek_v3.build(part), tower, [("", "language_model.")])
+    beside = composite.moved(tower, _OLDER if older else ())
+    return composite.joined(hyperparameters, "kimi_k25", deepseek_v3.build(part), beside, [("", "language_model.")])
 
 
 def _size(vision: Hyperparameters, name: str, short: str, default: int, most: int = 2**40) -> int:
@@ -85,9 +97,9 @@ def _tower(vision: Hyperparameters, text_hidden: int, projection: int | None) ->
 
 FAMILY = Family(
     name="kimi_k25",
-    title="Kimi K2.5",
-    model_types=("kimi_k25",),
+    title="Kimi-VL and Kimi K2.5",
+    model_types=("kimi_k25", "kimi_vl"),
     gguf={},
-    source="transformers models/kimi_k25",
+    source="transformers models/kimi_k25; modeling_kimi_vl.py of moonshotai/Kimi-VL-A3B-Instruct",
     build=build,
 )

@@ -3,7 +3,7 @@
 Source: transformers `models/<model_type>/{configuration,modeling}_<model_type>.py` (5.x) for each row of the table, and
 for MiniCPM the modelling code that its repositories hold. Arcee, Nemotron and Jais 2 have no gate in the feed-forward
 block; Nemotron (layernorm1p) and Jais 2 have LayerNorms with a bias; Granite with windows learns an attention sink a
-head; HyperCLOVA X norms what comes out of both parts of a layer too.
+head; HyperCLOVA X norms what comes out of both parts of a layer too; DiffLlama learns how its two attentions differ.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ class _Relative:
     gated: bool = True
     norm_bias: bool = False
     sinks: bool = False
+    head_vectors: tuple[str, ...] = ()
+    """Vectors of a head's width in the attention."""
     square_output: bool = False
     """Whether the class makes the output map hidden x hidden, whatever the heads add up to."""
     post_norms: tuple[str, Mapping[str, str]] | None = None
@@ -88,6 +90,8 @@ _RELATIVES = {
         prefixes=("Cwm",), defaults={"num_kv_heads": 8, "head_dim": 128, "sliding_window": 8192}, qkv_bias=None,
         output_bias=None, windows=_first_of_four_full,
     ),
+    "diffllama": _Relative(prefixes=("DiffLlama",), mlp_bias=None,
+                           head_vectors=("lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2")),
     "ernie4_5": _Relative(
         prefixes=("Ernie4_5_", "Ernie4_5"), tied=True, defaults={"num_kv_heads": 2, "head_dim": 128}, **_USE_BIAS
     ),
@@ -156,6 +160,10 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     if relative.sinks:
         sinks = Vector(name="sinks", width=heads.num_heads, role="attention_sinks", component=Component.ATTENTION)
         in_layers.append(("self_attn", sinks))
+    in_layers += [
+        ("self_attn", Vector(name=name, width=heads.head_dim, role="attention_vector", component=Component.ATTENTION))
+        for name in relative.head_vectors
+    ]
     return decoder(
         hyperparameters, "llama_relatives", relative.prefixes, heads, mlp, norms=norms, in_layers=in_layers,
         norm=Norm(width=heads.hidden_size, bias=relative.norm_bias), tied=relative.tied,

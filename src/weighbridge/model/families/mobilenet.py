@@ -85,10 +85,16 @@ def _second(hyperparameters: Hyperparameters, base: str, grid: Grid) -> tuple[li
 
 
 def _normalised(path: str, kernel: int, inputs: int, outputs: int, grid: Grid, groups: int = 1) -> Iterator[Placement]:
+    return normalised(path, kernel, inputs, outputs, groups, positions=grid.positions)
+
+
+def normalised(
+    path: str, kernel: int, inputs: int, outputs: int, groups: int = 1, *, positions: int = 1
+) -> Iterator[Placement]:
     """A convolution without bias and the batch normalisation behind it."""
     yield Placement(path + ".convolution", Convolution(kernel=(kernel, kernel), in_channels=inputs,
                                                        out_channels=outputs, groups=groups,
-                                                       positions=grid.positions))  # fmt: skip
+                                                       positions=positions))  # fmt: skip
     yield Placement(path + ".normalization", Norm(width=outputs, running_statistics=True))
 
 

@@ -1,20 +1,46 @@
-"""Persimmon: fused attention with LayerNorm on queries and keys, squared-ReLU feed-forward, biases, untied head.
+"""Persimmon and Fuyu: fused attention with LayerNorm on queries and keys, squared-ReLU feed-forward, biases.
 
-Source: transformers `models/persimmon/{configuration,modeling}_persimmon.py`.
+Source: transformers `models/{persimmon,fuyu}/{configuration,modeling}_*.py`. Fuyu maps patches of an image straight
+into Persimmon, without a tower; its published configuration is flat, newer ones nest the text's.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from weighbridge.errors import ConfigError
 from weighbridge.model.architecture import Architecture, Placement
-from weighbridge.model.blocks import Attention, Embedding, FeedForward, Norm
-from weighbridge.model.family import Family, language_head
+from weighbridge.model.blocks import Attention, Embedding, FeedForward, Linear, Norm
+from weighbridge.model.composite import TextClass, joined, text_model, tower
+from weighbridge.model.family import Family, language_head, unknown_class
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
+
+_TEXT = TextClass("persimmon", "PersimmonForCausalLM", {
+    "vocab_size": 262144, "hidden_size": 4096, "intermediate_size": 16384, "num_layers": 36, "num_heads": 64,
+})  # fmt: skip
 
 
 def build(hyperparameters: Hyperparameters) -> Architecture:
-    """The decoder with its language head, a classifier, or none."""
+    """The decoder, with a map for patches in Fuyu."""
+    return _fuyu(hyperparameters) if hyperparameters.model_type == "fuyu" else _decoder(hyperparameters)
+
+
+def _fuyu(hyperparameters: Hyperparameters) -> Architecture:
+    if hyperparameters.classes not in ((), ("FuyuForCausalLM",)):
+        raise unknown_class(hyperparameters, ("FuyuForCausalLM",))
+    nested = hyperparameters.settings.get("text_config") is not None
+    text = hyperparameters.part("text_config") if nested else hyperparameters
+    if text.model_type not in ("part", "fuyu", "persimmon"):
+        raise ConfigError(f"{text.source} is of the model type {text.model_type[:60]}", "persimmon",
+                          "ask for support of this combination")  # fmt: skip
+    language = text_model(text, _TEXT, tied=hyperparameters.flag("tie_embeddings", False))
+    pixels = hyperparameters.count("patch_size", 30) ** 2 * hyperparameters.count("num_channels", 3)
+    patch = Linear(in_features=pixels, out_features=text.count("hidden_size", 4096))
+    beside = tower([Placement("vision_embed_tokens", patch)])
+    return joined(hyperparameters, "persimmon", language, beside, [("", "language_model.")])
+
+
+def _decoder(hyperparameters: Hyperparameters) -> Architecture:
     hidden, vocab = hyperparameters.count("hidden_size"), hyperparameters.count("vocab_size")
     num_layers, num_heads = hyperparameters.count("num_layers", most=MOST_LAYERS), hyperparameters.count("num_heads")
     head_dim = hyperparameters.divided("head_dim", hidden, num_heads)
@@ -50,9 +76,9 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
 
 FAMILY = Family(
     name="persimmon",
-    title="Persimmon 8B",
-    model_types=("persimmon",),
+    title="Persimmon 8B and Fuyu 8B",
+    model_types=("persimmon", "fuyu"),
     gguf={},
-    source="transformers models/persimmon",
+    source="transformers models/persimmon, models/fuyu",
     build=build,
 )

@@ -19,7 +19,7 @@ from weighbridge.model.composite import TextClass, check_class, joined, text_mod
 from weighbridge.model.family import Family
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 
-_TEXT = TextClass("qwen2", "Qwen2ForCausalLM", {
+TEXT = TextClass("qwen2", "Qwen2ForCausalLM", {
     "hidden_size": 8192, "intermediate_size": 29568, "num_layers": 80, "num_heads": 64, "num_kv_heads": 8,
     "vocab_size": 152064, "use_sliding_window": False, "sliding_window": 4096, "max_window_layers": 80,
 })  # fmt: skip
@@ -40,7 +40,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     check_class(hyperparameters, "Qwen2VL", "Qwen2_5_VL")
     nested = hyperparameters.settings.get("text_config") is not None
     text = hyperparameters.part("text_config") if nested else hyperparameters
-    language = text_model(text, _TEXT, tied=tied_anywhere(hyperparameters, text))
+    language = text_model(text, TEXT, tied=tied_anywhere(hyperparameters, text))
     visual = vision_tower(hyperparameters.part("vision_config"), "visual", hyperparameters.model_type)
     return joined(hyperparameters, "qwen2_vl", language, visual)
 

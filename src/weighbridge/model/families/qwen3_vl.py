@@ -19,11 +19,11 @@ from weighbridge.model.family import Family
 from weighbridge.model.hyperparameters import Hyperparameters
 from weighbridge.model.tensors import Component
 
-_DENSE = TextClass("qwen3", "Qwen3ForCausalLM", {
+DENSE = TextClass("qwen3", "Qwen3ForCausalLM", {
     "hidden_size": 4096, "intermediate_size": 22016, "num_layers": 32, "num_heads": 32, "num_kv_heads": 32,
     "head_dim": 128, "vocab_size": 151936,
 })  # fmt: skip
-_ROUTED = TextClass("qwen3_moe", "Qwen3MoeForCausalLM", {
+ROUTED = TextClass("qwen3_moe", "Qwen3MoeForCausalLM", {
     "hidden_size": 2048, "intermediate_size": 5632, "num_layers": 24, "num_heads": 16, "num_kv_heads": 16,
     "vocab_size": 151936, "moe_intermediate_size": 1408, "num_experts": 60, "experts_per_token": 4,
     "decoder_sparse_step": 1,
@@ -33,16 +33,16 @@ _ROUTED = TextClass("qwen3_moe", "Qwen3MoeForCausalLM", {
 def build(hyperparameters: Hyperparameters) -> Architecture:
     """The language model with its tower; the outer configuration alone says whether the head is tied."""
     check_class(hyperparameters, "Qwen3VL", "Qwen3VLMoe")
-    text_class = _ROUTED if hyperparameters.model_type == "qwen3_vl_moe" else _DENSE
+    text_class = ROUTED if hyperparameters.model_type == "qwen3_vl_moe" else DENSE
     tied = hyperparameters.flag("tie_embeddings", False)
     language = text_model(hyperparameters.part("text_config"), text_class, tied=tied)
-    language = replace(language, placements=tuple(_stacked(language.placements)))
+    language = replace(language, placements=tuple(stacked(language.placements)))
     vision = hyperparameters.part("vision_config")
     visual = vision_tower(vision, "model.visual", "qwen3_vl", deepstack(vision))
     return joined(hyperparameters, "qwen3_vl", language, visual, [("model.", "model.language_model.")])
 
 
-def _stacked(placements: Iterable[Placement]) -> Iterator[Placement]:
+def stacked(placements: Iterable[Placement]) -> Iterator[Placement]:
     """The same with the experts of each layer in two tensors."""
     for placement in placements:
         block = placement.block

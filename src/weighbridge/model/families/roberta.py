@@ -2,13 +2,13 @@
 
 Source: transformers `models/{roberta,xlm_roberta,camembert,data2vec,xlm_roberta_xl,longformer}/modeling_*.py`.
 Positions start after the padding index, so tables have 514 rows for 512 tokens. XLM-RoBERTa XL puts its norms before
-each part; Longformer projects queries, keys and values again for its global tokens. Configurations of 2019 have no
-model type; one token type tells them from BERT's.
+each part, as RoBERTa-PreLayerNorm does; Longformer projects queries, keys and values again for its global tokens.
+Configurations of 2019 have no model type; one token type tells them from BERT's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -30,35 +30,41 @@ _CLASSES = {
     "ForMultipleChoice": ("pooler", "choice"),
     "ForQuestionAnswering": ("answer",),
 }
+_MASKED = ("lm_head.dense", "lm_head.layer_norm", "lm_head.decoder", "lm_head")
+_OWN_PREFIXES = {"xlm-roberta-xl": ("XLMRobertaXL",), "longformer": ("Longformer",),
+                 "roberta-prelayernorm": ("RobertaPreLayerNorm",)}  # fmt: skip
+_BODIES = {"data2vec-text": "data2vec_text.", "longformer": "longformer.",
+           "roberta-prelayernorm": "roberta_prelayernorm."}  # fmt: skip
+# Where the norms stand that come before the parts of a layer, and which role they have there.
+_LAYER = "encoder.layer.{layer}."
+_XL = {
+    f"{_LAYER}attention.output.LayerNorm": (f"{_LAYER}attention.self_attn_layer_norm", "attention_norm"),
+    f"{_LAYER}output.LayerNorm": (f"{_LAYER}LayerNorm", "mlp_norm"),
+    "embeddings.LayerNorm": ("encoder.LayerNorm", "final_norm"),
+}
+_BEFORE = {
+    f"{_LAYER}attention.output.LayerNorm": (f"{_LAYER}attention.LayerNorm", "attention_norm"),
+    f"{_LAYER}output.LayerNorm": (f"{_LAYER}intermediate.LayerNorm", "mlp_norm"),
+}
 
 
 def build(hyperparameters: Hyperparameters) -> Architecture:
     """The encoder with what its class puts on it."""
     if hyperparameters.model_type == "xlm-roberta-xl":
         hyperparameters = with_defaults(hyperparameters, {"max_positions": 514, "num_token_types": 1})
-    prefixes = {"xlm-roberta-xl": ("XLMRobertaXL",), "longformer": ("Longformer",)}
-    suffix = bert.known_class(hyperparameters, prefixes.get(hyperparameters.model_type, _PREFIXES), _CLASSES)
-    bodies = {"data2vec-text": "data2vec_text.", "longformer": "longformer."}
-    body = bodies.get(hyperparameters.model_type, "roberta.")
+    prefixes = _OWN_PREFIXES.get(hyperparameters.model_type, _PREFIXES)
+    names = _CLASSES[suffix := bert.known_class(hyperparameters, prefixes, _CLASSES)]
+    body = _BODIES.get(hyperparameters.model_type, "roberta.")
     base, hidden = "" if suffix == "Model" else body, hyperparameters.count("hidden_size")
-    tied = "masked" in _CLASSES[suffix] and hyperparameters.flag("tie_embeddings", True)
-    parts: dict[str, Callable[[], list[Placement]]] = {
-        "pooler": lambda: bert.pooler(hyperparameters, base),
-        "masked": lambda: bert.masked_head(
-            hyperparameters, ("lm_head.dense", "lm_head.layer_norm", "lm_head.decoder", "lm_head"),
-            f"{base}embeddings.word_embeddings.weight" if tied else None),
-        "sequence": lambda: bert.classification_head(hyperparameters),
-        "token": lambda: [bert.output("classifier", hidden, hyperparameters.count("num_labels", 2))],
-        "choice": lambda: [bert.output("classifier", hidden, 1, per_sequence=True)],
-        "answer": lambda: [bert.output("qa_outputs", hidden, hyperparameters.count("num_labels", 2))],
-    }  # fmt: skip
-    found = bert.encoder(
-        hyperparameters, "roberta", base, [p for name in _CLASSES[suffix] for p in parts[name]()], tied
-    )
-    found = replace(found, base_prefix=body)
+    tied = "masked" in names and hyperparameters.flag("tie_embeddings", True)
+    top = bert.heads(hyperparameters, names, base, tied, masked=_MASKED)
+    found = replace(bert.encoder(hyperparameters, "roberta", base, top, tied), base_prefix=body)
     if hyperparameters.model_type == "longformer":
         return replace(found, placements=(*found.placements, *_global(base, hidden, found.num_layers)))
-    return _norms_first(found, base, hidden) if hyperparameters.model_type == "xlm-roberta-xl" else found
+    if hyperparameters.model_type == "roberta-prelayernorm":
+        last = Placement(base + "LayerNorm", Norm(width=hidden, role="final_norm"))
+        return replace(found, placements=(*bert.moved_norms(found, base, _BEFORE).placements, last))
+    return bert.moved_norms(found, base, _XL) if hyperparameters.model_type == "xlm-roberta-xl" else found
 
 
 def _global(base: str, hidden: int, num_layers: int) -> list[Placement]:
@@ -71,22 +77,6 @@ def _global(base: str, hidden: int, num_layers: int) -> list[Placement]:
     ]  # fmt: skip
 
 
-def _norms_first(found: Architecture, base: str, hidden: int) -> Architecture:
-    """The wiring of XLM-RoBERTa XL: a norm before each part and one at the end, none on the embeddings."""
-    moved = {
-        base + "encoder.layer.{layer}.attention.output.LayerNorm":
-            (base + "encoder.layer.{layer}.attention.self_attn_layer_norm", "attention_norm"),
-        base + "encoder.layer.{layer}.output.LayerNorm": (base + "encoder.layer.{layer}.LayerNorm", "mlp_norm"),
-        base + "embeddings.LayerNorm": (base + "encoder.LayerNorm", "final_norm"),
-    }  # fmt: skip
-    placements = []
-    for placement in found.placements:
-        path, role = moved.get(placement.path, (placement.path, ""))
-        block = Norm(width=hidden, role=role) if role else placement.block
-        placements.append(replace(placement, path=path, block=block))
-    return replace(found, placements=tuple(placements))
-
-
 def recognise(config: Mapping[str, Any]) -> str | None:
     """The configurations of 2019 with BERT's keys alone and one token type."""
     return "roberta" if bert.shape_of_2019(config) and config["type_vocab_size"] == 1 else None
@@ -95,9 +85,18 @@ def recognise(config: Mapping[str, Any]) -> str | None:
 FAMILY = Family(
     name="roberta",
     title="RoBERTa, XLM-RoBERTa (and XL), CamemBERT, data2vec-text, Longformer, BGE-M3, multilingual E5",
-    model_types=("roberta", "xlm-roberta", "camembert", "data2vec-text", "xlm-roberta-xl", "longformer"),
+    model_types=(
+        "roberta",
+        "xlm-roberta",
+        "camembert",
+        "data2vec-text",
+        "xlm-roberta-xl",
+        "longformer",
+        "roberta-prelayernorm",
+    ),
     gguf={},
-    source="transformers models/roberta, xlm_roberta, camembert, data2vec, xlm_roberta_xl, longformer",
+    source="transformers models/roberta, xlm_roberta, camembert, data2vec, xlm_roberta_xl, longformer, "
+    "roberta_prelayernorm",
     build=build,
     recognise=recognise,
 )

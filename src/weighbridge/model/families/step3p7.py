@@ -1,8 +1,9 @@
 """Step-3.5-Flash and Step-3.7-Flash: gated attention with more heads in windowed layers, experts, and in 3.7 a tower.
 
 Source: transformers `models/step3p7/{configuration,modeling}_step3p7.py`, whose text model is that of 3.5; tensor names
-are those of the published checkpoints (`conversion_mapping.py`). Lists by layer may go on over next-token-prediction
-layers, which are not described. The bias that balances the router is a buffer.
+are those of the published checkpoints (`conversion_mapping.py`). Lists by layer go on over the next-token-prediction
+layers, which are dense and have heads of their own; vLLM loads them (`step3p5_mtp.py`). The bias that balances the
+router is a buffer.
 """
 
 from __future__ import annotations
@@ -64,15 +65,26 @@ def _text(hyperparameters: Hyperparameters) -> Architecture:
     width = hyperparameters.count("share_expert_dims", hyperparameters.count("share_expert_dim", 1280))
     inner = hyperparameters.count("intermediate_size", 11264)
     dense, sparse = _dense_and_sparse(hyperparameters, num_layers)
-    body: list[Placement] = []
-    for (heads, window), layers in mixture.grouped(_attention_layers(hyperparameters, kv_heads, num_layers)):
+    dense_block = FeedForward(hidden_size=hidden, intermediate_size=inner, bias=mlp_bias)
+
+    def attending(heads: int, window: int | None, layers: Sequence[int]) -> list[Placement]:
         gate = Linear(in_features=hidden, out_features=heads, bias=False, role="attention_gate",
                       component=Component.ATTENTION)  # fmt: skip
-        body.append(Placement(LAYER + "self_attn", replace(attention, num_heads=heads, window=window), layers))
-        body.append(Placement(LAYER + "self_attn.g_proj", gate, layers))
+        block = replace(attention, num_heads=heads, window=window)
+        return [Placement(LAYER + "self_attn", block, layers), Placement(LAYER + "self_attn.g_proj", gate, layers)]
+
+    kinds, extra = _attention_layers(hyperparameters, kv_heads, num_layers)
+    body = [placement for (heads, window), layers in mixture.grouped(kinds)
+            for placement in attending(heads, window, layers)]  # fmt: skip
+    if len(set(extra)) == 1:
+        predicting = [*attending(*extra[0], ()), Placement(LAYER + "mlp", dense_block),
+                      *mixture.head_norms(attention.head_dim, attention.head_dim, ())]  # fmt: skip
+        body += mixture.next_token_layers(hyperparameters, predicting, repeats_tables=False,
+                                          norm_path="transformer.shared_head.norm",
+                                          head_path="transformer.shared_head.output")  # fmt: skip
     body += [
         *mixture.head_norms(attention.head_dim, attention.head_dim, range(num_layers)),
-        Placement(LAYER + "mlp", FeedForward(hidden_size=hidden, intermediate_size=inner, bias=mlp_bias), dense),
+        Placement(LAYER + "mlp", dense_block, dense),
         Placement(LAYER + "moe.gate", router, sparse),
         Placement(LAYER + "moe", balance, sparse),
         Placement(LAYER + "moe", experts, sparse),
@@ -90,8 +102,10 @@ def _cut(hyperparameters: Hyperparameters, name: str, num_layers: int) -> Hyperp
     return replace(hyperparameters, settings={**hyperparameters.settings, name: value[:num_layers]})
 
 
-def _attention_layers(hyperparameters: Hyperparameters, kv_heads: int, num_layers: int) -> list[tuple[int, int | None]]:
-    """Query heads and window of each layer."""
+def _attention_layers(
+    hyperparameters: Hyperparameters, kv_heads: int, num_layers: int
+) -> tuple[list[tuple[int, int | None]], list[tuple[int, int | None]]]:
+    """Query heads and window of each layer, and of the next-token-prediction layers that the list goes on over."""
     heads = near = hyperparameters.count("num_heads", 64)
     other = hyperparameters.settings.get("attention_other_setting")
     if hyperparameters.settings.get("num_sliding_attention_heads") is not None:
@@ -106,11 +120,15 @@ def _attention_layers(hyperparameters: Hyperparameters, kv_heads: int, num_layer
                           "those of the other layers", "ask for support of this variant")  # fmt: skip
     for number in (heads, near):
         hyperparameters.divided("query heads by key-value heads", number, kv_heads)
-    kinds = mixture.named_layers(_cut(hyperparameters, "layer_types", num_layers), "layer_types", num_layers,
-                                 ("full_attention", "sliding_attention"))  # fmt: skip
+    known = ("full_attention", "sliding_attention")
+    cut = _cut(hyperparameters, "layer_types", num_layers)
+    kinds = mixture.named_layers(cut, "layer_types", num_layers, known) or ["full_attention"] * num_layers
+    if cut is not hyperparameters:
+        total = num_layers + mixture.natural(hyperparameters, "num_nextn_predict_layers")
+        kinds = mixture.named_layers(hyperparameters, "layer_types", total, known) or kinds
     window = hyperparameters.optional_count("sliding_window")
-    return [(near, window) if kind == "sliding_attention" else (heads, None)
-            for kind in kinds or ["full_attention"] * num_layers]  # fmt: skip
+    found = [(near, window) if kind == "sliding_attention" else (heads, None) for kind in kinds]
+    return found[:num_layers], found[num_layers:]
 
 
 def _dense_and_sparse(hyperparameters: Hyperparameters, num_layers: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -167,6 +185,6 @@ FAMILY = Family(
     title="Step-3.5-Flash and Step-3.7-Flash",
     model_types=("step3p5", "step3p7"),
     gguf={},
-    source="transformers models/step3p7",
+    source="transformers models/step3p7; vLLM step3p5_mtp.py",
     build=build,
 )

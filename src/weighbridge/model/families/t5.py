@@ -1,9 +1,11 @@
-"""T5, FLAN-T5, UL2, mT5, umT5, Switch Transformers: an encoder-decoder with relative positions and RMSNorm, no biases.
+"""T5, FLAN-T5, UL2, mT5, umT5, LongT5, Switch: an encoder-decoder with relative positions and RMSNorm, no biases.
 
-Source: transformers `models/{t5,mt5,umt5,switch_transformers}/{configuration,modeling}_*.py`. The first layer of each
-stack has the table of relative positions, in umT5 every layer has one. T5 1.1 and its followers have a gated
+Source: transformers `models/{t5,mt5,umt5,longt5,switch_transformers}/{configuration,modeling}_*.py`. The first layer of
+each stack has the table of relative positions, in umT5 every layer has one. T5 1.1 and its followers have a gated
 feed-forward block and a head of its own (`tie_word_embeddings` false in their files, Raffel et al. 2020; transformers 5
-ties it all the same, which the checkpoints contradict). Switch replaces every so many blocks by routed experts.
+ties it all the same, which the checkpoints contradict). Switch replaces every so many blocks by routed experts. The
+encoder of LongT5 attends to neighbours, and may have a second table of positions and a norm for summaries of further
+blocks (`transient-global`).
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from weighbridge.model.family import Family, head_class, unknown_class
 from weighbridge.model.hyperparameters import MOST_EXPERTS, MOST_LAYERS, Hyperparameters
 from weighbridge.model.tensors import Component
 
-_PREFIXES = ("T5", "MT5", "UMT5", "SwitchTransformers")
+_PREFIXES = ("T5", "MT5", "UMT5", "LongT5", "SwitchTransformers")
+# What LongT5 calls the attention of its encoder.
+_LONG = {"local": "LocalSelfAttention", "transient-global": "TransientGlobalSelfAttention"}
 _CLASSES = ("ForConditionalGeneration", "Model", "EncoderModel", "ForSequenceClassification", "ForTokenClassification",
             "ForQuestionAnswering")  # fmt: skip
 
@@ -84,10 +88,18 @@ def _stack(hyperparameters: Hyperparameters, path: str, layers: range, offset: i
     biased = layers if hyperparameters.model_type == "umt5" else layers[:1]
     block, last = path + ".block.{layer}.layer.", 2 if decodes else 1
     table = Embedding(rows=hyperparameters.count("vocab_size"), width=hidden, tied_to=shared)
+    name = "SelfAttention" if decodes else _encoder_attention(hyperparameters)
+    further = name == _LONG["transient-global"]
     placements = [
         Placement(f"{path}.embed_tokens", table),
-        Placement(f"{block}0.SelfAttention", attention, layers, offset=offset),
-        Placement(f"{block}0.SelfAttention.relative_attention_bias", bias, biased, Component.ATTENTION, offset=offset),
+        Placement(f"{block}0.{name}", attention, layers, offset=offset),
+        *(
+            Placement(
+                f"{block}0.{name}.{part}relative_attention_bias", bias, biased, Component.ATTENTION, offset=offset
+            )
+            for part in ("", *(["global_"] if further else []))
+        ),
+        *([Placement(f"{block}0.{name}.global_input_layer_norm", _norm(hidden, "norm"), layers)] if further else []),
         Placement(f"{block}0.layer_norm", _norm(hidden, "attention_norm"), layers, offset=offset),
     ]
     if decodes:
@@ -101,6 +113,17 @@ def _stack(hyperparameters: Hyperparameters, path: str, layers: range, offset: i
         Placement(f"{block}{last}.layer_norm", _norm(hidden, "mlp_norm"), layers, offset=offset),
         Placement(f"{path}.final_layer_norm", _norm(hidden, "final_norm")),
     ]
+
+
+def _encoder_attention(hyperparameters: Hyperparameters) -> str:
+    """What attention is called in the encoder."""
+    if hyperparameters.model_type != "longt5":
+        return "SelfAttention"
+    kind = hyperparameters.settings.get("encoder_attention_type", "local")
+    if not isinstance(kind, str) or kind not in _LONG:
+        raise ConfigError(f"{hyperparameters.source} has encoder_attention_type = {repr(kind)[:60]}",
+                          " or ".join(_LONG), "correct the key")  # fmt: skip
+    return _LONG[kind]
 
 
 def _norm(hidden: int, role: str) -> Norm:
@@ -125,7 +148,7 @@ def _is_gated(hyperparameters: Hyperparameters) -> bool:
     spelled = hyperparameters.settings.get("feed_forward_proj")
     if isinstance(spelled, str):
         return spelled.startswith("gated-")
-    return hyperparameters.flag("is_gated_act", hyperparameters.model_type != "t5")
+    return hyperparameters.flag("is_gated_act", hyperparameters.model_type not in ("t5", "longt5"))
 
 
 def _experts(hyperparameters: Hyperparameters) -> Experts:
@@ -163,7 +186,7 @@ def _head(hyperparameters: Hyperparameters, suffix: str, hidden: int, shared: st
     if suffix != "ForConditionalGeneration":
         return [Placement(path, Linear(in_features=hidden, out_features=width, role="score", component=Component.HEAD))
                 for path, width in score], False  # fmt: skip
-    tied = hyperparameters.flag("tie_embeddings", hyperparameters.model_type in ("t5", "switch_transformers"))
+    tied = hyperparameters.flag("tie_embeddings", hyperparameters.model_type in ("t5", "longt5", "switch_transformers"))
     head = Linear(in_features=hidden, out_features=hyperparameters.count("vocab_size"), bias=False, role="head",
                   component=Component.HEAD, tied_to=shared if tied else None)  # fmt: skip
     return [Placement("lm_head", head)], tied
@@ -171,9 +194,9 @@ def _head(hyperparameters: Hyperparameters, suffix: str, hidden: int, shared: st
 
 FAMILY = Family(
     name="t5",
-    title="T5, FLAN-T5, UL2, mT5, umT5, Switch Transformers",
-    model_types=("t5", "mt5", "umt5", "switch_transformers"),
+    title="T5, FLAN-T5, UL2, mT5, umT5, LongT5, Switch Transformers",
+    model_types=("t5", "mt5", "umt5", "longt5", "switch_transformers"),
     gguf={},
-    source="transformers models/t5, models/mt5, models/umt5, models/switch_transformers",
+    source="transformers models/t5, models/mt5, models/umt5, models/longt5, models/switch_transformers",
     build=build,
 )

@@ -1,0 +1,80 @@
+"""Hiera: a plain transformer in stages; the first layer of a stage widens and pools its queries.
+
+Source: transformers `models/hiera` (Ryali et al. 2023). Pre-training and use as a backbone are not described.
+"""
+
+from __future__ import annotations
+
+from weighbridge.errors import ConfigError
+from weighbridge.model.architecture import Architecture, Placement
+from weighbridge.model.blocks import Attention, Block, FeedForward, Linear, Norm
+from weighbridge.model.blocks.convolution import Convolution
+from weighbridge.model.family import Family, head_class, unknown_class
+from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
+from weighbridge.model.image import counts, pair, ratio, token
+from weighbridge.model.tensors import Component
+
+
+def build(hyperparameters: Hyperparameters) -> Architecture:
+    """The stages and the norm of their mean, with a classifier where the class has one."""
+    suffix = head_class(hyperparameters, ("Hiera",), "Model")
+    if suffix not in ("Model", "ForImageClassification"):
+        raise unknown_class(hyperparameters, ("HieraModel", "HieraForImageClassification"))
+    base = "" if suffix == "Model" else "hiera."
+    depths = counts(hyperparameters, "depths", (2, 3, 16, 3), most=MOST_LAYERS)
+    heads = counts(hyperparameters, "num_heads", (1, 2, 4, 8))
+    if len(depths) != len(heads) or len(depths) > 16:
+        read = f"{hyperparameters.source} has {len(depths)} depths and {len(heads)} num_heads"
+        raise ConfigError(read, "one of each for a few stages", "correct the keys")
+    image, stride = pair(hyperparameters, "image_size", 224), pair(hyperparameters, "patch_stride", 4)
+    patch, first = pair(hyperparameters, "patch_size", 7), hyperparameters.count("embed_dim", 96)
+    rows = hyperparameters.derived("patches of the image", (image[0] // stride[0]) * (image[1] // stride[1]))
+    cut = Convolution(kernel=patch, in_channels=hyperparameters.count("num_channels", 3), out_channels=first, bias=True,
+                      component=Component.EMBEDDING)  # fmt: skip
+    placements = [
+        Placement(base + "embeddings", token("position_embeddings", 1, rows, first)),
+        Placement(base + "embeddings.patch_embeddings.projection", cut),
+    ]
+    growth, width, done = ratio(hyperparameters, "embed_dim_multiplier", 2.0), first, 0
+    for stage, (depth, count) in enumerate(zip(depths, heads, strict=True)):
+        outputs = hyperparameters.derived("the width of a stage", int(first * growth**stage))
+        for layers, inputs in ((range(1), width), (range(1, depth), outputs)):
+            placements += [
+                Placement(f"{base}encoder.stages.{stage}.layers.{{layer}}.{path}", block, layers, offset=done)
+                for path, block in _layer(hyperparameters, inputs, outputs, count) if layers
+            ]  # fmt: skip
+        width, done = outputs, done + depth
+    placements.append(Placement(base + "pooler.layernorm", Norm(width=width, role="final_norm")))
+    if base:
+        score = Linear(in_features=width, out_features=hyperparameters.count("num_labels", 2), role="score",
+                       component=Component.HEAD)  # fmt: skip
+        placements.append(Placement("classifier", score))
+    return Architecture(family="hiera", model_type="hiera", placements=tuple(placements), num_layers=done,
+                        num_heads=heads[-1], num_kv_heads=heads[-1], base_prefix="hiera.")  # fmt: skip
+
+
+def _layer(hyperparameters: Hyperparameters, inputs: int, outputs: int, heads: int) -> list[tuple[str, Block]]:
+    """The parts of a layer, by their paths in it."""
+    inner = hyperparameters.derived("the width of the MLP", int(outputs * ratio(hyperparameters, "mlp_ratio", 4.0)))
+    attention = Attention(hidden_size=inputs, num_heads=heads, num_kv_heads=heads, names=("qkv", "proj"),
+                          head_dim=hyperparameters.divided("head_dim", outputs, heads), qkv_bias=True,
+                          output_bias=True, causal=False, output_size=outputs)  # fmt: skip
+    mlp = FeedForward(hidden_size=outputs, intermediate_size=inner, gate=None, up="fc1", down="fc2", bias=True)
+    widening: list[tuple[str, Block]] = [("proj", Linear(in_features=inputs, out_features=outputs))]
+    return [
+        ("layernorm_before", Norm(width=inputs, role="attention_norm")),
+        ("attn", attention),
+        ("layernorm_after", Norm(width=outputs, role="mlp_norm")),
+        ("mlp", mlp),
+        *(widening if inputs != outputs else ()),
+    ]
+
+
+FAMILY = Family(
+    name="hiera",
+    title="Hiera",
+    model_types=("hiera",),
+    gguf={},
+    source="transformers models/hiera",
+    build=build,
+)
