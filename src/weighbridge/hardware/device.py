@@ -18,8 +18,8 @@ KINDS = ("gpu", "accelerator", "cpu", "soc", "npu", "phone", "board", "microcont
 class Device:
     """One device by its maker's specification; None is unknown.
 
-    `memory_bytes` is what it addresses, `memory_bytes_per_s` the bandwidth of it. `flops_per_s` has the dense peak of
-    each number format that it multiplies (`fp32`, `bf16`, `fp16`, `fp8`, `int8`, `fp4`; a multiply-add counts two).
+    `memory_bytes` is what it addresses, `memory_bytes_per_s` the bandwidth of it, `memory_kind` is `HBM` where it is
+    that. `flops_per_s` has the dense peak of each number format that it multiplies (`fp32`, `bf16`, `fp16`, `fp8`, `int8`, `fp4`; a multiply-add counts two).
     `link_bytes_per_s` is the rate of the link between such devices, in one direction. `cores` are those of a CPU.
     """
 
@@ -33,6 +33,7 @@ class Device:
     released: int | None = None
     memory_bytes: int | None = None
     memory_bytes_per_s: float | None = None
+    memory_kind: str | None = None
     flops_per_s: Mapping[str, float] = field(default_factory=dict)
     link: str | None = None
     link_bytes_per_s: float | None = None
@@ -75,7 +76,7 @@ class Device:
         return {
             "name": self.name, "title": self.title, "aliases": list(self.aliases), "vendor": self.vendor,
             "kind": self.kind, "released": self.released, "memory_bytes": self.memory_bytes,
-            "memory_bytes_per_s": self.memory_bytes_per_s, "flops_per_s": dict(self.flops_per_s), "link": self.link,
+            "memory_bytes_per_s": self.memory_bytes_per_s, "memory_kind": self.memory_kind, "flops_per_s": dict(self.flops_per_s), "link": self.link,
             "link_bytes_per_s": self.link_bytes_per_s, "tdp_w": self.tdp_w, "cores": self.cores,
             "price_usd": self.price_usd, "price_usd_per_h": self.price_usd_per_h, "source": self.source,
             "sources": dict(self.sources), "checked": self.checked.isoformat(), "notes": list(self.notes),

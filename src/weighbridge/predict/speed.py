@@ -1,0 +1,257 @@
+"""How fast will it run? Terms of a pass times fitted factors, with an interval from what the fit got wrong elsewhere.
+
+The factors lie in `fits/speed.toml`, apart from the makers' facts, with the measurements that they were fitted to and
+the residuals on (model, device) pairs that were left out. `benchmarks/fit_speed.py` writes the file. A pair of engine
+and device that nobody measured has a wider interval and says so.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from weighbridge.estimate import Basis, Estimate
+from weighbridge.hardware.device import Device
+from weighbridge.hardware.machine import Machine
+from weighbridge.predict import steps
+from weighbridge.predict.demand import Demand, StoredWeights
+from weighbridge.predict.service import Service
+from weighbridge.predict.steps import Rates
+
+FITS = Path(__file__).parent / "fits" / "speed.toml"
+CLASSES = ("gpu", "hbm", "soc", "cpu")
+DEFAULT_THREADS = 4
+UNMEASURED_WIDENS = 1.6
+"""How much wider the interval is, in ratio, where nobody measured this engine on this device."""
+
+_BOUND = {
+    "dense": "bandwidth", "experts": "bandwidth", "cache": "bandwidth", "weights": "bandwidth", "flops": "compute",
+    "unpack": "compute", "prompts": "compute", "exchange": "link", "hops": "link", "layers": "overhead",
+    "routed_layers": "overhead", "host": "overhead",
+}  # fmt: skip
+
+
+@functools.cache
+def fits() -> Mapping[str, Any]:
+    """The fitted factors."""
+    return tomllib.loads(FITS.read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """How fast one plan is. `decode_tok_s` is that of one sequence, `output_tok_s` of the whole machine."""
+
+    prefill_tok_s: Estimate
+    decode_tok_s: Estimate
+    ttft_s: Estimate
+    tpot_s: Estimate
+    output_tok_s: Estimate
+    bound_by: str | None
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The part `speed` of the JSON contract."""
+        return {
+            "prefill_tok_s": self.prefill_tok_s.to_json(), "decode_tok_s": self.decode_tok_s.to_json(),
+            "ttft_s": self.ttft_s.to_json(), "tpot_s": self.tpot_s.to_json(),
+            "output_tok_s": self.output_tok_s.to_json(), "bound_by": self.bound_by,
+        }  # fmt: skip
+
+
+def device_class(device: Device) -> str:
+    """The class whose factors a device has: cards with and without stacked memory, shared-memory chips, processors."""
+    if device.memory_kind == "HBM":
+        return "hbm"
+    return {"gpu": "gpu", "accelerator": "hbm", "soc": "soc", "npu": "soc", "phone": "soc"}.get(device.kind, "cpu")
+
+
+def arithmetic(recipe: str) -> str:
+    """The number format that a kernel multiplies in when the weights are stored by this recipe."""
+    return {"nvfp4": "fp4", "mxfp4": "fp4", "fp8": "fp8", "w8a8": "int8", "fp32": "fp32"}.get(recipe, "bf16")
+
+
+def rates(machine: Machine, recipe: str) -> Rates | None:
+    """The specified rates of a machine's devices; None when its memory bandwidth is unknown.
+
+    An unknown rate of arithmetic is taken as so high that it binds nothing, which the caller has to say.
+    """
+    device = machine.device
+    if device.memory_bytes_per_s is None:
+        return None
+    return Rates(
+        bytes_per_s=device.memory_bytes_per_s, flops_per_s=flops_per_s(device, recipe) or math.inf,
+        link_bytes_per_s=device.link_bytes_per_s or 16e9, devices=machine.devices, tensor=machine.tensor_parallel,
+        pipeline=machine.pipeline_parallel, data=machine.data_parallel,
+    )  # fmt: skip
+
+
+def flops_per_s(device: Device, recipe: str) -> float | None:
+    """The dense peak of a device for weights stored by this recipe."""
+    return device.peak_flops_per_s(arithmetic(recipe))
+
+
+def prompt_flops_per_s(device: Device) -> float | None:
+    """The peak that llama.cpp's prompts run at: fp16 products summed in fp16, which GeForce cards do at twice the rate.
+
+    Half of the int8 peak is that rate on all cards that have one.
+    """
+    rates = [device.peak_flops_per_s("fp16"), device.flops_per_s.get("int8", 0.0) / 2]
+    return max((rate for rate in rates if rate), default=None)
+
+
+def unpack_s(device: Device, demand: Demand, stored: StoredWeights, threads: int | None) -> float:
+    """Seconds that a device takes to unpack and multiply all weights for one token, before its factor.
+
+    Graphics processors unpack what is below 16 bits, at two operations a weight and the fp16 peak. Processors take so
+    many picoseconds a weight and core, by encoding, as measured with four threads on one (`[cpu_weight_ps]`).
+    """
+    if device_class(device) != "cpu":
+        peak = device.peak_flops_per_s("fp16")
+        return 2.0 * stored.quantized_elements / peak if peak else 0.0
+    elements = demand.dense_elements + demand.expert_elements
+    cores = min(threads or DEFAULT_THREADS, device.cores or DEFAULT_THREADS)
+    return elements * cpu_weight_ps(stored.recipe) * 1e-12 / cores
+
+
+def cpu_weight_ps(recipe: str) -> float:
+    """Picoseconds that one core takes for a weight in this encoding; that of its nearest kin where none was measured."""
+    table = fits()["cpu_weight_ps"]
+    kin = [recipe, re.sub(r"_(s|m|l)$", "", recipe), *(name for name in table if name.startswith(recipe[:3]))]
+    return float(next((table[name] for name in kin if name in table), table["others"]))
+
+
+def running(
+    demand: Demand,
+    stored: StoredWeights,
+    rates: Rates,
+    memory_bytes: float,
+    share: float,
+    tokens: float,
+    cache_bytes_per_element: float,
+    clients: float,
+) -> float:
+    """Sequences of so many tokens that are in a machine at once: all clients, or as many as its memory holds; 1 at least.
+
+    Whole copies of the attention stand beside each other under data parallelism, and each device of a tensor-parallel
+    group holds its heads of the cache.
+    """
+    copies = stored.dense_bytes + stored.table_bytes + stored.other_bytes
+    weights = copies / (rates.tensor * rates.pipeline) + stored.expert_bytes / rates.devices
+    free = share * memory_bytes - weights
+    each = float(steps.cache_bytes(demand, tokens, rates.tensor, cache_bytes_per_element)) / rates.pipeline
+    room = math.inf if each == 0 else max(0.0, free) / each * rates.data
+    return max(1.0, min(float(clients), room))
+
+
+def served(
+    demand: Demand, stored: StoredWeights, machine: Machine, service: Service, running: float
+) -> Speed:
+    """The speed under an engine that batches continuously; `running` sequences fit into the machine at once."""
+    found = rates(machine, stored.recipe)
+    if found is None:
+        return _unknown(f"the memory bandwidth of {machine.device.title} is unknown")
+    fit = fits()
+    terms = steps.served_step(demand, stored, found, running=running, prompt=service.prompt_tokens,
+                              output=service.output_tokens,
+                              cache_bytes_per_element=service.cache_bytes_per_element)  # fmt: skip
+    factors = [fit["served_step"][name] for name in steps.SERVED_STEP]
+    step_s = float(steps.weighted(terms, factors))
+    start = fit["first_token"].get(service.runtime.name, fit["first_token"]["others"])
+    first = steps.first_token(demand, found, step_s=step_s, running=running, clients=service.sequences,
+                              prompt=service.prompt_tokens, output=service.output_tokens)  # fmt: skip
+    ttft_s = float(steps.weighted(first, [start[name] for name in steps.FIRST_TOKEN]))
+    prefill_s = float(first[1]) * start["prefill"] + float(first[5]) * start["tokens"]
+    known = _is_measured("served", service.runtime.name, machine.device.name)
+    notes = () if known else (f"no data for {service.runtime.name} on {machine.device.title}: intervals are wider",)
+    tpot = _interval("tpot", step_s, "s", known)
+    rate = running / step_s
+    return Speed(
+        prefill_tok_s=_interval("ttft", service.prompt_tokens / prefill_s, "token/s", known),
+        decode_tok_s=_inverse(tpot, 1.0, "token/s"),
+        ttft_s=_interval("ttft", ttft_s, "s", known),
+        tpot_s=tpot,
+        output_tok_s=_inverse(tpot, rate * step_s, "token/s"),
+        bound_by=_bound_by(steps.SERVED_STEP, terms, factors),
+        notes=notes,
+    )  # fmt: skip
+
+
+def single(demand: Demand, stored: StoredWeights, machine: Machine, service: Service) -> Speed:
+    """The speed under an engine that decodes for one user, or a few together (llama.cpp)."""
+    found = rates(machine, stored.recipe)
+    if found is None:
+        return _unknown(f"the memory bandwidth of {machine.device.title} is unknown")
+    fit, kind = fits(), device_class(machine.device)
+    sequences = service.sequences
+    unpack = unpack_s(machine.device, demand, stored, service.threads)
+    terms = steps.decode_step(demand, stored, found, sequences=sequences,
+                              context=service.prompt_tokens + service.output_tokens / 2,
+                              cache_bytes_per_element=service.cache_bytes_per_element,
+                              unpack_s=unpack)  # fmt: skip
+    factors = [fit["decode"][kind][name] for name in steps.DECODE]
+    own = math.exp(fit["decode"]["devices"].get(machine.device.name, 0.0))
+    step_s = float(steps.weighted(terms, factors)) * own
+    passes = steps.prefill_pass(demand, stored, found, prompt=service.prompt_tokens,
+                                chunk=service.runtime.batched_tokens)  # fmt: skip
+    prefill_factors = [fit["prefill"][kind][name] for name in steps.PREFILL]
+    prefill_own = math.exp(fit["prefill"]["devices"].get(machine.device.name, 0.0))
+    prefill_s = float(steps.weighted(passes, prefill_factors)) * prefill_own
+    known = _is_measured("decode", service.runtime.name, machine.device.name)
+    notes = [] if known else [f"no data for {service.runtime.name} on {machine.device.title}: intervals are wider"]
+    tpot = _interval(f"decode.{kind}", step_s, "s", known)
+    if math.isinf(found.flops_per_s):
+        notes.append(f"the rate of arithmetic of {machine.device.title} is unknown: no speed of prompts")
+        prefill = ttft = _missing("token/s", notes[-1]), _missing("s", notes[-1])
+    else:
+        seconds = _interval(f"prefill.{kind}", prefill_s, "s", known)
+        prefill = ttft = (_inverse(seconds, service.prompt_tokens, "token/s"), Estimate.sum([seconds, tpot]))
+    return Speed(
+        prefill_tok_s=prefill[0], decode_tok_s=_inverse(tpot, 1.0, "token/s"), ttft_s=ttft[1], tpot_s=tpot,
+        output_tok_s=_inverse(tpot, sequences, "token/s"), bound_by=_bound_by(steps.DECODE, terms, factors),
+        notes=tuple(notes),
+    )  # fmt: skip
+
+
+def _is_measured(kind: str, runtime: str, device: str) -> bool:
+    return device in fits()["measured"][kind].get(runtime, ())
+
+
+def _interval(metric: str, value: float, unit: str, known: bool) -> Estimate:
+    """A modelled value with the 90% interval of the residuals of its kind."""
+    table = fits()["residuals"]
+    for part in metric.split("."):
+        table = table[part]
+    low, high = table["low"], table["high"]
+    if not known:
+        low, high = low - math.log(UNMEASURED_WIDENS), high + math.log(UNMEASURED_WIDENS)
+    return Estimate(value, value * math.exp(low), value * math.exp(high), unit, Basis.MODELLED)
+
+
+def _inverse(seconds: Estimate, amount: float, unit: str) -> Estimate:
+    assert seconds.value and seconds.low and seconds.high
+    return Estimate(amount / seconds.value, amount / seconds.high, amount / seconds.low, unit, Basis.MODELLED)
+
+
+def _bound_by(names: Sequence[str], terms: Sequence[Any], factors: Sequence[float]) -> str:
+    """What takes most of the time, terms of one kind together."""
+    shares: dict[str, float] = {}
+    for name, term, factor in zip(names, terms, factors, strict=True):
+        kind = _BOUND[name]
+        shares[kind] = shares.get(kind, 0.0) + float(term) * factor
+    return max(shares, key=lambda kind: shares[kind])
+
+
+def _missing(unit: str, note: str) -> Estimate:
+    return Estimate(None, None, None, unit, Basis.MODELLED, note)
+
+
+def _unknown(note: str) -> Speed:
+    return Speed(prefill_tok_s=_missing("token/s", note), decode_tok_s=_missing("token/s", note),
+                 ttft_s=_missing("s", note), tpot_s=_missing("s", note), output_tok_s=_missing("token/s", note),
+                 bound_by=None, notes=(note,))  # fmt: skip

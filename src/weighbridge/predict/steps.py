@@ -1,0 +1,176 @@
+"""Of what does the time of a pass consist? Terms in seconds, one for each thing that takes time; fitted factors weigh them.
+
+Every function takes plain numbers or arrays of them, so that one plan and a million come from the same lines. A term is
+what the machine would take at its specified rates; its factor says how far from that it is in practice.
+
+Terms of a step that serves many sequences (engines that batch continuously): dense weights, touched experts, FLOPs, the
+cache, overhead a layer and a routed layer, what devices exchange, host work a sequence, and the prompts of other
+clients that are worked on in between. Of a step that decodes for one user (llama.cpp): weights and cache, unpacking of
+quantized weights, overhead a layer, hops between devices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from weighbridge.predict.demand import Demand, StoredWeights
+
+SERVED_STEP = ("dense", "experts", "flops", "cache", "layers", "routed_layers", "exchange", "host", "prompts")
+FIRST_TOKEN = ("start", "prefill", "step", "burst", "queue", "tokens")
+DECODE = ("weights", "cache", "unpack", "layers", "hops")
+PREFILL = ("flops", "quantized", "scores", "chunks")
+PIPELINE_GAIN = 0.5
+"""How much of the ideal gain of devices that work on different chunks at once is had, as an exponent (llama.cpp)."""
+
+Number = Any
+"""A number, or an array of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """What each device can do, as specified, and how many of them work in which way; fields may be arrays."""
+
+    bytes_per_s: Number
+    flops_per_s: Number
+    link_bytes_per_s: Number
+    devices: Number = 1
+    tensor: Number = 1
+    pipeline: Number = 1
+    data: Number = 1
+
+
+def cache_bytes(demand: Demand, tokens: Number, tensor: Number, bytes_per_element: Number) -> Number:
+    """Bytes of one sequence's cache that a device of a tensor-parallel group holds: heads divide, a latent does not."""
+    total: Number = 0.0
+    for cache in demand.caches:
+        held = tokens if cache.window is None else np.minimum(tokens, cache.window)
+        total = total + cache.elements_per_token * held / np.minimum(tensor, cache.heads)
+    return total * bytes_per_element
+
+
+def touched_share(demand: Demand, tokens: Number) -> Number:
+    """The share of the routed experts that so many tokens of one pass use."""
+    if not demand.num_experts:
+        return 0.0 * tokens
+    return 1.0 - (1.0 - demand.experts_per_token / demand.num_experts) ** tokens
+
+
+def prefill_flops(demand: Demand, rates: Rates, prompt: Number) -> Number:
+    """FLOPs of one prompt on each device of the group that works on it."""
+    routed = demand.expert_elements * demand.experts_per_token / demand.num_experts if demand.num_experts else 0.0
+    attention: Number = 0.0
+    for window, flops in demand.flops_per_position:
+        seen = prompt / 2 if window is None else np.minimum(prompt / 2, window)
+        attention = attention + flops * seen
+    multiplied = 2 * (demand.dense_elements / rates.tensor + routed * rates.data / rates.devices)
+    return (multiplied + attention / rates.tensor) * prompt / rates.pipeline
+
+
+def served_step(
+    demand: Demand,
+    stored: StoredWeights,
+    rates: Rates,
+    *,
+    running: Number,
+    prompt: Number,
+    output: Number,
+    cache_bytes_per_element: Number,
+) -> list[Number]:
+    """The terms `SERVED_STEP` of one step in which so many sequences decode a token each, in seconds."""
+    local = running / rates.data
+    several = rates.devices > 1
+    cache = cache_bytes(demand, prompt + output / 2, rates.tensor, cache_bytes_per_element)
+    routed = demand.expert_elements * demand.experts_per_token / demand.num_experts if demand.num_experts else 0.0
+    flops = 2 * (demand.dense_elements * local / rates.tensor + routed * running / rates.devices)
+    exchanged = 4 * demand.num_layers * local * demand.hidden_size * 2 / rates.link_bytes_per_s
+    return [
+        stored.dense_bytes / (rates.tensor * rates.pipeline) / rates.bytes_per_s,
+        stored.expert_bytes * touched_share(demand, running) / rates.devices / rates.bytes_per_s,
+        flops / rates.pipeline / rates.flops_per_s,
+        local * cache / rates.pipeline / rates.bytes_per_s,
+        demand.num_layers + 0.0 * running,
+        demand.routed_layers + 0.0 * running,
+        np.where(several, exchanged, 0.0),
+        running + 0.0,
+        local / np.maximum(output, 1) * prefill_flops(demand, rates, prompt) / rates.flops_per_s,
+    ]
+
+
+def first_token(
+    demand: Demand,
+    rates: Rates,
+    *,
+    step_s: Number,
+    running: Number,
+    clients: Number,
+    prompt: Number,
+    output: Number,
+) -> list[Number]:
+    """The terms `FIRST_TOKEN`: from a request to its first token, in a closed loop of so many clients."""
+    prefill = prefill_flops(demand, rates, prompt) / rates.flops_per_s
+    waiting = np.maximum(0.0, clients - running) / np.maximum(running, 1.0)
+    return [
+        1.0 + 0.0 * clients,
+        prefill + 0.0 * clients,
+        step_s + 0.0 * clients,
+        clients / rates.data * prefill,
+        waiting * output * step_s,
+        prompt * 1e-6 + 0.0 * clients,
+    ]
+
+
+def decode_step(
+    demand: Demand,
+    stored: StoredWeights,
+    rates: Rates,
+    *,
+    sequences: Number,
+    context: Number,
+    cache_bytes_per_element: Number,
+    unpack_s: Number,
+) -> list[Number]:
+    """The terms `DECODE` of one step on devices that each hold a part of the layers and work one after another.
+
+    `unpack_s` is what unpacking all of the weights takes.
+    """
+    weights = stored.dense_bytes + stored.expert_bytes * touched_share(demand, sequences)
+    share = weights / max(1, stored.dense_bytes + stored.expert_bytes)
+    cache = sequences * cache_bytes(demand, context, 1, cache_bytes_per_element)
+    return [
+        weights / rates.bytes_per_s + 0.0 * sequences,
+        cache / rates.bytes_per_s,
+        share * unpack_s,
+        demand.num_layers + 0.0 * sequences,
+        rates.devices - 1 + 0.0 * sequences,
+    ]
+
+
+def prefill_pass(
+    demand: Demand, stored: StoredWeights, rates: Rates, *, prompt: Number, chunk: int
+) -> list[Number]:
+    """The terms `PREFILL` of a whole prompt that is worked on in chunks: FLOPs, those of quantized weights once more,
+    the scores of attention written and read, overhead a layer and chunk.
+
+    Devices that hold a part of the layers each work on different chunks at once: n of them would need
+    (chunks + n - 1) / n times what a chunk takes on one.
+    """
+    chunks = np.ceil(prompt / chunk)
+    share = ((chunks + rates.devices - 1) / rates.devices / chunks) ** PIPELINE_GAIN
+    alone = Rates(bytes_per_s=1.0, flops_per_s=1.0, link_bytes_per_s=1.0)
+    seconds = prefill_flops(demand, alone, prompt) / rates.flops_per_s
+    multiplied = max(1, demand.dense_elements + demand.expert_elements)
+    scores = 4 * demand.num_layers * demand.num_heads * prompt * prompt / 2 / rates.bytes_per_s
+    return [
+        share * seconds,
+        share * seconds * stored.quantized_elements / multiplied,
+        share * scores,
+        share * chunks * demand.num_layers,
+    ]
+
+
+def weighted(terms: list[Number], factors: list[float]) -> Number:
+    """The sum of terms times factors."""
+    return sum(term * factor for term, factor in zip(terms, factors, strict=True))
