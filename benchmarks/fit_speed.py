@@ -1,4 +1,4 @@
-"""Fits the factors of `predict.steps` to published measurements, and says how far off they are on what they have not seen.
+"""Fits the factors of `predict.steps` to published measurements, and says how far off they are on unseen ones.
 
     python benchmarks/fit_speed.py ../shared/data
 
@@ -10,7 +10,6 @@ predicted them. Rows flagged `QA:` are left out; identical copies count once. Ne
 from __future__ import annotations
 
 import csv
-import datetime
 import math
 import re
 import sys
@@ -212,7 +211,7 @@ NAMES = {"trtllm": "tensorrt-llm"}
 
 
 def with_steps(ttft: Sample, factors: list[float]) -> Sample:
-    """The first-token sample with its terms, for which the time of a step must be known; starts and bursts by engine."""
+    """The first-token sample with its terms, which need the time of a step; starts and bursts by engine."""
     done = Sample(measured=ttft.measured, rows=ttft.rows, left_out=ttft.left_out)
     for row in ttft.rows:
         parts = served_parts(row)
@@ -295,7 +294,7 @@ def unseen_with_own(sample: Sample, low: Sequence[float], high: Sequence[float])
 
 
 def without_faulty(sample: Sample) -> Sample:
-    """Without the 16-bit prompts of one source that its README's own hosts slowed down, as the data's README names them."""
+    """Without the 16-bit prompts that slow hosts held back in one source, as the README of the data names them."""
     faulty = ("a100-sxm-80", "l40s")
     keep = [
         place for place, row in enumerate(sample.rows)
@@ -311,7 +310,11 @@ def cpu_weight_ps(rows: Iterable[dict[str, str]]) -> dict[str, float]:
     """Picoseconds a weight and core, by encoding: what decoding takes beyond reading the weights at the specified rate."""
     found: dict[str, float] = {}
     for row in rows:
-        if row["metric"] != "decode_tok_s" or "ik_llama" not in row["source"] or not row["runtime"].startswith("llama.cpp"):
+        if (
+            row["metric"] != "decode_tok_s"
+            or "ik_llama" not in row["source"]
+            or not row["runtime"].startswith("llama.cpp")
+        ):
             continue
         device, ask = device_of(row), asked(row["model"])
         weights = stored(row["model"], row["weight_dtype"]) if ask else None
@@ -357,6 +360,18 @@ class Result:
         return "| " + " | ".join(cells) + " |"
 
 
+def centred(sample: Sample, predicted: np.ndarray) -> float:
+    """The factor on predictions of unseen pairs that makes their mean error in percent smallest.
+
+    A prediction in the middle of the logarithms is not that: one that is too high can be off by any multiple, one that
+    is too low by 100% at most.
+    """
+    measured, weight = np.array(sample.measured), sample.weights
+    grid = np.arange(0.6, 1.21, 0.01)
+    errors = [float(np.average(np.abs(predicted * by / measured - 1), weights=weight)) for by in grid]
+    return float(grid[int(np.argmin(errors))])
+
+
 def table(factors: dict[str, float]) -> str:
     return "\n".join(f"{name if re.fullmatch('[A-Za-z0-9_-]+', name) else chr(34) + name + chr(34)} = {value:.6g}"
                      for name, value in factors.items())  # fmt: skip
@@ -365,8 +380,8 @@ def table(factors: dict[str, float]) -> str:
 def main(folder: Path) -> None:
     rows = read_rows(folder)
     text = [
-        "# Fitted factors of predict.steps, their residuals, and what was measured. Written by benchmarks/fit_speed.py;",
-        f"# do not edit. Fitted on {datetime.date(2026, 11, 22)} to the measurements that docs/reference/accuracy.md names.",
+        "# Factors of predict.steps, their residuals, and what was measured. Written by benchmarks/fit_speed.py; do not",
+        "# edit. Fitted to the measurements that docs/reference/accuracy.md names.",
     ]  # fmt: skip
     costs = cpu_weight_ps(rows)
     speed.fits.cache_clear()
@@ -376,11 +391,16 @@ def main(folder: Path) -> None:
     tpot, ttft = served_samples(rows)
     low, high = [1, 1, 1, 1, 1e-7, 1e-7, 0.5, 1e-7, 0.1], [4, 8, 20, 10, 2e-4, 3e-4, 30, 5e-4, 30]
     step = fit(tpot, low, high)
-    results.append(Result("time per output token", "served", tpot, unseen(tpot, low, high, lambda i: tpot.groups[i])))
+    guess = unseen(tpot, low, high, lambda i: tpot.groups[i])
+    centre = centred(tpot, guess)
+    results.append(Result("time per output token", "served", tpot, guess * centre))
+    step = [factor * centre for factor in step]
     first = with_steps(ttft, step)
     low, high = [0.3, 0.01, 1e-5, 0.01, *[1e-4] * 6], [20, 10, 1, 300, *[0.5] * 3, *[3] * 3]
-    found = fit(first, low, high)
-    results.append(Result("time to first token", "served", first, unseen(first, low, high, lambda i: first.groups[i])))
+    guess = unseen(first, low, high, lambda i: first.groups[i])
+    centre = centred(first, guess)
+    results.append(Result("time to first token", "served", first, guess * centre))
+    found = [factor * centre for factor in fit(first, low, high)]
     text += ["", "[served_step]", table(dict(zip(steps.SERVED_STEP, step, strict=True)))]
     shared = dict(zip(("prefill", "step", "queue", "tokens"), found[:4], strict=True))
     for place, name in enumerate(RUNTIMES):
@@ -428,7 +448,9 @@ def main(folder: Path) -> None:
     begin, end = "<!-- fitted: errors -->", "<!-- end fitted -->"
     page = ACCURACY.read_text(encoding="utf-8")
     before, rest = page.split(begin)
-    ACCURACY.write_text(f"{before}{begin}\n\n" + "\n".join(lines) + f"\n\n{end}{rest.split(end, 1)[1]}", encoding="utf-8")
+    ACCURACY.write_text(
+        f"{before}{begin}\n\n" + "\n".join(lines) + f"\n\n{end}{rest.split(end, 1)[1]}", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("predict",),
     ("family_guess",),
     ("inspection", "layer"),
-    ("side_by_side", "shapes"),
+    ("side_by_side", "shapes", "planning"),
     ("growth",),
     ("prove",),
     ("compress",),

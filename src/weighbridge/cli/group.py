@@ -16,8 +16,10 @@ from weighbridge.errors import SourceError, WeighbridgeError
 
 COMMANDS = {
     "inspect": "Weigh a model: parameters, bytes, state and operations.",
+    "fit": "Plan a model on a machine: memory, speed, cost.",
+    "devices": "List the known devices, or rank them for a model.",
     "compare": "Set models side by side.",
-    "models": "List the named models that are known.",
+    "models": "List the named models, or rank them for a device.",
     "history": "Show how models grew over time.",
     "design": "Find shapes within one percent of a wanted number of parameters.",
     "layer": "Count the parameters of one layer, with the formula.",

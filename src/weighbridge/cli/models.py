@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from weighbridge.cli import output
+from weighbridge.cli.fit import plan_options
 
 
 @click.command("models")
 @click.argument("text", required=False, default="")
+@click.option("--on", metavar="DEVICE", help="Rank the models for this device instead.")
+@click.option("--most", type=click.IntRange(1), default=25, show_default=True, help="How many to show, with --on.")
+@plan_options
 @output.json_option
-def command(text: str, as_json: bool) -> None:
-    """List the named models that are known, or those whose name, title or developer holds TEXT.
+def command(text: str, on: str | None, most: int, as_json: bool, **options: Any) -> None:
+    """List the named models that are known, or those whose names or developer hold TEXT.
 
     A model stands there with its shape, from which everything is counted, with the size that its developer states, or
-    with what others claim of it.
+    with what others claim of it. With --on, rank them for a device: those that fit first, the largest first.
     """
+    if on is not None:
+        from weighbridge.planning import models_on
+        from weighbridge.show import plans
+
+        ranked = models_on(on, **options)[:most]
+        if as_json:
+            output.print_json([candidate.to_json() for candidate in ranked])
+        else:
+            output.print_lines(plans.candidate_lines(ranked))
+        return
     from weighbridge.model import catalogue
 
     found = list(catalogue.matching(text))

@@ -19,8 +19,9 @@ class Device:
     """One device by its maker's specification; None is unknown.
 
     `memory_bytes` is what it addresses, `memory_bytes_per_s` the bandwidth of it, `memory_kind` is `HBM` where it is
-    that. `flops_per_s` has the dense peak of each number format that it multiplies (`fp32`, `bf16`, `fp16`, `fp8`, `int8`, `fp4`; a multiply-add counts two).
-    `link_bytes_per_s` is the rate of the link between such devices, in one direction. `cores` are those of a CPU.
+    that. `flops_per_s` has the dense peak of each number format that it multiplies (`fp32`, `bf16`, `fp16`, `fp8`,
+    `int8`, `fp4`; a multiply-add counts two). `link_bytes_per_s` is the rate of the link between such devices, in one
+    direction. `cores` are those of a CPU.
     """
 
     name: str
@@ -76,7 +77,8 @@ class Device:
         return {
             "name": self.name, "title": self.title, "aliases": list(self.aliases), "vendor": self.vendor,
             "kind": self.kind, "released": self.released, "memory_bytes": self.memory_bytes,
-            "memory_bytes_per_s": self.memory_bytes_per_s, "memory_kind": self.memory_kind, "flops_per_s": dict(self.flops_per_s), "link": self.link,
+            "memory_bytes_per_s": self.memory_bytes_per_s, "memory_kind": self.memory_kind,
+            "flops_per_s": dict(self.flops_per_s), "link": self.link,
             "link_bytes_per_s": self.link_bytes_per_s, "tdp_w": self.tdp_w, "cores": self.cores,
             "price_usd": self.price_usd, "price_usd_per_h": self.price_usd_per_h, "source": self.source,
             "sources": dict(self.sources), "checked": self.checked.isoformat(), "notes": list(self.notes),

@@ -1,4 +1,4 @@
-"""What does a model ask of a machine, before one is chosen? Its weights by how often they are read, its cache, its work.
+"""What does a model ask of a machine, before one is chosen? Weights by how often they are read, cache, work.
 
 A pass reads every dense weight once, whatever the batch, and the experts that its tokens are routed to. B tokens that
 are routed independently touch E * (1 - (1 - k/E)^B) of E experts. The cache is read by each sequence on its own.
@@ -79,7 +79,7 @@ class Demand:
         """
         if not self.num_experts:
             return 0.0
-        return 1.0 - (1.0 - self.experts_per_token / self.num_experts) ** tokens
+        return 1.0 - float((1.0 - self.experts_per_token / self.num_experts) ** tokens)
 
     def cache_elements(self, context_tokens: int) -> int:
         """Elements of the cache of one sequence at this context."""
@@ -111,7 +111,10 @@ def demand(architecture: Architecture) -> Demand:
             elements = weight.elements * weight.experts * placement.repeat
             if _is_routed(weight):
                 experts += elements
-                num_experts, per_token = max(num_experts, weight.experts * weight.stacked), max(per_token, weight.active)
+                num_experts, per_token = (
+                    max(num_experts, weight.experts * weight.stacked),
+                    max(per_token, weight.active),
+                )
                 routed = max(routed, placement.repeat)
             elif weight.use is Use.MATMUL:
                 dense += elements

@@ -40,6 +40,8 @@ def _runtime(name: str, page: int, reserves: float | None, steps: str, batched: 
                    recurrent_encoding=recurrent, batched_tokens=batched)  # fmt: skip
 
 
+BF16 = encodings.find("bf16")
+
 RUNTIMES: Mapping[str, Runtime] = MappingProxyType({
     "llama.cpp": _runtime("llama.cpp", 256, None, "llama.cpp", 512, layers=True, recurrent="fp32"),
     "ollama": _runtime("ollama", 256, None, "llama.cpp", 512, layers=True, recurrent="fp32"),
@@ -80,8 +82,8 @@ class Service:
     context_tokens: int = 640
     batch: int = 1
     concurrency: int | None = None
-    key_encoding: Encoding = encodings.find("bf16")
-    value_encoding: Encoding = encodings.find("bf16")
+    key_encoding: Encoding = BF16
+    value_encoding: Encoding = BF16
     utilization: float | None = None
     threads: int | None = None
 
@@ -94,6 +96,12 @@ class Service:
     def reserves(self) -> float | None:
         """The share of a device that the engine takes at start."""
         return self.runtime.reserves if self.utilization is None else self.utilization
+
+    @property
+    def kv(self) -> str:
+        """The encodings of the cache as they are written."""
+        key, value = self.key_encoding.name, self.value_encoding.name
+        return key if key == value else f"{key}/{value}"
 
     @property
     def cache_bytes_per_element(self) -> float:
@@ -138,9 +146,9 @@ def service(
         raise UnitError(f"the output is {output_tokens}", "a whole number of 0 or more", "correct it")
     if utilization is not None and not 0 < utilization <= 1:
         raise UnitError(f"the utilization is {utilization}", "a share above 0 and up to 1", "correct it")
-    key, _, value = (kv or "bf16").partition("/")
+    keys, _, values = (kv or "bf16").partition("/")
     return Service(
         runtime=find_runtime(runtime), prompt_tokens=prompt_tokens, output_tokens=output_tokens,
-        context_tokens=context, batch=batch, concurrency=concurrency, key_encoding=encodings.find(key),
-        value_encoding=encodings.find(value or key), utilization=utilization, threads=threads,
+        context_tokens=context, batch=batch, concurrency=concurrency, key_encoding=encodings.find(keys),
+        value_encoding=encodings.find(values or keys), utilization=utilization, threads=threads,
     )  # fmt: skip

@@ -120,7 +120,7 @@ def unpack_s(device: Device, demand: Demand, stored: StoredWeights, threads: int
 
 
 def cpu_weight_ps(recipe: str) -> float:
-    """Picoseconds that one core takes for a weight in this encoding; that of its nearest kin where none was measured."""
+    """Picoseconds that one core takes for a weight in this encoding, or in its nearest kin that was measured."""
     table = fits()["cpu_weight_ps"]
     kin = [recipe, re.sub(r"_(s|m|l)$", "", recipe), *(name for name in table if name.startswith(recipe[:3]))]
     return float(next((table[name] for name in kin if name in table), table["others"]))
@@ -136,7 +136,7 @@ def running(
     cache_bytes_per_element: float,
     clients: float,
 ) -> float:
-    """Sequences of so many tokens that are in a machine at once: all clients, or as many as its memory holds; 1 at least.
+    """Sequences of so many tokens that a machine works on at once: all clients, or those that its memory holds.
 
     Whole copies of the attention stand beside each other under data parallelism, and each device of a tensor-parallel
     group holds its heads of the cache.
@@ -149,9 +149,7 @@ def running(
     return max(1.0, min(float(clients), room))
 
 
-def served(
-    demand: Demand, stored: StoredWeights, machine: Machine, service: Service, running: float
-) -> Speed:
+def served(demand: Demand, stored: StoredWeights, machine: Machine, service: Service, running: float) -> Speed:
     """The speed under an engine that batches continuously; `running` sequences fit into the machine at once."""
     found = rates(machine, stored.recipe)
     if found is None:

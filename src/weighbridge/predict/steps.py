@@ -1,4 +1,4 @@
-"""Of what does the time of a pass consist? Terms in seconds, one for each thing that takes time; fitted factors weigh them.
+"""Of what does the time of a pass consist? Terms in seconds, one for each thing that takes time, to be weighed.
 
 Every function takes plain numbers or arrays of them, so that one plan and a million come from the same lines. A term is
 what the machine would take at its specified rates; its factor says how far from that it is in practice.
@@ -148,9 +148,7 @@ def decode_step(
     ]
 
 
-def prefill_pass(
-    demand: Demand, stored: StoredWeights, rates: Rates, *, prompt: Number, chunk: int
-) -> list[Number]:
+def prefill_pass(demand: Demand, stored: StoredWeights, rates: Rates, *, prompt: Number, chunk: int) -> list[Number]:
     """The terms `PREFILL` of a whole prompt that is worked on in chunks: FLOPs, those of quantized weights once more,
     the scores of attention written and read, overhead a layer and chunk.
 

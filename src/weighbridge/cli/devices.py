@@ -1,0 +1,43 @@
+"""`weigh devices`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from weighbridge.cli import output
+from weighbridge.cli.fit import plan_options
+
+
+@click.command("devices")
+@click.argument("text", required=False, default="")
+@click.option("--for", "source", metavar="SOURCE", help="Rank the devices for this model instead.")
+@click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only devices of this kind, with --for.")
+@click.option("--most", type=click.IntRange(1), default=25, show_default=True, help="How many to show, with --for.")
+@plan_options
+@output.json_option
+def command(
+    text: str, source: str | None, kinds: tuple[str, ...], most: int, as_json: bool, **options: Any
+) -> None:  # fmt: skip
+    """List the known devices, or those whose names, vendor or kind hold TEXT.
+
+    With --for, rank them for a model: those that it fits on first, the smallest first.
+    """
+    from weighbridge.hardware import catalogue
+    from weighbridge.show import plans
+
+    if source is None:
+        found = list(catalogue.matching(text))
+        if as_json:
+            output.print_json([device.to_json() for device in found])
+        else:
+            output.print_lines(plans.device_lines(found))
+        return
+    from weighbridge.planning import devices_for
+
+    ranked = devices_for(source, kinds=kinds, **options)[:most]
+    if as_json:
+        output.print_json([candidate.to_json() for candidate in ranked])
+    else:
+        output.print_lines(plans.candidate_lines(ranked))

@@ -1,0 +1,67 @@
+"""`weigh fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from weighbridge.cli import output
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option("--devices", type=output.Count(), default=1, show_default=True, help="How many devices."),
+    click.option("--weights", metavar="ENCODING", help="Encoding or mix of the weights, such as q4_k_m or fp8."),
+    click.option("--kv", metavar="ENCODING", help="Encoding of the cache, or of keys/values as q8_0/q4_0."),
+    click.option("--runtime", metavar="NAME", help="llama.cpp, ollama, vllm, sglang, tensorrt-llm, transformers ..."),
+    click.option("--prompt", "prompt_tokens", type=output.Count(), default=512, show_default=True,
+                 help="Tokens of a prompt."),
+    click.option("--output", "output_tokens", type=output.Count(), default=128, show_default=True,
+                 help="Tokens of an answer."),
+    click.option("--context", "context_tokens", type=output.Count(),
+                 help="Tokens that a sequence may hold; prompt and output without it."),
+    click.option("--batch", type=output.Count(), default=1, show_default=True, help="Sequences decoded together."),
+    click.option("--concurrency", type=output.Count(), help="Clients of a closed loop, queueing included."),
+    click.option("--tp", "tensor_parallel", type=output.Count(), help="Devices that share each matrix."),
+    click.option("--pp", "pipeline_parallel", type=output.Count(), help="Groups of layers."),
+    click.option("--ep", "expert_parallel", type=output.Count(), help="Groups of experts."),
+    click.option("--dp", "data_parallel", type=output.Count(), help="Copies of the attention."),
+    click.option("--gpu-layers", type=output.Count(), help="Layers on the card under llama.cpp."),
+    click.option("--threads", type=output.Count(), help="Threads of a processor."),
+    click.option("--utilization", type=float, help="Share of a device that the engine takes."),
+)  # fmt: skip
+
+
+def plan_options(function: F) -> F:
+    """The options of a plan, for every command that makes one."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+@click.command("fit")
+@click.argument("source")
+@click.option("--on", required=True, metavar="DEVICE", help="A device that `weigh devices` lists.")
+@click.option("--devices-file", metavar="FILE", help="A TOML file with devices of your own.")
+@plan_options
+@output.json_option
+def command(source: str, on: str, devices_file: str | None, as_json: bool, **options: Any) -> None:
+    """Plan a model on a machine: memory part by part, speed, cost and energy, each with its interval.
+
+    SOURCE is what `weigh inspect` takes. Exit code 1 when the model does not fit.
+    """
+    from weighbridge.hardware import catalogue
+    from weighbridge.planning import fit
+
+    own = catalogue.read(devices_file) if devices_file else ()
+    plan = fit(source, on, own_devices=own, **options)
+    if as_json:
+        output.print_json(plan.to_json())
+    else:
+        from weighbridge.show import plans
+
+        output.print_lines(plans.plan_lines(plan))
+    if plan.memory.fits is False:
+        raise SystemExit(1)

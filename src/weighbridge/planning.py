@@ -1,0 +1,343 @@
+"""Will it run, in how much memory, how fast, on which machine? Model, machine and service brought together.
+
+`fit` is the engine behind `weigh fit`; `devices_for` and `models_on` ask the inverse questions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from weighbridge.errors import ConfigError, WeighbridgeError
+from weighbridge.estimate import Basis, Estimate, weakest
+from weighbridge.formats.checkpoint import Checkpoint
+from weighbridge.hardware import catalogue as hardware_catalogue
+from weighbridge.hardware.catalogue import find_device
+from weighbridge.hardware.device import Device
+from weighbridge.hardware.machine import Machine, machine
+from weighbridge.inspection import Inspection, inspect
+from weighbridge.model import catalogue, recipes
+from weighbridge.model.catalogue import NamedModel
+from weighbridge.predict import speed
+from weighbridge.predict.demand import Demand, StoredWeights, demand, stored_weights
+from weighbridge.predict.memory import MemoryPlan, Planner
+from weighbridge.predict.service import Service, service
+from weighbridge.predict.speed import Speed
+
+SMALLER = ("q8_0", "q4_k_m", "q2_k")
+SMALLER_SERVED = ("fp8", "awq-int4-g128")
+ENCODINGS = {"fp4": "nvfp4"}
+"""Short names of encodings that mean one way to store them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A model on a machine: what it takes, how fast it is, what else could be done."""
+
+    source: str
+    inspection: Inspection
+    machine: Machine
+    service: Service
+    weights: StoredWeights
+    memory: MemoryPlan
+    speed: Speed
+    alternatives: tuple[Alternative, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of the JSON contract."""
+        return {
+            "source": self.source,
+            "weights": self.weights.recipe,
+            "runtime": self.service.runtime.name,
+            "machine": self.machine.to_json(),
+            "service": {
+                "prompt_tokens": self.service.prompt_tokens, "output_tokens": self.service.output_tokens,
+                "context_tokens": self.service.context_tokens, "batch": self.service.batch,
+                "concurrency": self.service.concurrency, "kv": self.service.kv,
+            },
+            "memory": self.memory.to_json(),
+            "speed": self.speed.to_json(),
+            "cost": cost(self.machine, self.speed, self.service),
+            "energy": energy(self.machine, self.speed),
+            "alternatives": [alternative.to_json() for alternative in self.alternatives],
+            "notes": list(self.notes),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A plan that differs in one thing, and what that changes."""
+
+    change: str
+    memory_total_bytes: Estimate
+    fits: bool | None
+    decode_tok_s: Estimate
+
+    def to_json(self) -> dict[str, Any]:
+        """One entry of `alternatives`."""
+        return {"change": self.change, "memory_total_bytes": self.memory_total_bytes.to_json(), "fits": self.fits,
+                "decode_tok_s": self.decode_tok_s.to_json()}  # fmt: skip
+
+
+def fit(
+    source: str | Path | Mapping[str, Any] | Checkpoint | NamedModel | Inspection,
+    on: str | Device,
+    *,
+    devices: int = 1,
+    weights: str | None = None,
+    runtime: str | None = None,
+    kv: str | None = None,
+    prompt_tokens: int = 512,
+    output_tokens: int = 128,
+    context_tokens: int | None = None,
+    batch: int = 1,
+    concurrency: int | None = None,
+    tensor_parallel: int | None = None,
+    pipeline_parallel: int | None = None,
+    data_parallel: int | None = None,
+    expert_parallel: int | None = None,
+    utilization: float | None = None,
+    threads: int | None = None,
+    gpu_layers: int | None = None,
+    adapter_bytes: int = 0,
+    own_devices: Sequence[Device] = (),
+    alternatives: bool = True,
+) -> Plan:
+    """Plans a model on a machine.
+
+    Args:
+        source: what `inspect` takes.
+        on: a device of the catalogue by any of its names, or a device.
+        devices: how many of them; without a layout they share each matrix, or the layers under llama.cpp.
+        weights: the encoding or mix of the weights; that of a GGUF file, or else bf16, without it.
+        runtime: the engine; llama.cpp for a GGUF file, a GGUF encoding or a machine that is no accelerator, else vllm.
+        kv: the encoding of the cache, or of keys and values as `q8_0/q4_0`; bf16 without it.
+        prompt_tokens: tokens of a prompt.
+        output_tokens: tokens of an answer.
+        context_tokens: tokens that a sequence may hold; prompt and output together without it.
+        batch: sequences decoded together.
+        concurrency: clients of a closed loop, each waiting for its answer.
+        tensor_parallel: devices that share each matrix.
+        pipeline_parallel: groups of layers.
+        data_parallel: copies of the attention.
+        expert_parallel: groups of experts.
+        utilization: the share of a device that the engine takes.
+        threads: threads of a processor.
+        gpu_layers: layers on the card under llama.cpp; the others stay with the processor.
+        adapter_bytes: bytes of an adapter that is held beside the weights.
+        own_devices: devices of the user's own file.
+        alternatives: whether to plan smaller encodings and more devices too.
+
+    Raises:
+        WeighbridgeError: when the source cannot be read, is not described, or the plan contradicts itself.
+
+    Example:
+        >>> plan = fit("llama-2-70b", "h100-sxm", devices=2, context_tokens=4096, weights="fp16")
+        >>> plan.memory.state_bytes.value, plan.memory.fits
+        (1342177280, True)
+        >>> fit("llama-2-70b", "rtx-4090", weights="q4_k_m").memory.fits
+        False
+    """
+    inspection = source if isinstance(source, Inspection) else inspect(source)
+    architecture = inspection.architecture
+    if architecture is None:
+        read = f"{inspection.source} has no description: what it keeps and computes is unknown"
+        raise ConfigError(read, "a model of a known family", "name its config.json, or see `weigh inspect`")
+    device = on if isinstance(on, Device) else find_device(on, tuple(own_devices))
+    name = ENCODINGS.get(weights or "", weights) or _stored_recipe(inspection)
+    recipe = recipes.find(name)
+    engine = runtime or _runtime(inspection, recipe.kind, device)
+    asked = service(engine, prompt_tokens=prompt_tokens, output_tokens=output_tokens, context_tokens=context_tokens,
+                    batch=batch, concurrency=concurrency, kv=kv, utilization=utilization, threads=threads)  # fmt: skip
+    built = machine(device, devices, tensor_parallel=tensor_parallel, pipeline_parallel=pipeline_parallel,
+                    data_parallel=data_parallel, expert_parallel=expert_parallel,
+                    layers_split=asked.runtime.splits_layers)  # fmt: skip
+    need = demand(architecture)
+    stored = stored_weights(architecture, recipe)
+    planned = _plan(inspection, need, stored, built, asked, adapter_bytes, gpu_layers)
+    if not alternatives:
+        return planned
+    return replace(planned, alternatives=tuple(_alternatives(planned, need, adapter_bytes)))
+
+
+def _plan(
+    inspection: Inspection, need: Demand, stored: StoredWeights, built: Machine, asked: Service, adapter_bytes: int,
+    gpu_layers: int | None,
+) -> Plan:  # fmt: skip
+    planner = Planner(need, stored, built, asked, adapter_bytes, gpu_layers)
+    memory = planner.plan()
+    notes = list(inspection.notes)
+    if asked.runtime.steps == "served":
+        fastest = speed.served(need, stored, built, asked, _running(planner))
+    else:
+        fastest = speed.single(need, stored, built, asked)
+        if gpu_layers is not None and gpu_layers < need.num_layers:
+            notes.append("layers that stay with the processor slow decoding down; the speed is that of all on the card")
+    if built.capacity_bytes is None:
+        notes.append(f"the memory of {built.device.title} is unknown: whether it fits is not known")
+    notes += fastest.notes
+    return Plan(inspection.source, inspection, built, asked, stored, memory, fastest, notes=tuple(notes))
+
+
+def _running(planner: Planner) -> float:
+    """Sequences that are in the machine at once: all that are asked for, or as many as it has room for."""
+    device, service = planner.machine.device, planner.service
+    if device.memory_bytes is None or device.memory_bytes_per_s is None:
+        return float(service.sequences)
+    found = speed.rates(planner.machine, planner.stored.recipe)
+    assert found is not None
+    return speed.running(planner.demand, planner.stored, found, device.memory_bytes, service.reserves or 0.9,
+                         service.prompt_tokens + service.output_tokens, service.cache_bytes_per_element,
+                         service.sequences)  # fmt: skip
+
+
+def _stored_recipe(inspection: Inspection) -> str:
+    """The recipe of a file's weights: that of most of its elements; bf16 for a configuration alone."""
+    if inspection.stored is None or not inspection.stored.by_encoding:
+        return "bf16"
+    most = max(inspection.stored.by_encoding.items(), key=lambda item: item[1])[0]
+    return most if most in recipes.RECIPES else "bf16"
+
+
+def _runtime(inspection: Inspection, kind: str, device: Device) -> str:
+    if inspection.format == "gguf" or kind == "gguf" or speed.device_class(device) in ("soc", "cpu"):
+        return "llama.cpp"
+    return "vllm"
+
+
+def _alternatives(plan: Plan, need: Demand, adapter_bytes: int) -> Iterable[Alternative]:
+    """The same in smaller encodings, and on twice the devices."""
+    architecture = plan.inspection.architecture
+    assert architecture is not None
+    names = SMALLER if plan.service.runtime.splits_layers else SMALLER_SERVED
+    for name in names:
+        try:
+            stored = stored_weights(architecture, recipes.find(name))
+        except WeighbridgeError:
+            continue
+        if stored.total_bytes < plan.weights.total_bytes:
+            other = _plan(plan.inspection, need, stored, plan.machine, plan.service, adapter_bytes, None)
+            yield _alternative(f"weights in {name}", other)
+    twice = machine(plan.machine.device, 2 * plan.machine.devices,
+                    layers_split=plan.service.runtime.splits_layers)  # fmt: skip
+    other = _plan(plan.inspection, need, plan.weights, twice, plan.service, adapter_bytes, None)
+    yield _alternative(f"{twice.devices} devices", other)
+
+
+def _alternative(change: str, plan: Plan) -> Alternative:
+    return Alternative(change, plan.memory.total_bytes, plan.memory.fits, plan.speed.decode_tok_s)
+
+
+def cost(built: Machine, fast: Speed, asked: Service) -> dict[str, Any]:
+    """The part `cost` of the JSON contract: at the catalogue's price an hour, the machine used all the time."""
+    price = built.device.price_usd_per_h
+    missing = "no price of this device is known"
+    if price is None:
+        return {key: Estimate(None, None, None, unit, Basis.SPECIFIED, missing).to_json()
+                for key, unit in (("usd_per_hour", "USD/h"), ("usd_per_million_output_tokens", "USD"),
+                                  ("usd_per_request", "USD"))}  # fmt: skip
+    hour = Estimate(price * built.devices, price * built.devices, price * built.devices, "USD/h", Basis.SPECIFIED,
+                    built.device.source_of("price_usd_per_h"))  # fmt: skip
+    million = _each(hour, fast.output_tok_s, 1e6 / 3600, "USD")
+    request = _each(hour, fast.output_tok_s, asked.output_tokens / 3600, "USD")
+    return {"usd_per_hour": hour.to_json(), "usd_per_million_output_tokens": million.to_json(),
+            "usd_per_request": request.to_json()}  # fmt: skip
+
+
+POWER_SHARE = (0.45, 0.7, 0.95)
+"""Average power over rated power of a busy device: low, middle, high (0.6 with few clients, 0.95 with many)."""
+GRID_G_PER_KWH = (30.0, 445.0, 800.0)
+"""Grams of CO2 equivalent a kilowatt-hour: a clean grid, the world's mean of 2024 (IEA), a grid of coal."""
+PUE = 1.2
+
+
+def energy(built: Machine, fast: Speed) -> dict[str, Any]:
+    """The part `energy` of the JSON contract: rated power times an assumed share, and an assumed grid."""
+    tdp, rate = built.device.tdp_w, fast.output_tok_s
+    if tdp is None or not rate.value or not rate.low or not rate.high:
+        note = "the power of this device is unknown" if tdp is None else "the speed is unknown"
+        return {key: Estimate(None, None, None, unit, Basis.ASSUMED, note).to_json()
+                for key, unit in (("j_per_output_token", "J"), ("gco2e_per_million_output_tokens", "g"))}  # fmt: skip
+    watts = [tdp * built.devices * share for share in POWER_SHARE]
+    joules = Estimate(watts[1] / rate.value, watts[0] / rate.high, watts[2] / rate.low, "J", Basis.ASSUMED,
+                      "rated power times 0.45 to 0.95")  # fmt: skip
+    assert joules.value is not None and joules.low is not None and joules.high is not None
+    grams = [j * 1e6 / 3.6e6 * PUE * g for j, g in zip((joules.low, joules.value, joules.high), GRID_G_PER_KWH,
+                                                      strict=True)]  # fmt: skip
+    carbon = Estimate(grams[1], grams[0], grams[2], "g", Basis.ASSUMED, f"a PUE of {PUE} and grids of 30 to 800 g/kWh")
+    return {"j_per_output_token": joules.to_json(), "gco2e_per_million_output_tokens": carbon.to_json()}
+
+
+def _each(hour: Estimate, rate: Estimate, amount: float, unit: str) -> Estimate:
+    """A price an hour over a rate a second."""
+    if not rate.value or not rate.low or not rate.high or not hour.value:
+        return Estimate(None, None, None, unit, rate.basis, rate.note or "the speed is unknown")
+    basis = weakest([hour.basis, rate.basis])
+    return Estimate(hour.value * amount / rate.value, hour.value * amount / rate.high, hour.value * amount / rate.low,
+                    unit, basis)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A device for a model, or a model for a device: how it would go."""
+
+    name: str
+    title: str
+    plan: Plan
+
+    def to_json(self) -> dict[str, Any]:
+        """One entry of `weigh devices --for` and `weigh models --on`."""
+        memory, fast = self.plan.memory, self.plan.speed
+        return {
+            "name": self.name, "title": self.title, "weights": self.plan.weights.recipe,
+            "runtime": self.plan.service.runtime.name, "fits": memory.fits,
+            "memory_total_bytes": memory.total_bytes.to_json(), "capacity_bytes": memory.capacity_bytes,
+            "max_context": memory.max_context, "decode_tok_s": fast.decode_tok_s.to_json(),
+        }  # fmt: skip
+
+
+def devices_for(source: Any, *, kinds: Sequence[str] = (), **options: Any) -> list[Candidate]:
+    """Every device of the catalogue with known memory, those that the model fits on first, the smallest first.
+
+    Args:
+        source: what `inspect` takes.
+        kinds: only devices of these kinds.
+        options: as of `fit`.
+    """
+    inspection = inspect(source)
+    found = [
+        Candidate(device.name, device.title, fit(inspection, device, alternatives=False, **options))
+        for device in hardware_catalogue.devices()
+        if device.memory_bytes is not None and (not kinds or device.kind in kinds)
+    ]
+    return sorted(found, key=lambda c: (not c.plan.memory.fits, c.plan.machine.device.memory_bytes,
+                                        -(c.plan.speed.decode_tok_s.value or 0.0)))  # fmt: skip
+
+
+def models_on(device: str | Device, **options: Any) -> list[Candidate]:
+    """Every named language model that can be planned, those that fit on this device first, the largest first."""
+    found = []
+    for model in catalogue.models():
+        if not model.config:
+            continue
+        try:
+            found.append(Candidate(model.name, model.title, fit(model, device, alternatives=False, **options)))
+        except ConfigError:
+            continue  # a pipeline, or a recipe that cannot store it
+    return sorted(found, key=lambda c: (not c.plan.memory.fits, -c.plan.inspection.parameters.total, c.name))
+
+
+def bits_per_weight(source: Any, budget_bytes: int) -> Estimate:
+    """The bits a weight that a budget leaves for the parameters of a model.
+
+    Example:
+        >>> round(bits_per_weight("llama-3.2-1b", 100_000_000).value, 2)
+        0.65
+    """
+    value = budget_bytes * 8 / inspect(source).parameters.total
+    assert math.isfinite(value)
+    return Estimate(value, value, value, "bit", Basis.EXACT)

@@ -1,0 +1,216 @@
+"""How much memory does a plan take, part by part, and what does that leave room for?
+
+- Weights: the bytes of the tensors in their recipe, exact. Whole copies of what is not routed stand beside each other
+  under data parallelism. llama.cpp keeps the token table on the host when the layers are on a card.
+- State: cache cells in whole pages, keys and values in their encodings; heads that do not divide among devices are held
+  by several. A window holds its tokens, in llama.cpp those of one batch of prompt more. Recurrent state stays as it is.
+- Activations: llama.cpp's compute buffer is the largest of what it holds at once in a pass over a batch of the prompt:
+  the logits beside the hidden states, or the scores of attention (`src/llama-graph.cpp`; fp32, heads x batch x cells).
+  For other engines the hidden states of a pass and the logits of its sequences, modelled with a wide interval.
+- Overhead: what an engine holds beside that on each device, modelled.
+
+Needed is told apart from reserved: an engine that takes a share of the device at start takes it whatever it needs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from weighbridge.estimate import Basis, Estimate
+from weighbridge.hardware.machine import Machine
+from weighbridge.model import encodings
+from weighbridge.predict.demand import Demand, StoredWeights
+from weighbridge.predict.service import Service
+
+MOST_CONTEXT = 1 << 30
+"""The search for the largest context ends here: a model without a cache has no bound of its own."""
+
+CUDA_CONTEXT_BYTES = 450 * 2**20
+"""What a driver and an engine's code take of a card before any tensor, about; low and high are half and twice it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlan:
+    """The memory of one plan, of all devices together. `host_bytes` of the weights are not on the devices.
+
+    `fits` is None where the memory of the device is unknown. `max_context` and `max_batch` are the largest that would
+    fit with everything else as it is; None without a bound, or where the memory is unknown.
+    """
+
+    weights_bytes: Estimate
+    state_bytes: Estimate
+    activation_bytes: Estimate
+    overhead_bytes: Estimate
+    host_bytes: int
+    reserved_bytes: Estimate
+    capacity_bytes: int | None
+    fits: bool | None
+    max_context: int | None
+    max_batch: int | None
+
+    @property
+    def total_bytes(self) -> Estimate:
+        """What the devices hold."""
+        held = replace_value(self.weights_bytes, -self.host_bytes)
+        return Estimate.sum([held, self.state_bytes, self.activation_bytes, self.overhead_bytes])
+
+    def to_json(self) -> dict[str, Any]:
+        """The part `memory` of the JSON contract."""
+        return {
+            "weights_bytes": self.weights_bytes.to_json(), "state_bytes": self.state_bytes.to_json(),
+            "activation_bytes": self.activation_bytes.to_json(), "overhead_bytes": self.overhead_bytes.to_json(),
+            "host_bytes": self.host_bytes, "total_bytes": self.total_bytes.to_json(),
+            "reserved_bytes": self.reserved_bytes.to_json(), "capacity_bytes": self.capacity_bytes, "fits": self.fits,
+            "max_context": self.max_context, "max_batch": self.max_batch,
+        }  # fmt: skip
+
+
+def replace_value(estimate: Estimate, more: int) -> Estimate:
+    """An estimate with so much more at each of its bounds."""
+    assert estimate.value is not None and estimate.low is not None and estimate.high is not None
+    return replace(estimate, value=estimate.value + more, low=estimate.low + more, high=estimate.high + more)
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """A model, stored in a recipe, on a machine: its parts of memory at any context and batch."""
+
+    demand: Demand
+    stored: StoredWeights
+    machine: Machine
+    service: Service
+    adapter_bytes: int = 0
+    gpu_layers: int | None = None
+
+    def plan(self) -> MemoryPlan:
+        """The memory of the service that is asked for."""
+        context, sequences = self.service.context_tokens, self.service.sequences
+        capacity = self.machine.capacity_bytes
+        return MemoryPlan(
+            weights_bytes=Estimate.exact(self.weights_bytes() + self.adapter_bytes, "B"),
+            state_bytes=Estimate.exact(self.state_bytes(context, sequences), "B"),
+            activation_bytes=self.activation(context, sequences),
+            overhead_bytes=self.overhead(),
+            host_bytes=self.host_bytes(),
+            reserved_bytes=self.reserved(context, sequences),
+            capacity_bytes=capacity,
+            fits=None if capacity is None else self.needed(context, sequences) <= self.usable_bytes(),
+            max_context=None if capacity is None else self._largest(lambda n: self.needed(n, sequences)),
+            max_batch=None if capacity is None else self._largest(lambda n: self.needed(context, n)),
+        )
+
+    def weights_bytes(self) -> int:
+        """Bytes of all weights, with the copies that data parallelism makes."""
+        copied = self.stored.total_bytes - self.stored.expert_bytes
+        return self.stored.expert_bytes + copied * self.machine.data_parallel
+
+    def host_bytes(self) -> int:
+        """Bytes of the weights that stay with the processor: llama.cpp's token table, and layers left there."""
+        if not self.service.runtime.splits_layers or self.machine.device.kind not in ("gpu", "accelerator"):
+            return 0
+        inside = self.stored.total_bytes - self.stored.table_bytes
+        left = (
+            self.demand.num_layers - min(self.gpu_layers, self.demand.num_layers) if self.gpu_layers is not None else 0
+        )
+        return self.stored.table_bytes + inside * left // self.demand.num_layers
+
+    def state_bytes(self, context: int, sequences: int) -> int:
+        """Bytes of the caches of so many sequences at this context, replicas on several devices included.
+
+        Example:
+            >>> from weighbridge.inspection import inspect
+            >>> from weighbridge.hardware.catalogue import find_device
+            >>> from weighbridge.hardware.machine import machine
+            >>> from weighbridge.model import recipes
+            >>> from weighbridge.predict.demand import demand, stored_weights
+            >>> from weighbridge.predict.service import service
+            >>> model = inspect("llama-2-70b").architecture
+            >>> planner = Planner(demand(model), stored_weights(model, recipes.find("fp16")),
+            ...                   machine(find_device("h100-sxm"), 2), service("vllm"))
+            >>> planner.state_bytes(4096, 1)
+            1342177280
+        """
+        service, machine = self.service, self.machine
+        bits = 0.0
+        for cache in self.demand.caches:
+            copies = max(1, machine.tensor_parallel // math.gcd(machine.tensor_parallel, cache.heads))
+            bits += 8 * cache.elements_per_token * self._cells(cache.window, context) * copies
+        per_element = service.cache_bytes_per_element
+        recurrent = encodings.find(service.runtime.recurrent_encoding).bytes_per_block
+        fixed = self.demand.recurrent_elements * recurrent + self.demand.cross_elements * per_element
+        return sequences * round(bits / 8 * per_element + fixed)
+
+    def _cells(self, window: int | None, context: int) -> int:
+        if window is None:
+            return self.service.paged(context)
+        runtime = self.service.runtime
+        kept = window + runtime.batched_tokens if runtime.splits_layers else window
+        return self.service.paged(min(context, kept))
+
+    def activation(self, context: int, sequences: int) -> Estimate:
+        """What a pass holds beside weights and state, of all devices together."""
+        demand, runtime = self.demand, self.service.runtime
+        devices = self.machine.devices
+        if runtime.splits_layers:
+            batch = min(runtime.batched_tokens, context)
+            hidden = 4 * batch * demand.hidden_size
+            cells = max((self._cells(cache.window, context) for cache in demand.caches), default=0)
+            scores = 4 * batch * cells * demand.num_heads + 4 * batch * cells + 4 * hidden
+            value = max(4 * batch * demand.vocab_size + hidden, scores) * devices
+            return Estimate(value, round(0.7 * value), round(1.3 * value), "B", Basis.MODELLED,
+                            "the compute buffer without flash attention")  # fmt: skip
+        tokens = min(runtime.batched_tokens, max(self.service.prompt_tokens * sequences, sequences))
+        inner = demand.dense_elements // max(1, demand.num_layers * demand.hidden_size)
+        value = 2 * tokens * (6 * demand.hidden_size + inner) + 4 * sequences * demand.vocab_size
+        value *= self.machine.data_parallel * self.machine.pipeline_parallel
+        return Estimate(value, round(0.4 * value), round(2.5 * value), "B", Basis.MODELLED, "hidden states and logits")
+
+    def overhead(self) -> Estimate:
+        """What driver and engine take of each device; a processor has none of it."""
+        if self.machine.device.kind not in ("gpu", "accelerator"):
+            return Estimate(0, 0, 0, "B", Basis.ASSUMED, "none beside the process itself")
+        value = CUDA_CONTEXT_BYTES * self.machine.devices
+        return Estimate(value, value // 2, 2 * value, "B", Basis.ASSUMED, "driver and code on each device")
+
+    def needed(self, context: int, sequences: int) -> float:
+        """Bytes that the fullest device needs, at the middle of what is modelled."""
+        activation, overhead = self.activation(context, sequences).value, self.overhead().value
+        assert activation is not None
+        assert overhead is not None
+        devices = self.machine.devices
+        weights = self.weights_bytes() + self.adapter_bytes - self.host_bytes()
+        split = weights + self.state_bytes(context, sequences)
+        layers = self.demand.num_layers
+        uneven = -(-layers // self.machine.pipeline_parallel) * self.machine.pipeline_parallel / layers
+        return (split * uneven + activation + overhead) / devices
+
+    def usable_bytes(self) -> float:
+        """Bytes of a device that an engine may fill."""
+        assert self.machine.device.memory_bytes is not None
+        return self.machine.device.memory_bytes * (self.service.reserves or 1.0)
+
+    def reserved(self, context: int, sequences: int) -> Estimate:
+        """What the engine takes at start: a share of the device, or what it needs."""
+        share, capacity = self.service.reserves, self.machine.capacity_bytes
+        if share is None:
+            needed = round(self.needed(context, sequences) * self.machine.devices)
+            return Estimate(needed, needed, needed, "B", Basis.MODELLED, "as much as it needs")
+        if capacity is None:
+            return Estimate(None, None, None, "B", Basis.MODELLED, "the memory of the device is unknown")
+        value = round(share * capacity)
+        return Estimate(value, value, value, "B", Basis.SPECIFIED, f"{share:.0%} of the device")
+
+    def _largest(self, needed: Any) -> int | None:
+        """The largest number for which a need fits; 0 when not even 1 does, None when there is no bound."""
+        usable = self.usable_bytes()
+        if needed(1) > usable:
+            return 0
+        if needed(MOST_CONTEXT) <= usable:
+            return None
+        low, high = 1, MOST_CONTEXT
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if needed(middle) <= usable else (low, middle)
+        return low

@@ -1,0 +1,117 @@
+"""How does a plan read on a terminal? Memory part by part with bars, speed with intervals, what else could be done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from weighbridge.errors import printable
+from weighbridge.estimate import Basis, Estimate
+from weighbridge.hardware.device import Device
+from weighbridge.planning import Candidate, Plan, cost, energy
+from weighbridge.show.tables import bar, bold, table
+from weighbridge.units import format_bytes
+
+
+def size(estimate: Estimate) -> str:
+    """Bytes for people, with the interval where there is one.
+
+    Example:
+        >>> size(Estimate.exact(2_000_000_000, "B")), size(Estimate(3e9, 2e9, 4e9, "B", Basis.MODELLED))
+        ('2.00 GB', '3.00 GB (2.00 to 4.00)')
+    """
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return "unknown"
+    scale, unit = next(((s, u) for s, u in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+                        if estimate.value >= s), (1.0, "B"))  # fmt: skip
+    text = f"{estimate.value / scale:,.2f} {unit}"
+    if estimate.low == estimate.high:
+        return text
+    return f"{text} ({estimate.low / scale:,.2f} to {estimate.high / scale:,.2f})"
+
+
+def amount(estimate: Estimate) -> str:
+    """A number for people, with the interval where there is one."""
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return f"unknown: {estimate.note}"
+    if estimate.low == estimate.high:
+        return f"{estimate.value:,.4g}"
+    return f"{estimate.value:,.4g} ({estimate.low:,.3g} to {estimate.high:,.3g})"
+
+
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """The whole report of `weigh fit`."""
+    memory, built = plan.memory, plan.machine
+    yield bold(printable(f"{plan.source} in {plan.weights.recipe} on {built.devices} x {built.device.title}"))
+    service = plan.service
+    asked = f"{service.concurrency} clients" if service.concurrency else f"a batch of {service.batch}"
+    yield (f"{service.runtime.name}, {asked}, prompts of {service.prompt_tokens:,}, answers of "
+           f"{service.output_tokens:,}, contexts of {service.context_tokens:,}, cache in {service.kv}")  # fmt: skip
+    yield ""
+    parts = {"weights": memory.weights_bytes, "cache and state": memory.state_bytes,
+             "activations": memory.activation_bytes, "overhead": memory.overhead_bytes}  # fmt: skip
+    whole = memory.capacity_bytes or memory.total_bytes.value or 1
+    rows = [(name, size(part), part.basis.value, bar((part.value or 0) / whole)) for name, part in parts.items()]
+    if memory.host_bytes:
+        rows.append(("of the weights on the host", f"-{format_bytes(memory.host_bytes)}", "exact", ""))
+    rows.append(("needed", size(memory.total_bytes), memory.total_bytes.basis.value,
+                 bar((memory.total_bytes.value or 0) / whole)))  # fmt: skip
+    rows.append(("reserved by the engine", size(memory.reserved_bytes), memory.reserved_bytes.basis.value, ""))
+    if memory.capacity_bytes is not None:
+        rows.append(("memory of the devices", format_bytes(memory.capacity_bytes), "specified", ""))
+    fits = {True: "it fits", False: "it does NOT fit", None: "whether it fits is unknown"}[memory.fits]
+    yield from table(f"memory: {fits}", ("part", "bytes", "basis", ""), rows, right=(1,))
+    most = {"context": memory.max_context, "batch": memory.max_batch}
+    limits = [f"largest {name}: {value:,}" for name, value in most.items() if value is not None]
+    if limits:
+        yield "; ".join(limits)
+        yield ""
+    fast = plan.speed
+    speeds = [("prompts, token/s", fast.prefill_tok_s), ("decoding, token/s of one sequence", fast.decode_tok_s),
+              ("time to first token, s", fast.ttft_s), ("time per output token, s", fast.tpot_s),
+              ("output of the machine, token/s", fast.output_tok_s)]  # fmt: skip
+    bound = f"; bound by {fast.bound_by}" if fast.bound_by else ""
+    yield from table(f"speed (modelled, 90% intervals{bound})", ("quantity", "value"),
+                     [(name, amount(value)) for name, value in speeds], right=(1,))  # fmt: skip
+    money = {**cost(built, fast, service), **energy(built, fast)}
+    names = {"usd_per_hour": "USD an hour", "usd_per_million_output_tokens": "USD a million output tokens",
+             "usd_per_request": "USD a request", "j_per_output_token": "joules an output token",
+             "gco2e_per_million_output_tokens": "grams of CO2e a million output tokens"}  # fmt: skip
+    rows = [
+        (names[key], _document(value), value["basis"]) for key, value in money.items() if value["value"] is not None
+    ]
+    if rows:
+        yield from table("cost and energy", ("quantity", "value", "basis"), rows, right=(1,))
+    others = [(a.change, size(a.memory_total_bytes), {True: "fits", False: "does not fit", None: "unknown"}[a.fits],
+               amount(a.decode_tok_s)) for a in plan.alternatives]  # fmt: skip
+    if others:
+        yield from table("otherwise", ("change", "memory needed", "", "decoding, token/s"), others, right=(1, 3))
+    yield from (f"note: {printable(note)}" for note in plan.notes)
+
+
+def _document(value: dict[str, object]) -> str:
+    return amount(Estimate(value["value"], value["low"], value["high"], "", Basis.ASSUMED, "-"))  # type: ignore[arg-type]
+
+
+def device_lines(devices: Iterable[Device]) -> Iterator[str]:
+    """The table of `weigh devices`."""
+    rows = [
+        (d.name, d.title, d.kind, format_bytes(d.memory_bytes) if d.memory_bytes else "unknown",
+         f"{d.memory_bytes_per_s / 1e9:,.0f}" if d.memory_bytes_per_s else "unknown",
+         f"{max(d.flops_per_s.values()) / 1e12:,.0f}" if d.flops_per_s else "unknown")
+        for d in devices
+    ]  # fmt: skip
+    heads = ("name", "title", "kind", "memory", "GB/s", "most TFLOP/s")
+    yield from table("devices (specified)", heads, rows, right=(3, 4, 5))
+
+
+def candidate_lines(candidates: Sequence[Candidate]) -> Iterator[str]:
+    """The table of `weigh devices --for` and `weigh models --on`."""
+    rows = [
+        (c.name, c.title, {True: "fits", False: "does not fit", None: "unknown"}[c.plan.memory.fits],
+         size(c.plan.memory.total_bytes),
+         format_bytes(c.plan.memory.capacity_bytes) if c.plan.memory.capacity_bytes else "unknown",
+         f"{c.plan.memory.max_context:,}" if c.plan.memory.max_context else "-", amount(c.plan.speed.decode_tok_s))
+        for c in candidates
+    ]  # fmt: skip
+    heads = ("name", "title", "", "memory needed", "of", "largest context", "decoding, token/s")
+    yield from table("ranked", heads, rows, right=(3, 4, 5, 6))
