@@ -307,7 +307,7 @@ def without_faulty(sample: Sample) -> Sample:
 
 
 def cpu_weight_ps(rows: Iterable[dict[str, str]]) -> dict[str, float]:
-    """Picoseconds a weight and core, by encoding: what decoding takes beyond reading the weights at the specified rate."""
+    """Picoseconds a weight and core, by encoding: what decoding takes beyond reading the weights as specified."""
     found: dict[str, float] = {}
     for row in rows:
         if (
@@ -380,8 +380,8 @@ def table(factors: dict[str, float]) -> str:
 def main(folder: Path) -> None:
     rows = read_rows(folder)
     text = [
-        "# Factors of predict.steps, their residuals, and what was measured. Written by benchmarks/fit_speed.py; do not",
-        "# edit. Fitted to the measurements that docs/reference/accuracy.md names.",
+        "# Factors of predict.steps, their residuals, and what was measured: written by benchmarks/fit_speed.py, not to",
+        "# be edited. Fitted to the measurements that docs/reference/accuracy.md names.",
     ]  # fmt: skip
     costs = cpu_weight_ps(rows)
     speed.fits.cache_clear()

@@ -76,11 +76,10 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     names = {"usd_per_hour": "USD an hour", "usd_per_million_output_tokens": "USD a million output tokens",
              "usd_per_request": "USD a request", "j_per_output_token": "joules an output token",
              "gco2e_per_million_output_tokens": "grams of CO2e a million output tokens"}  # fmt: skip
-    rows = [
-        (names[key], _document(value), value["basis"]) for key, value in money.items() if value["value"] is not None
-    ]
-    if rows:
-        yield from table("cost and energy", ("quantity", "value", "basis"), rows, right=(1,))
+    known = {key: value for key, value in money.items() if value["value"] is not None}
+    costs = [(names[key], _document(value), str(value["basis"])) for key, value in known.items()]
+    if costs:
+        yield from table("cost and energy", ("quantity", "value", "basis"), costs, right=(1,))
     others = [(a.change, size(a.memory_total_bytes), {True: "fits", False: "does not fit", None: "unknown"}[a.fits],
                amount(a.decode_tok_s)) for a in plan.alternatives]  # fmt: skip
     if others:
