@@ -7,7 +7,8 @@
 - Activations: llama.cpp's compute buffer is the largest of what it holds at once in a pass over a batch of the prompt:
   the logits beside the hidden states, or the scores of attention (`src/llama-graph.cpp`; fp32, heads x batch x cells).
   For other engines the hidden states of a pass and the logits of its sequences, modelled with a wide interval.
-- Overhead: what an engine holds beside that on each device, modelled.
+- Overhead: what an engine that captures graphs holds beside that on each device, assumed; llama.cpp holds nothing.
+- The driver's share of a card is no part of the plan: it is taken off the memory that can be filled.
 
 Needed is told apart from reserved: an engine that takes a share of the device at start takes it whatever it needs.
 """
@@ -27,8 +28,10 @@ from weighbridge.predict.service import Service
 MOST_CONTEXT = 1 << 30
 """The search for the largest context ends here: a model without a cache has no bound of its own."""
 
-CUDA_CONTEXT_BYTES = 450 * 2**20
-"""What a driver and an engine's code take of a card before any tensor, about; low and high are half and twice it."""
+DRIVER_BYTES = 450 * 2**20
+"""What a driver and an engine's code take of a card before any tensor, about."""
+GRAPH_BYTES = 600 * 2**20
+"""What captured graphs and buffers of communication take of each device, about; low and high are half and twice it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +111,7 @@ class Planner:
 
     def host_bytes(self) -> int:
         """Bytes of the weights that stay with the processor: llama.cpp's token table, and layers left there."""
-        if not self.service.runtime.splits_layers or self.machine.device.kind not in ("gpu", "accelerator"):
+        if not self.service.runtime.splits_layers or not self._is_card:
             return 0
         inside = self.stored.total_bytes - self.stored.table_bytes
         left = (
@@ -168,11 +171,15 @@ class Planner:
         return Estimate(value, round(0.4 * value), round(2.5 * value), "B", Basis.MODELLED, "hidden states and logits")
 
     def overhead(self) -> Estimate:
-        """What driver and engine take of each device; a processor has none of it."""
-        if self.machine.device.kind not in ("gpu", "accelerator"):
+        """What the engine holds of each device beside tensors."""
+        if self.service.runtime.reserves is None or not self._is_card:
             return Estimate(0, 0, 0, "B", Basis.ASSUMED, "none beside the process itself")
-        value = CUDA_CONTEXT_BYTES * self.machine.devices
-        return Estimate(value, value // 2, 2 * value, "B", Basis.ASSUMED, "driver and code on each device")
+        value = GRAPH_BYTES * self.machine.devices
+        return Estimate(value, value // 2, 2 * value, "B", Basis.ASSUMED, "graphs and buffers on each device")
+
+    @property
+    def _is_card(self) -> bool:
+        return self.machine.device.kind in ("gpu", "accelerator")
 
     def needed(self, context: int, sequences: int) -> float:
         """Bytes that the fullest device needs, at the middle of what is modelled."""
@@ -187,9 +194,10 @@ class Planner:
         return (split * uneven + activation + overhead) / devices
 
     def usable_bytes(self) -> float:
-        """Bytes of a device that an engine may fill."""
-        assert self.machine.device.memory_bytes is not None
-        return self.machine.device.memory_bytes * (self.service.reserves or 1.0)
+        """Bytes of a device that an engine may fill: its share, and never what the driver has."""
+        memory = self.machine.device.memory_bytes
+        assert memory is not None
+        return min(memory * (self.service.reserves or 1.0), memory - (DRIVER_BYTES if self._is_card else 0))
 
     def reserved(self, context: int, sequences: int) -> Estimate:
         """What the engine takes at start: a share of the device, or what it needs."""
