@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from weighbridge.hardware.machine import Machine, machine
 from weighbridge.inspection import Inspection, inspect
 from weighbridge.model import catalogue, recipes
 from weighbridge.model.catalogue import NamedModel
+from weighbridge.model.recipes import Recipe
 from weighbridge.predict import speed
 from weighbridge.predict.demand import Demand, StoredWeights, demand, stored_weights
 from weighbridge.predict.memory import MemoryPlan, Planner
@@ -157,7 +157,7 @@ def fit(
                     data_parallel=data_parallel, expert_parallel=expert_parallel,
                     layers_split=asked.runtime.splits_layers)  # fmt: skip
     need = demand(architecture)
-    stored = stored_weights(architecture, recipe)
+    stored = _as_stored(stored_weights(architecture, recipe), recipe, asked)
     planned = _plan(inspection, need, stored, built, asked, adapter_bytes, gpu_layers)
     if not alternatives:
         return planned
@@ -181,6 +181,13 @@ def _plan(
         notes.append(f"the memory of {built.device.title} is unknown: whether it fits is not known")
     notes += fastest.notes
     return Plan(inspection.source, inspection, built, asked, stored, memory, fastest, notes=tuple(notes))
+
+
+def _as_stored(stored: StoredWeights, recipe: Recipe, asked: Service) -> StoredWeights:
+    """The weights as the engine's files hold them: llama.cpp keeps norms and biases of 16-bit models in fp32."""
+    if asked.runtime.splits_layers and recipe.name in ("fp16", "bf16"):
+        return replace(stored, other_bytes=2 * stored.other_bytes)
+    return stored
 
 
 def _running(planner: Planner) -> float:
@@ -216,7 +223,8 @@ def _alternatives(plan: Plan, need: Demand, adapter_bytes: int) -> Iterable[Alte
     names = SMALLER if plan.service.runtime.splits_layers else SMALLER_SERVED
     for name in names:
         try:
-            stored = stored_weights(architecture, recipes.find(name))
+            recipe = recipes.find(name)
+            stored = _as_stored(stored_weights(architecture, recipe), recipe, plan.service)
         except WeighbridgeError:
             continue
         if stored.total_bytes < plan.weights.total_bytes:
@@ -331,13 +339,34 @@ def models_on(device: str | Device, **options: Any) -> list[Candidate]:
     return sorted(found, key=lambda c: (not c.plan.memory.fits, -c.plan.inspection.parameters.total, c.name))
 
 
-def bits_per_weight(source: Any, budget_bytes: int) -> Estimate:
-    """The bits a weight that a budget leaves for the parameters of a model.
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a number of bytes leaves for the weights of a model: bits a weight, and the recipes that fit, largest first."""
+
+    source: str
+    budget_bytes: int
+    bits_per_weight: float
+    recipes: tuple[tuple[str, int], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `weigh fit --within --json`."""
+        return {
+            "source": self.source, "budget_bytes": self.budget_bytes, "bits_per_weight": self.bits_per_weight,
+            "recipes": [{"name": name, "bytes": size} for name, size in self.recipes], "fits": bool(self.recipes),
+        }  # fmt: skip
+
+
+def within(source: Any, budget_bytes: int) -> Budget:
+    """Which encodings of a model's weights fit into a number of bytes.
 
     Example:
-        >>> round(bits_per_weight("llama-3.2-1b", 100_000_000).value, 2)
-        0.65
+        >>> found = within("llama-3.2-1b", 100_000_000)
+        >>> round(found.bits_per_weight, 2), found.recipes
+        (0.65, ())
+        >>> within("llama-3.2-1b", 1_000_000_000).recipes[0]
+        ('q5_1', 945549312)
     """
-    value = budget_bytes * 8 / inspect(source).parameters.total
-    assert math.isfinite(value)
-    return Estimate(value, value, value, "bit", Basis.EXACT)
+    inspection = inspect(source)
+    sizes = sorted(inspection.bytes_by_encoding.items(), key=lambda item: -item[1])
+    return Budget(inspection.source, budget_bytes, budget_bytes * 8 / inspection.parameters.total,
+                  tuple((name, size) for name, size in sizes if size <= budget_bytes))  # fmt: skip

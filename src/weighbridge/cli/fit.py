@@ -43,18 +43,27 @@ def plan_options(function: F) -> F:
 
 @click.command("fit")
 @click.argument("source")
-@click.option("--on", required=True, metavar="DEVICE", help="A device that `weigh devices` lists.")
+@click.option("--on", metavar="DEVICE", help="A device that `weigh devices` lists.")
+@click.option("--within", metavar="SIZE", help="Instead: which encodings fit into so many bytes, such as 100MB?")
 @click.option("--devices-file", metavar="FILE", help="A TOML file with devices of your own.")
 @plan_options
 @output.json_option
-def command(source: str, on: str, devices_file: str | None, as_json: bool, **options: Any) -> None:
+def command(
+    source: str, on: str | None, within: str | None, devices_file: str | None, as_json: bool, **options: Any
+) -> None:  # fmt: skip
     """Plan a model on a machine: memory part by part, speed, cost and energy, each with its interval.
 
     SOURCE is what `weigh inspect` takes. Exit code 1 when the model does not fit.
     """
+    if (on is None) == (within is None):
+        raise click.UsageError("name a device with --on, or a size with --within")
+    if within is not None:
+        _within(source, within, as_json)
+        return
     from weighbridge.hardware import catalogue
     from weighbridge.planning import fit
 
+    assert on is not None
     own = catalogue.read(devices_file) if devices_file else ()
     plan = fit(source, on, own_devices=own, **options)
     if as_json:
@@ -64,4 +73,19 @@ def command(source: str, on: str, devices_file: str | None, as_json: bool, **opt
 
         output.print_lines(plans.plan_lines(plan))
     if plan.memory.fits is False:
+        raise SystemExit(1)
+
+
+def _within(source: str, size: str, as_json: bool) -> None:
+    from weighbridge.planning import within
+    from weighbridge.units import parse_bytes
+
+    found = within(source, parse_bytes(size))
+    if as_json:
+        output.print_json(found.to_json())
+    else:
+        from weighbridge.show import plans
+
+        output.print_lines(plans.budget_lines(found))
+    if not found.recipes:
         raise SystemExit(1)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from weighbridge.errors import printable
 from weighbridge.estimate import Basis, Estimate
 from weighbridge.hardware.device import Device
-from weighbridge.planning import Candidate, Plan, cost, energy
+from weighbridge.planning import Budget, Candidate, Plan, cost, energy
 from weighbridge.show.tables import bar, bold, table
 from weighbridge.units import format_bytes
 
@@ -114,3 +114,15 @@ def candidate_lines(candidates: Sequence[Candidate]) -> Iterator[str]:
     ]  # fmt: skip
     heads = ("name", "title", "", "memory needed", "of", "largest context", "decoding, token/s")
     yield from table("ranked", heads, rows, right=(3, 4, 5, 6))
+
+
+def budget_lines(found: Budget) -> Iterator[str]:
+    """The answer of `weigh fit --within`."""
+    bits = f"{found.bits_per_weight:.2f} bits a weight"
+    yield bold(printable(f"{found.source} within {format_bytes(found.budget_bytes)}: {bits}"))
+    yield ""
+    if not found.recipes:
+        yield "no encoding is that small: it does NOT fit"
+        return
+    rows = [(name, f"{size:,}") for name, size in found.recipes]
+    yield from table("what fits (exact bytes of the tensors)", ("encoding", "bytes"), rows, right=(1,))
