@@ -380,8 +380,8 @@ def table(factors: dict[str, float]) -> str:
 def main(folder: Path) -> None:
     rows = read_rows(folder)
     text = [
-        "# Factors of predict.steps, their residuals, and what was measured: written by benchmarks/fit_speed.py, not to",
-        "# be edited. Fitted to the measurements that docs/reference/accuracy.md names.",
+        "# Factors of predict.steps, their residuals and what was measured: written by benchmarks/fit_speed.py, not",
+        "# to be edited. Fitted to the measurements that docs/reference/accuracy.md names.",
     ]  # fmt: skip
     costs = cpu_weight_ps(rows)
     speed.fits.cache_clear()

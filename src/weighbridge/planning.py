@@ -171,12 +171,9 @@ def _plan(
     planner = Planner(need, stored, built, asked, adapter_bytes, gpu_layers)
     memory = planner.plan()
     notes = list(inspection.notes)
-    if asked.runtime.steps == "served":
-        fastest = speed.served(need, stored, built, asked, _running(planner))
-    else:
-        fastest = speed.single(need, stored, built, asked)
-        if gpu_layers is not None and gpu_layers < need.num_layers:
-            notes.append("layers that stay with the processor slow decoding down; the speed is that of all on the card")
+    fastest = speed.speed(need, stored, built, asked)
+    if gpu_layers is not None and gpu_layers < need.num_layers:
+        notes.append("layers that stay with the processor slow decoding down; the speed is that of all on the card")
     if built.capacity_bytes is None:
         notes.append(f"the memory of {built.device.title} is unknown: whether it fits is not known")
     notes += fastest.notes
@@ -188,18 +185,6 @@ def _as_stored(stored: StoredWeights, recipe: Recipe, asked: Service) -> StoredW
     if asked.runtime.splits_layers and recipe.name in ("fp16", "bf16"):
         return replace(stored, other_bytes=2 * stored.other_bytes)
     return stored
-
-
-def _running(planner: Planner) -> float:
-    """Sequences that are in the machine at once: all that are asked for, or as many as it has room for."""
-    device, service = planner.machine.device, planner.service
-    if device.memory_bytes is None or device.memory_bytes_per_s is None:
-        return float(service.sequences)
-    found = speed.rates(planner.machine, planner.stored.recipe)
-    assert found is not None
-    return speed.running(planner.demand, planner.stored, found, device.memory_bytes, service.reserves or 0.9,
-                         service.prompt_tokens + service.output_tokens, service.cache_bytes_per_element,
-                         service.sequences)  # fmt: skip
 
 
 def _stored_recipe(inspection: Inspection) -> str:
@@ -341,7 +326,7 @@ def models_on(device: str | Device, **options: Any) -> list[Candidate]:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a number of bytes leaves for the weights of a model: bits a weight, and the recipes that fit, largest first."""
+    """What a number of bytes leaves for the weights of a model: bits a weight, and what fits, the largest first."""
 
     source: str
     budget_bytes: int

@@ -19,11 +19,16 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from weighbridge.estimate import Basis, Estimate
 from weighbridge.hardware.machine import Machine
 from weighbridge.model import encodings
 from weighbridge.predict.demand import Demand, StoredWeights
 from weighbridge.predict.service import Service
+
+Number = Any
+"""A number, or an array of them."""
 
 MOST_CONTEXT = 1 << 30
 """The search for the largest context ends here: a model without a cache has no bound of its own."""
@@ -93,13 +98,13 @@ class Planner:
         capacity = self.machine.capacity_bytes
         return MemoryPlan(
             weights_bytes=Estimate.exact(self.weights_bytes() + self.adapter_bytes, "B"),
-            state_bytes=Estimate.exact(self.state_bytes(context, sequences), "B"),
+            state_bytes=Estimate.exact(int(self.state_bytes(context, sequences)), "B"),
             activation_bytes=self.activation(context, sequences),
             overhead_bytes=self.overhead(),
             host_bytes=self.host_bytes(),
             reserved_bytes=self.reserved(context, sequences),
             capacity_bytes=capacity,
-            fits=None if capacity is None else self.needed(context, sequences) <= self.usable_bytes(),
+            fits=None if capacity is None else bool(self.needed(context, sequences) <= self.usable_bytes()),
             max_context=None if capacity is None else self._largest(lambda n: self.needed(n, sequences)),
             max_batch=None if capacity is None else self._largest(lambda n: self.needed(context, n)),
         )
@@ -119,8 +124,10 @@ class Planner:
         )
         return self.stored.table_bytes + inside * left // self.demand.num_layers
 
-    def state_bytes(self, context: int, sequences: int) -> int:
+    def state_bytes(self, context: Number, sequences: Number) -> Number:
         """Bytes of the caches of so many sequences at this context, replicas on several devices included.
+
+        Contexts and sequences may be arrays.
 
         Example:
             >>> from weighbridge.inspection import inspect
@@ -133,42 +140,54 @@ class Planner:
             >>> planner = Planner(demand(model), stored_weights(model, recipes.find("fp16")),
             ...                   machine(find_device("h100-sxm"), 2), service("vllm"))
             >>> planner.state_bytes(4096, 1)
-            1342177280
+            np.float64(1342177280.0)
         """
-        service, machine = self.service, self.machine
-        bits = 0.0
+        service, tensor = self.service, self.machine.tensor_parallel
+        elements: Number = 0
         for cache in self.demand.caches:
-            copies = max(1, machine.tensor_parallel // math.gcd(machine.tensor_parallel, cache.heads))
-            bits += 8 * cache.elements_per_token * self._cells(cache.window, context) * copies
+            copies = tensor // math.gcd(tensor, cache.heads)
+            elements = elements + cache.elements_per_token * self._cells(cache.window, context) * copies
         per_element = service.cache_bytes_per_element
         recurrent = encodings.find(service.runtime.recurrent_encoding).bytes_per_block
         fixed = self.demand.recurrent_elements * recurrent + self.demand.cross_elements * per_element
-        return sequences * round(bits / 8 * per_element + fixed)
+        return 1.0 * sequences * np.rint(elements * per_element + fixed)
 
-    def _cells(self, window: int | None, context: int) -> int:
+    def _cells(self, window: int | None, context: Number) -> Number:
         if window is None:
             return self.service.paged(context)
         runtime = self.service.runtime
         kept = window + runtime.batched_tokens if runtime.splits_layers else window
-        return self.service.paged(min(context, kept))
+        return self.service.paged(np.minimum(context, kept))
+
+    def activation_bytes(self, context: Number, sequences: Number, prompt: Number | None = None) -> Number:
+        """What a pass holds beside weights and state, of all devices together, at the middle of what is modelled.
+
+        The prompt is that of the service unless another is given; all may be arrays.
+        """
+        demand, runtime = self.demand, self.service.runtime
+        if runtime.splits_layers:
+            batch = np.minimum(runtime.batched_tokens, context)
+            hidden = 4.0 * batch * demand.hidden_size
+            cells: Number = 0.0
+            for cache in demand.caches:
+                cells = np.maximum(cells, self._cells(cache.window, context))
+            scores = 4 * batch * cells * demand.num_heads + 4 * batch * cells + 4 * hidden
+            whole = np.maximum(4 * batch * demand.vocab_size + hidden, scores)
+            return whole * self.machine.devices
+        prompt = self.service.prompt_tokens if prompt is None else prompt
+        tokens = np.minimum(runtime.batched_tokens, np.maximum(prompt, 1) * sequences)
+        inner = demand.dense_elements // max(1, demand.num_layers * demand.hidden_size)
+        value = 2 * tokens * (6 * demand.hidden_size + inner) + 4 * sequences * demand.vocab_size
+        return value * (self.machine.data_parallel * self.machine.pipeline_parallel)
 
     def activation(self, context: int, sequences: int) -> Estimate:
         """What a pass holds beside weights and state, of all devices together."""
-        demand, runtime = self.demand, self.service.runtime
-        devices = self.machine.devices
-        if runtime.splits_layers:
-            batch = min(runtime.batched_tokens, context)
-            hidden = 4 * batch * demand.hidden_size
-            cells = max((self._cells(cache.window, context) for cache in demand.caches), default=0)
-            scores = 4 * batch * cells * demand.num_heads + 4 * batch * cells + 4 * hidden
-            value = max(4 * batch * demand.vocab_size + hidden, scores) * devices
-            return Estimate(value, round(0.7 * value), round(1.3 * value), "B", Basis.MODELLED,
-                            "the compute buffer without flash attention")  # fmt: skip
-        tokens = min(runtime.batched_tokens, max(self.service.prompt_tokens * sequences, sequences))
-        inner = demand.dense_elements // max(1, demand.num_layers * demand.hidden_size)
-        value = 2 * tokens * (6 * demand.hidden_size + inner) + 4 * sequences * demand.vocab_size
-        value *= self.machine.data_parallel * self.machine.pipeline_parallel
-        return Estimate(value, round(0.4 * value), round(2.5 * value), "B", Basis.MODELLED, "hidden states and logits")
+        value = int(self.activation_bytes(context, sequences))
+        if self.service.runtime.splits_layers:
+            note, low, high = "the compute buffer without flash attention", 0.7, 1.3
+        else:
+            note, low, high = "hidden states and logits", 0.4, 2.5
+        return Estimate(value, round(low * value), round(high * value), "B", Basis.MODELLED, note)
 
     def overhead(self) -> Estimate:
         """What the engine holds of each device beside tensors."""
@@ -181,17 +200,15 @@ class Planner:
     def _is_card(self) -> bool:
         return self.machine.device.kind in ("gpu", "accelerator")
 
-    def needed(self, context: int, sequences: int) -> float:
-        """Bytes that the fullest device needs, at the middle of what is modelled."""
-        activation, overhead = self.activation(context, sequences).value, self.overhead().value
-        assert activation is not None
+    def needed(self, context: Number, sequences: Number, prompt: Number | None = None) -> Number:
+        """Bytes that the fullest device needs, at the middle of what is modelled; takes arrays."""
+        overhead = self.overhead().value
         assert overhead is not None
-        devices = self.machine.devices
         weights = self.weights_bytes() + self.adapter_bytes - self.host_bytes()
         split = weights + self.state_bytes(context, sequences)
         layers = self.demand.num_layers
         uneven = -(-layers // self.machine.pipeline_parallel) * self.machine.pipeline_parallel / layers
-        return (split * uneven + activation + overhead) / devices
+        return (split * uneven + self.activation_bytes(context, sequences, prompt) + overhead) / self.machine.devices
 
     def usable_bytes(self) -> float:
         """Bytes of a device that an engine may fill: its share, and never what the driver has."""
@@ -203,7 +220,7 @@ class Planner:
         """What the engine takes at start: a share of the device, or what it needs."""
         share, capacity = self.service.reserves, self.machine.capacity_bytes
         if share is None:
-            needed = round(self.needed(context, sequences) * self.machine.devices)
+            needed = round(float(self.needed(context, sequences)) * self.machine.devices)
             return Estimate(needed, needed, needed, "B", Basis.MODELLED, "as much as it needs")
         if capacity is None:
             return Estimate(None, None, None, "B", Basis.MODELLED, "the memory of the device is unknown")

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from weighbridge.errors import UnitError, UnknownNameError
 from weighbridge.model import encodings
@@ -108,8 +109,8 @@ class Service:
         """Bytes of one element of the cache, keys and values together on average."""
         return sum(e.bytes_per_block / e.elements_per_block for e in (self.key_encoding, self.value_encoding)) / 2
 
-    def paged(self, tokens: int) -> int:
-        """Cache cells that so many tokens take: whole pages.
+    def paged(self, tokens: Any) -> Any:
+        """Cache cells that so many tokens take: whole pages. Takes arrays too.
 
         Example:
             >>> Service(runtime=RUNTIMES["vllm"]).paged(100)

@@ -11,10 +11,12 @@ import functools
 import math
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from weighbridge.estimate import Basis, Estimate
 from weighbridge.hardware.device import Device
@@ -22,7 +24,7 @@ from weighbridge.hardware.machine import Machine
 from weighbridge.predict import steps
 from weighbridge.predict.demand import Demand, StoredWeights
 from weighbridge.predict.service import Service
-from weighbridge.predict.steps import Rates
+from weighbridge.predict.steps import Number, Rates
 
 FITS = Path(__file__).parent / "fits" / "speed.toml"
 CLASSES = ("gpu", "hbm", "soc", "cpu")
@@ -132,10 +134,10 @@ def running(
     rates: Rates,
     memory_bytes: float,
     share: float,
-    tokens: float,
+    tokens: Number,
     cache_bytes_per_element: float,
-    clients: float,
-) -> float:
+    clients: Number,
+) -> Number:
     """Sequences of so many tokens that a machine works on at once: all clients, or those that its memory holds.
 
     Whole copies of the attention stand beside each other under data parallelism, and each device of a tensor-parallel
@@ -144,76 +146,118 @@ def running(
     copies = stored.dense_bytes + stored.table_bytes + stored.other_bytes
     weights = copies / (rates.tensor * rates.pipeline) + stored.expert_bytes / rates.devices
     free = share * memory_bytes - weights
-    each = float(steps.cache_bytes(demand, tokens, rates.tensor, cache_bytes_per_element)) / rates.pipeline
-    room = math.inf if each == 0 else max(0.0, free) / each * rates.data
-    return max(1.0, min(float(clients), room))
+    each = steps.cache_bytes(demand, tokens, rates.tensor, cache_bytes_per_element) / rates.pipeline
+    room = np.where(each == 0, np.inf, np.maximum(0.0, free) / np.maximum(each, 1e-300) * rates.data)
+    return np.maximum(1.0, np.minimum(clients, room))
 
 
-def served(demand: Demand, stored: StoredWeights, machine: Machine, service: Service, running: float) -> Speed:
-    """The speed under an engine that batches continuously; `running` sequences fit into the machine at once."""
-    found = rates(machine, stored.recipe)
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The time of a step, with what it consists of: terms, each with its factor, all of them times `own`."""
+
+    names: tuple[str, ...]
+    terms: list[Number]
+    factors: list[float]
+    own: float
+    running: Number
+
+    @property
+    def seconds(self) -> Number:
+        """The whole."""
+        return steps.weighted(self.terms, self.factors) * self.own
+
+
+def step(
+    demand: Demand, stored: StoredWeights, machine: Machine, service: Service, sequences: Number, prompt: Number,
+    output: Number,
+) -> Step | None:  # fmt: skip
+    """One step in which each sequence gets a token; None when the device's bandwidth is unknown.
+
+    Sequences, prompts and answers may be arrays.
+    """
+    found, fit = rates(machine, stored.recipe), fits()
     if found is None:
-        return _unknown(f"the memory bandwidth of {machine.device.title} is unknown")
-    fit = fits()
-    terms = steps.served_step(demand, stored, found, running=running, prompt=service.prompt_tokens,
-                              output=service.output_tokens,
-                              cache_bytes_per_element=service.cache_bytes_per_element)  # fmt: skip
-    factors = [fit["served_step"][name] for name in steps.SERVED_STEP]
-    step_s = float(steps.weighted(terms, factors))
-    start = fit["first_token"].get(service.runtime.name, fit["first_token"]["others"])
-    first = steps.first_token(demand, found, step_s=step_s, running=running, clients=service.sequences,
-                              prompt=service.prompt_tokens, output=service.output_tokens)  # fmt: skip
-    ttft_s = float(steps.weighted(first, [start[name] for name in steps.FIRST_TOKEN]))
-    prefill_s = float(first[1]) * start["prefill"] + float(first[5]) * start["tokens"]
-    known = _is_measured("served", service.runtime.name, machine.device.name)
-    notes = () if known else (f"no data for {service.runtime.name} on {machine.device.title}: intervals are wider",)
-    tpot = _interval("tpot", step_s, "s", known)
-    rate = running / step_s
-    return Speed(
-        prefill_tok_s=_interval("ttft", service.prompt_tokens / prefill_s, "token/s", known),
-        decode_tok_s=_inverse(tpot, 1.0, "token/s"),
-        ttft_s=_interval("ttft", ttft_s, "s", known),
-        tpot_s=tpot,
-        output_tok_s=_inverse(tpot, rate * step_s, "token/s"),
-        bound_by=_bound_by(steps.SERVED_STEP, terms, factors),
-        notes=notes,
-    )  # fmt: skip
-
-
-def single(demand: Demand, stored: StoredWeights, machine: Machine, service: Service) -> Speed:
-    """The speed under an engine that decodes for one user, or a few together (llama.cpp)."""
-    found = rates(machine, stored.recipe)
-    if found is None:
-        return _unknown(f"the memory bandwidth of {machine.device.title} is unknown")
-    fit, kind = fits(), device_class(machine.device)
-    sequences = service.sequences
-    unpack = unpack_s(machine.device, demand, stored, service.threads)
-    terms = steps.decode_step(demand, stored, found, sequences=sequences,
-                              context=service.prompt_tokens + service.output_tokens / 2,
-                              cache_bytes_per_element=service.cache_bytes_per_element,
-                              unpack_s=unpack)  # fmt: skip
-    factors = [fit["decode"][kind][name] for name in steps.DECODE]
+        return None
+    per_element = service.cache_bytes_per_element
+    if service.runtime.steps == "served":
+        inside = sequences
+        if machine.device.memory_bytes is not None:
+            inside = running(demand, stored, found, machine.device.memory_bytes, service.reserves or 0.9,
+                             prompt + output, per_element, sequences)  # fmt: skip
+        terms = steps.served_step(demand, stored, found, running=inside, prompt=prompt, output=output,
+                                  cache_bytes_per_element=per_element)  # fmt: skip
+        return Step(steps.SERVED_STEP, terms, [fit["served_step"][n] for n in steps.SERVED_STEP], 1.0, inside)
+    terms = steps.decode_step(demand, stored, found, sequences=sequences, context=prompt + output / 2,
+                              cache_bytes_per_element=per_element,
+                              unpack_s=unpack_s(machine.device, demand, stored, service.threads))  # fmt: skip
     own = math.exp(fit["decode"]["devices"].get(machine.device.name, 0.0))
-    step_s = float(steps.weighted(terms, factors)) * own
-    passes = steps.prefill_pass(demand, stored, found, prompt=service.prompt_tokens,
-                                chunk=service.runtime.batched_tokens)  # fmt: skip
-    prefill_factors = [fit["prefill"][kind][name] for name in steps.PREFILL]
-    prefill_own = math.exp(fit["prefill"]["devices"].get(machine.device.name, 0.0))
-    prefill_s = float(steps.weighted(passes, prefill_factors)) * prefill_own
-    known = _is_measured("decode", service.runtime.name, machine.device.name)
+    factors = [fit["decode"][device_class(machine.device)][name] for name in steps.DECODE]
+    return Step(steps.DECODE, terms, factors, own, sequences)
+
+
+def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Service) -> Speed:
+    """The speed of a plan.
+
+    Example:
+        >>> from weighbridge.planning import fit
+        >>> fit("llama-3-8b", "rtx-3090", weights="q4_k_m").speed.bound_by
+        'bandwidth'
+    """
+    found = step(demand, stored, machine, service, service.sequences, service.prompt_tokens, service.output_tokens)
+    if found is None:
+        return _unknown(f"the memory bandwidth of {machine.device.title} is unknown")
+    served = service.runtime.steps == "served"
+    known = _is_measured("served" if served else "decode", service.runtime.name, machine.device.name)
     notes = [] if known else [f"no data for {service.runtime.name} on {machine.device.title}: intervals are wider"]
-    tpot = _interval(f"decode.{kind}", step_s, "s", known)
-    if math.isinf(found.flops_per_s):
-        notes.append(f"the rate of arithmetic of {machine.device.title} is unknown: no speed of prompts")
-        prefill = ttft = _missing("token/s", notes[-1]), _missing("s", notes[-1])
-    else:
-        seconds = _interval(f"prefill.{kind}", prefill_s, "s", known)
-        prefill = ttft = (_inverse(seconds, service.prompt_tokens, "token/s"), Estimate.sum([seconds, tpot]))
+    kind = device_class(machine.device)
+    tpot = _interval("tpot" if served else f"decode.{kind}", float(found.seconds), "s", known)
+    first = _served_prompt if served else _single_prompt
+    prefill, ttft = first(demand, stored, machine, service, found, tpot, known)
+    if prefill.value is None:
+        notes.append(prefill.note)
     return Speed(
-        prefill_tok_s=prefill[0], decode_tok_s=_inverse(tpot, 1.0, "token/s"), ttft_s=ttft[1], tpot_s=tpot,
-        output_tok_s=_inverse(tpot, sequences, "token/s"), bound_by=_bound_by(steps.DECODE, terms, factors),
-        notes=tuple(notes),
+        prefill_tok_s=prefill, decode_tok_s=_inverse(tpot, 1.0, "token/s"), ttft_s=ttft, tpot_s=tpot,
+        output_tok_s=_inverse(tpot, float(found.running), "token/s"), bound_by=_bound_by(found), notes=tuple(notes),
     )  # fmt: skip
+
+
+def _served_prompt(
+    demand: Demand, stored: StoredWeights, machine: Machine, service: Service, found: Step, tpot: Estimate, known: bool
+) -> tuple[Estimate, Estimate]:
+    """Tokens a second of prompts, and the time to the first token, where many are served."""
+    at = rates(machine, stored.recipe)
+    assert at is not None
+    if math.isinf(at.flops_per_s):
+        note = f"the rate of arithmetic of {machine.device.title} is unknown: no speed of prompts"
+        return _missing("token/s", note), _missing("s", note)
+    start = fits()["first_token"].get(service.runtime.name, fits()["first_token"]["others"])
+    terms = steps.first_token(demand, at, step_s=float(found.seconds), running=found.running,
+                              clients=service.sequences, prompt=service.prompt_tokens,
+                              output=service.output_tokens)  # fmt: skip
+    alone = {"prefill", "tokens"}
+    parts = {name: float(term) * start[name] for name, term in zip(steps.FIRST_TOKEN, terms, strict=True)}
+    ttft = _interval("ttft", sum(parts.values()), "s", known)
+    prompt = _interval("ttft", sum(parts[name] for name in alone), "s", known)
+    return _inverse(prompt, service.prompt_tokens, "token/s"), ttft
+
+
+def _single_prompt(
+    demand: Demand, stored: StoredWeights, machine: Machine, service: Service, found: Step, tpot: Estimate, known: bool
+) -> tuple[Estimate, Estimate]:
+    """Tokens a second of a prompt, and the time to the first token, for one user of llama.cpp."""
+    device, fit = machine.device, fits()
+    peak, at = prompt_flops_per_s(device), rates(machine, stored.recipe)
+    assert at is not None
+    if peak is None:
+        note = f"the rate of arithmetic of {device.title} is unknown: no speed of prompts"
+        return _missing("token/s", note), _missing("s", note)
+    terms = steps.prefill_pass(demand, stored, replace(at, flops_per_s=peak), prompt=service.prompt_tokens,
+                               chunk=service.runtime.batched_tokens)  # fmt: skip
+    kind = device_class(device)
+    own = math.exp(fit["prefill"]["devices"].get(device.name, 0.0))
+    seconds = float(steps.weighted(terms, [fit["prefill"][kind][name] for name in steps.PREFILL])) * own
+    prompt = _interval(f"prefill.{kind}", seconds, "s", known)
+    return _inverse(prompt, service.prompt_tokens, "token/s"), Estimate.sum([prompt, tpot])
 
 
 def _is_measured(kind: str, runtime: str, device: str) -> bool:
@@ -236,10 +280,10 @@ def _inverse(seconds: Estimate, amount: float, unit: str) -> Estimate:
     return Estimate(amount / seconds.value, amount / seconds.high, amount / seconds.low, unit, Basis.MODELLED)
 
 
-def _bound_by(names: Sequence[str], terms: Sequence[Any], factors: Sequence[float]) -> str:
+def _bound_by(found: Step) -> str:
     """What takes most of the time, terms of one kind together."""
     shares: dict[str, float] = {}
-    for name, term, factor in zip(names, terms, factors, strict=True):
+    for name, term, factor in zip(found.names, found.terms, found.factors, strict=True):
         kind = _BOUND[name]
         shares[kind] = shares.get(kind, 0.0) + float(term) * factor
     return max(shares, key=lambda kind: shares[kind])
