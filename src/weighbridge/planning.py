@@ -73,14 +73,46 @@ class Alternative:
     """A plan that differs in one thing, and what that changes."""
 
     change: str
-    memory_total_bytes: Estimate
-    fits: bool | None
-    decode_tok_s: Estimate
+    plan: Plan
+
+    @property
+    def memory_total_bytes(self) -> Estimate:
+        """What its devices hold."""
+        return self.plan.memory.total_bytes
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether it fits; None where the memory is unknown."""
+        return self.plan.memory.fits
+
+    @property
+    def decode_tok_s(self) -> Estimate:
+        """Tokens a second of one sequence."""
+        return self.plan.speed.decode_tok_s
 
     def to_json(self) -> dict[str, Any]:
         """One entry of `alternatives`."""
         return {"change": self.change, "memory_total_bytes": self.memory_total_bytes.to_json(), "fits": self.fits,
                 "decode_tok_s": self.decode_tok_s.to_json()}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What was asked of `fit`, so that it can be asked again with something changed, as pictures do."""
+
+    source: Any
+    device: Device
+    options: Mapping[str, Any]
+
+    def ask(self, device: Device | None = None, **changes: Any) -> Plan:
+        """The plan with these changes, on this device instead; without alternatives of its own.
+
+        Example:
+            >>> question = Question(inspect("llama-3.1-8b"), find_device("rtx-4090"), {"weights": "q4_k_m"})
+            >>> question.ask(batch=8).memory.state_bytes.value / question.ask().memory.state_bytes.value
+            8.0
+        """
+        return fit(self.source, device or self.device, **{**self.options, **changes, "alternatives": False})
 
 
 def fit(
@@ -214,15 +246,11 @@ def _alternatives(plan: Plan, need: Demand, adapter_bytes: int) -> Iterable[Alte
             continue
         if stored.total_bytes < plan.weights.total_bytes:
             other = _plan(plan.inspection, need, stored, plan.machine, plan.service, adapter_bytes, None)
-            yield _alternative(f"weights in {name}", other)
+            yield Alternative(f"weights in {name}", other)
     twice = machine(plan.machine.device, 2 * plan.machine.devices,
                     layers_split=plan.service.runtime.splits_layers)  # fmt: skip
     other = _plan(plan.inspection, need, plan.weights, twice, plan.service, adapter_bytes, None)
-    yield _alternative(f"{twice.devices} devices", other)
-
-
-def _alternative(change: str, plan: Plan) -> Alternative:
-    return Alternative(change, plan.memory.total_bytes, plan.memory.fits, plan.speed.decode_tok_s)
+    yield Alternative(f"{twice.devices} devices", other)
 
 
 def cost(built: Machine, fast: Speed, asked: Service) -> dict[str, Any]:

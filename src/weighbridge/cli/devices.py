@@ -20,9 +20,10 @@ from weighbridge.cli.fit import plan_options
 def command(
     text: str, source: str | None, kinds: tuple[str, ...], most: int, as_json: bool, **options: Any
 ) -> None:  # fmt: skip
-    """List the known devices, or those whose names, vendor or kind hold TEXT.
+    """List the known devices, or rank them for a model.
 
-    With --for, rank them for a model: those that it fits on first, the smallest first.
+    TEXT leaves those whose names, vendor or kind hold it. With --for, those that the model fits on come first, the
+    smallest first.
     """
     from weighbridge.hardware import catalogue
     from weighbridge.show import plans

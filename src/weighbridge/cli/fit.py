@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from weighbridge.cli import output
+
+if TYPE_CHECKING:
+    from weighbridge.planning import Plan
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,17 +50,22 @@ def plan_options(function: F) -> F:
 @click.option("--within", metavar="SIZE", help="Instead: which encodings fit into so many bytes, such as 100MB?")
 @click.option("--devices-file", metavar="FILE", help="A TOML file with devices of your own.")
 @plan_options
+@click.option("--svg", metavar="FILE", help="Draw the memory against each machine.")
+@click.option("--html", metavar="FILE", help="Write the whole plan as one page, with its pictures.")
 @output.json_option
 def command(
-    source: str, on: str | None, within: str | None, devices_file: str | None, as_json: bool, **options: Any
+    source: str, on: str | None, within: str | None, devices_file: str | None, svg: str | None, html: str | None,
+    as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
-    """Plan a model on a machine: memory part by part, speed, cost and energy, each with its interval.
+    """Plan a model on a machine: memory, speed, cost. Each part has its interval.
 
     SOURCE is what `weigh inspect` takes. Exit code 1 when the model does not fit.
     """
     if (on is None) == (within is None):
         raise click.UsageError("name a device with --on, or a size with --within")
     if within is not None:
+        if svg is not None or html is not None:
+            raise click.UsageError("--svg and --html draw a machine: name one with --on")
         _within(source, within, as_json)
         return
     from weighbridge.hardware import catalogue
@@ -66,12 +74,16 @@ def command(
     assert on is not None
     own = catalogue.read(devices_file) if devices_file else ()
     plan = fit(source, on, own_devices=own, **options)
+    if svg is not None or html is not None:
+        _draw(plan, options, source, svg, html)
     if as_json:
         output.print_json(plan.to_json())
     else:
         from weighbridge.show import plans
 
         output.print_lines(plans.plan_lines(plan))
+        for path in filter(None, (svg, html)):
+            click.echo(f"wrote {path}", err=True)
     if plan.memory.fits is False:
         raise SystemExit(1)
 
@@ -89,3 +101,16 @@ def _within(source: str, size: str, as_json: bool) -> None:
         output.print_lines(plans.budget_lines(found))
     if not found.recipes:
         raise SystemExit(1)
+
+
+def _draw(plan: Plan, options: dict[str, Any], source: str, svg: str | None, html: str | None) -> None:
+    from weighbridge import output_file
+    from weighbridge.planning import Question
+    from weighbridge.show import plan_page
+
+    output.check_outputs(plan.inspection, source, svg, html)
+    question = Question(plan.inspection, plan.machine.device, options)
+    if svg is not None:
+        output_file.write_text(svg, plan_page.memory_svg(plan, question))
+    if html is not None:
+        output_file.write_text(html, plan_page.page(plan, question))

@@ -64,7 +64,7 @@ def command(
                          with_transformers=with_transformers)  # fmt: skip
     values = _count_values(inspection, source) if read_values else None
     if svg is not None or html is not None:
-        _check_outputs(inspection, source, svg, html)
+        output.check_outputs(inspection, source, svg, html)
         _draw(inspection, svg, html)
     denoising = None if steps is None else _denoising(inspection, steps)
     if as_json:
@@ -97,21 +97,6 @@ def _denoising(inspection: Inspection, steps: int) -> int:
         read = f"{inspection.source} has no denoiser whose configuration names the size of its latent"
         raise UnitError(read, "a diffusion pipeline with a UNet for --steps", "leave --steps out")
     return found
-
-
-def _check_outputs(inspection: Inspection, source: str, *outputs: str | None) -> None:
-    """Refuses to write a picture over what was inspected, or over the other picture."""
-    from pathlib import Path
-
-    place = Path(source)
-    folder = place if place.is_dir() else place.parent
-    names = ["config.json", *(file.name for file in inspection.checkpoint.files)]
-    taken = {place.resolve(), *((folder / name).resolve() for name in names)}
-    for output_path in filter(None, outputs):
-        target = Path(output_path).resolve()
-        if target in taken:
-            raise UnitError(f"{output_path} is read or written by the same command", "another file", "choose another")
-        taken.add(target)
 
 
 def _draw(inspection: Inspection, svg: str | None, html: str | None) -> None:

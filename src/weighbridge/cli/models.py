@@ -17,10 +17,10 @@ from weighbridge.cli.fit import plan_options
 @plan_options
 @output.json_option
 def command(text: str, on: str | None, most: int, as_json: bool, **options: Any) -> None:
-    """List the named models that are known, or those whose names or developer hold TEXT.
+    """List the named models, or rank them for a device.
 
-    A model stands there with its shape, from which everything is counted, with the size that its developer states, or
-    with what others claim of it. With --on, rank them for a device: those that fit first, the largest first.
+    TEXT leaves those whose names or developer hold it. A model stands there with its shape, from which everything is counted, with the size that its developer states, or
+    with what others claim of it. With --on, those that fit come first, the largest first.
     """
     if on is not None:
         from weighbridge.planning import models_on

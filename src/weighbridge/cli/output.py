@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from weighbridge.errors import UnitError
 from weighbridge.units import parse_count
+
+if TYPE_CHECKING:
+    from weighbridge.inspection import Inspection
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,3 +46,18 @@ def print_lines(lines: Iterable[str]) -> None:
     """Lines on standard output; bold is for terminals only."""
     for line in lines:
         click.echo(line)
+
+
+def check_outputs(inspection: Inspection, source: str, *outputs: str | None) -> None:
+    """Refuses to write a picture over what was inspected, or over the other picture."""
+    from pathlib import Path
+
+    place = Path(source)
+    folder = place if place.is_dir() else place.parent
+    names = ["config.json", *(file.name for file in inspection.checkpoint.files)]
+    taken = {place.resolve(), *((folder / name).resolve() for name in names)}
+    for output_path in filter(None, outputs):
+        target = Path(output_path).resolve()
+        if target in taken:
+            raise UnitError(f"{output_path} is read or written by the same command", "another file", "choose another")
+        taken.add(target)

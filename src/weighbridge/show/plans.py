@@ -40,13 +40,47 @@ def amount(estimate: Estimate) -> str:
 
 def plan_lines(plan: Plan) -> Iterator[str]:
     """The whole report of `weigh fit`."""
-    memory, built = plan.memory, plan.machine
-    yield bold(printable(f"{plan.source} in {plan.weights.recipe} on {built.devices} x {built.device.title}"))
+    memory = plan.memory
+    yield bold(title(plan))
+    yield service_words(plan)
+    yield ""
+    memory_heads = ("part", "bytes", "basis", "")
+    yield from table(f"memory: {VERDICTS[memory.fits]}", memory_heads, memory_rows(plan), right=(1,))
+    limits = limit_words(plan)
+    if limits:
+        yield limits
+        yield ""
+    yield from table(speed_title(plan), ("quantity", "value"), speed_rows(plan), right=(1,))
+    costs = cost_rows(plan)
+    if costs:
+        yield from table("cost and energy", ("quantity", "value", "basis"), costs, right=(1,))
+    others = other_rows(plan)
+    if others:
+        yield from table("otherwise", OTHER_HEADS, others, right=(1, 3))
+    yield from (f"note: {printable(note)}" for note in plan.notes)
+
+
+VERDICTS = {True: "it fits", False: "it does NOT fit", None: "whether it fits is unknown"}
+OTHER_HEADS = ("change", "memory needed", "", "decoding, token/s")
+
+
+def title(plan: Plan) -> str:
+    """Model, encoding and machine in one line."""
+    built = plan.machine
+    return printable(f"{plan.source} in {plan.weights.recipe} on {built.devices} x {built.device.title}")
+
+
+def service_words(plan: Plan) -> str:
+    """What is asked of the machine, in one line."""
     service = plan.service
     asked = f"{service.concurrency} clients" if service.concurrency else f"a batch of {service.batch}"
-    yield (f"{service.runtime.name}, {asked}, prompts of {service.prompt_tokens:,}, answers of "
-           f"{service.output_tokens:,}, contexts of {service.context_tokens:,}, cache in {service.kv}")  # fmt: skip
-    yield ""
+    return (f"{service.runtime.name}, {asked}, prompts of {service.prompt_tokens:,}, answers of "
+            f"{service.output_tokens:,}, contexts of {service.context_tokens:,}, cache in {service.kv}")  # fmt: skip
+
+
+def memory_rows(plan: Plan) -> list[tuple[str, str, str, str]]:
+    """Part, bytes, basis and bar of the memory."""
+    memory = plan.memory
     parts = {"weights": memory.weights_bytes, "cache and state": memory.state_bytes,
              "activations": memory.activation_bytes, "overhead": memory.overhead_bytes}  # fmt: skip
     whole = memory.capacity_bytes or memory.total_bytes.value or 1
@@ -58,33 +92,44 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     rows.append(("reserved by the engine", size(memory.reserved_bytes), memory.reserved_bytes.basis.value, ""))
     if memory.capacity_bytes is not None:
         rows.append(("memory of the devices", format_bytes(memory.capacity_bytes), "specified", ""))
-    fits = {True: "it fits", False: "it does NOT fit", None: "whether it fits is unknown"}[memory.fits]
-    yield from table(f"memory: {fits}", ("part", "bytes", "basis", ""), rows, right=(1,))
-    most = {"context": memory.max_context, "batch": memory.max_batch}
-    limits = [f"largest {name}: {value:,}" for name, value in most.items() if value is not None]
-    if limits:
-        yield "; ".join(limits)
-        yield ""
+    return rows
+
+
+def limit_words(plan: Plan) -> str:
+    """The largest context and batch that fit; empty where both are without a bound or unknown."""
+    most = {"context": plan.memory.max_context, "batch": plan.memory.max_batch}
+    return "; ".join(f"largest {name}: {value:,}" for name, value in most.items() if value is not None)
+
+
+def speed_title(plan: Plan) -> str:
+    """What the table of speeds is called."""
+    bound = f"; bound by {plan.speed.bound_by}" if plan.speed.bound_by else ""
+    return f"speed (modelled, 90% intervals{bound})"
+
+
+def speed_rows(plan: Plan) -> list[tuple[str, str]]:
+    """Quantity and value of the speeds."""
     fast = plan.speed
     speeds = [("prompts, token/s", fast.prefill_tok_s), ("decoding, token/s of one sequence", fast.decode_tok_s),
               ("time to first token, s", fast.ttft_s), ("time per output token, s", fast.tpot_s),
               ("output of the machine, token/s", fast.output_tok_s)]  # fmt: skip
-    bound = f"; bound by {fast.bound_by}" if fast.bound_by else ""
-    yield from table(f"speed (modelled, 90% intervals{bound})", ("quantity", "value"),
-                     [(name, amount(value)) for name, value in speeds], right=(1,))  # fmt: skip
-    money = {**cost(built, fast, service), **energy(built, fast)}
+    return [(name, amount(value)) for name, value in speeds]
+
+
+def cost_rows(plan: Plan) -> list[tuple[str, str, str]]:
+    """Quantity, value and basis of what is known of cost and energy."""
+    money = {**cost(plan.machine, plan.speed, plan.service), **energy(plan.machine, plan.speed)}
     names = {"usd_per_hour": "USD an hour", "usd_per_million_output_tokens": "USD a million output tokens",
              "usd_per_request": "USD a request", "j_per_output_token": "joules an output token",
              "gco2e_per_million_output_tokens": "grams of CO2e a million output tokens"}  # fmt: skip
-    known = {key: value for key, value in money.items() if value["value"] is not None}
-    costs = [(names[key], _document(value), str(value["basis"])) for key, value in known.items()]
-    if costs:
-        yield from table("cost and energy", ("quantity", "value", "basis"), costs, right=(1,))
-    others = [(a.change, size(a.memory_total_bytes), {True: "fits", False: "does not fit", None: "unknown"}[a.fits],
-               amount(a.decode_tok_s)) for a in plan.alternatives]  # fmt: skip
-    if others:
-        yield from table("otherwise", ("change", "memory needed", "", "decoding, token/s"), others, right=(1, 3))
-    yield from (f"note: {printable(note)}" for note in plan.notes)
+    return [(names[key], _document(value), str(value["basis"])) for key, value in money.items()
+            if value["value"] is not None]  # fmt: skip
+
+
+def other_rows(plan: Plan) -> list[tuple[str, str, str, str]]:
+    """What else could be done: change, memory, verdict, speed."""
+    words = {True: "fits", False: "does not fit", None: "unknown"}
+    return [(a.change, size(a.memory_total_bytes), words[a.fits], amount(a.decode_tok_s)) for a in plan.alternatives]
 
 
 def _document(value: dict[str, object]) -> str:

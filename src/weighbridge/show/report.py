@@ -9,7 +9,7 @@ from weighbridge.inspection import Inspection
 from weighbridge.show import treemap
 from weighbridge.units import format_bytes, format_count
 
-_STYLE = """
+STYLE = """
 .weighbridge{--ink:#1a1a1a;--soft:#555;--line:#ddd;--ground:#fff;color:var(--ink);background:var(--ground);
 font:15px/1.5 system-ui,sans-serif;max-width:62rem;padding:1rem}
 @media (prefers-color-scheme:dark){.weighbridge{--ink:#f2f2f2;--soft:#b5b5b5;--line:#3a3d44;--ground:#16181c}}
@@ -31,21 +31,21 @@ def fragment(inspection: Inspection) -> str:
         f'<p class="soft">{escape(inspection.format)}, family {escape(family)}: '
         f"{counted.total:,} parameters ({format_count(counted.total)}), {basis}</p>",
         treemap.svg(inspection),
-        _table(f"Parameters by component ({basis})", ("component", "parameters", "share"), [
+        table(f"Parameters by component ({basis})", ("component", "parameters", "share"), [
             (name.replace("_", " "), f"{count:,}", f"{count / counted.total:.2%}")
             for name, count in counted.by_component.items() if count
         ]),
     ]  # fmt: skip
     if known:
-        parts.append(_table(f"The same model by every convention ({basis})", ("convention", "parameters"),
+        parts.append(table(f"The same model by every convention ({basis})", ("convention", "parameters"),
                             [(name, f"{count:,}") for name, count in counted.conventions.items()]))  # fmt: skip
     sizes = [(name, f"{size:,}", format_bytes(size)) for name, size in inspection.bytes_by_encoding.items()]
     parts.append(
-        _table("Bytes of its tensors by encoding (specified block sizes)", ("encoding", "bytes", "for people"), sizes)
+        table("Bytes of its tensors by encoding (specified block sizes)", ("encoding", "bytes", "for people"), sizes)
     )
     if known:
         state = inspection.state_json()
-        parts.append(_table(f"State and work per token ({basis})", ("quantity", "value"), [
+        parts.append(table(f"State and work per token ({basis})", ("quantity", "value"), [
             *((f"KV cache per token, {name}", "not possible" if size is None else f"{size:,} B")
               for name, size in state["kv_bytes_per_token"].items()),
             ("recurrent state per sequence, bf16", f"{state['recurrent_bytes_per_sequence']:,} B"),
@@ -55,22 +55,29 @@ def fragment(inspection: Inspection) -> str:
     parts.append(f"<p>Reconciliation: <b>{reconciliation.status.value}</b> "
                  f'<span class="soft">{escape(reconciliation.note)}</span></p>')  # fmt: skip
     parts.append(
-        _list([f"{d.kind}: {d.name} ({d.elements:+,} elements): {d.note}" for d in reconciliation.differences[:40]])
+        items([f"{d.kind}: {d.name} ({d.elements:+,} elements): {d.note}" for d in reconciliation.differences[:40]])
     )
-    parts.append(_list(inspection.notes))
-    return f'<div class="weighbridge"><style>{_STYLE}</style>{"".join(parts)}</div>'
+    parts.append(items(inspection.notes))
+    return f'<div class="weighbridge"><style>{STYLE}</style>{"".join(parts)}</div>'
 
 
 def page(inspection: Inspection) -> str:
     """The report as one self-contained HTML page."""
+    return document(inspection.source, fragment(inspection))
+
+
+def document(title: str, body: str) -> str:
+    """A page of this title around a fragment, with no outside reference."""
     return ('<!doctype html><html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width,initial-scale=1">'
             '<meta name="color-scheme" content="light dark">'
-            f"<title>{escape(inspection.source)} - Weighbridge</title></head>"
-            f'<body style="margin:0">{fragment(inspection)}</body></html>\n')  # fmt: skip
+            f"<title>{escape(title)} - Weighbridge</title></head>"
+            f'<body style="margin:0">{body}</body></html>\n')  # fmt: skip
 
 
-def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A titled table; all columns but the first are set to the right."""
+
     def cells(tag: str, row: Sequence[str]) -> str:
         return "".join(f"<{tag}{' class=n' if place else ''}>{escape(cell)}</{tag}>" for place, cell in enumerate(row))
 
@@ -78,6 +85,7 @@ def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> s
     return f"<h3>{escape(title)}</h3><table><thead><tr>{cells('th', heads)}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _list(items: Iterable[str]) -> str:
-    found = "".join(f"<li>{escape(item)}</li>" for item in items)
+def items(texts: Iterable[str]) -> str:
+    """A list of sentences; nothing where there are none."""
+    found = "".join(f"<li>{escape(text)}</li>" for text in texts)
     return f"<ul>{found}</ul>" if found else ""
