@@ -335,6 +335,8 @@ class Result:
     kind: str
     sample: Sample
     predicted: np.ndarray
+    plain: np.ndarray
+    """What one constant, calibrated on the other pairs, times the plainest term predicts."""
 
     @property
     def ratios(self) -> np.ndarray:
@@ -354,10 +356,25 @@ class Result:
         low, high = self.interval
         covered = float(np.average((self.ratios >= low) & (self.ratios <= high), weights=weight))
         bias = math.exp(-float(np.average(self.ratios, weights=weight))) - 1
+        coarse = np.abs(self.plain / np.array(self.sample.measured) - 1)
+        order = np.argsort(coarse)
+        middle = float(coarse[order][np.searchsorted(np.cumsum(weight[order]), weight.sum() / 2)])
         cells = (self.metric, self.kind, f"{len(self.ratios):,}", f"{sum(self.sample.left_out.values()):,}",
                  f"{median:.1%}", f"{float(np.average(error, weights=weight)):.1%}", f"{tail:.1%}", f"{bias:+.1%}",
-                 f"{covered:.0%}")  # fmt: skip
+                 f"{covered:.0%}", f"{middle:.1%}", f"{float(np.average(coarse, weights=weight)):.1%}")  # fmt: skip
         return "| " + " | ".join(cells) + " |"
+
+
+def one_constant(sample: Sample, places: Sequence[int]) -> np.ndarray:
+    """The sum of these terms times one constant, which for each pair is the median over all other pairs."""
+    terms = np.array(sample.terms)[:, list(places)].sum(axis=1)
+    ratios, predicted = np.array(sample.measured) / terms, np.zeros(len(terms))
+    groups = sample.groups
+    for group in sorted(set(groups)):
+        inside = np.array([other == group for other in groups])
+        outside = ~inside if not inside.all() else inside
+        predicted[inside] = terms[inside] * np.median(ratios[outside])
+    return predicted
 
 
 def centred(sample: Sample, predicted: np.ndarray) -> float:
@@ -393,13 +410,15 @@ def main(folder: Path) -> None:
     step = fit(tpot, low, high)
     guess = unseen(tpot, low, high, lambda i: tpot.groups[i])
     centre = centred(tpot, guess)
-    results.append(Result("time per output token", "served", tpot, guess * centre))
+    results.append(Result("time per output token", "served", tpot, guess * centre,
+                          one_constant(tpot, (0, 1, 3))))  # fmt: skip
     step = [factor * centre for factor in step]
     first = with_steps(ttft, step)
     low, high = [0.3, 0.01, 1e-5, 0.01, *[1e-4] * 6], [20, 10, 1, 300, *[0.5] * 3, *[3] * 3]
     guess = unseen(first, low, high, lambda i: first.groups[i])
     centre = centred(first, guess)
-    results.append(Result("time to first token", "served", first, guess * centre))
+    results.append(Result("time to first token", "served", first, guess * centre,
+                          one_constant(first, (0,))))  # fmt: skip
     found = [factor * centre for factor in fit(first, low, high)]
     text += ["", "[served_step]", table(dict(zip(steps.SERVED_STEP, step, strict=True)))]
     shared = dict(zip(("prefill", "step", "queue", "tokens"), found[:4], strict=True))
@@ -420,7 +439,8 @@ def main(folder: Path) -> None:
             text += ["", f"[{title}.{kind}]", table(dict(zip(names, factors, strict=True)))]
             devices |= own_factors(sample, np.array(sample.terms) @ np.array(factors))
             results.append(Result("decoding a token" if title == "decode" else "a prompt", f"llama.cpp, {kind}", sample,
-                                  unseen_with_own(sample, low, high)))  # fmt: skip
+                                  unseen_with_own(sample, low, high),
+                                  one_constant(sample, (0, 1) if title == "decode" else (0,))))  # fmt: skip
             for row in sample.rows:
                 device = device_of(row)
                 assert device is not None
@@ -441,8 +461,9 @@ def main(folder: Path) -> None:
         text += [f'"{name}" = {sorted(found)}'.replace("'", '"') for name, found in sorted(known.items())]
     FITS.parent.mkdir(exist_ok=True)
     FITS.write_text("\n".join(text) + "\n", encoding="utf-8")
-    heads = ("metric", "engine", "rows", "refused", "median", "mean", "90th percentile", "bias", "inside the interval")
-    lines = ["| " + " | ".join(heads) + " |", "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    heads = ("metric", "engine", "rows", "refused", "median", "mean", "90th percentile", "bias", "inside the interval",
+             "one constant, median", "one constant, mean")  # fmt: skip
+    lines = ["| " + " | ".join(heads) + " |", "| --- | --- |" + " ---: |" * (len(heads) - 2),
              *(result.row() for result in results)]  # fmt: skip
     print("\n".join(lines))
     begin, end = "<!-- fitted: errors -->", "<!-- end fitted -->"

@@ -123,6 +123,28 @@ def families() -> str:
     return table(header, rows)
 
 
+@part("reference/hardware.md", "devices")
+def devices() -> str:
+    """The table of every device of the catalogue."""
+    from weighbridge.hardware.catalogue import devices as listed
+    from weighbridge.units import format_bytes
+
+    header = ("device", "title", "kind", "memory", "GB/s", "dense peaks, TFLOP/s", "W")
+    rows: list[tuple[object, ...]] = [
+        (
+            f"`{device.name}`",
+            device.title,
+            device.kind,
+            "" if device.memory_bytes is None else format_bytes(device.memory_bytes),
+            "" if device.memory_bytes_per_s is None else f"{device.memory_bytes_per_s / 1e9:,.4g}",
+            ", ".join(f"{name} {rate / 1e12:,.4g}" for name, rate in device.flops_per_s.items()),
+            "" if device.tdp_w is None else f"{device.tdp_w:g}",
+        )
+        for device in listed()
+    ]
+    return table(header, rows, right=(3, 4, 6))
+
+
 @part("reference/cli.md", "cli")
 def command_line() -> str:
     """The help of `weigh` and of each of its commands, as the terminal shows it."""

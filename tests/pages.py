@@ -14,7 +14,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 DEMO = re.compile(r"<!-- demo output -->.*?<!-- end demo output -->", re.DOTALL)
-GENERATED = re.compile(r"<!-- generated: .*?<!-- end generated -->", re.DOTALL)
+GENERATED = re.compile(r"<!-- (generated|fitted): .*?<!-- end \1 -->", re.DOTALL)
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

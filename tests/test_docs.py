@@ -114,6 +114,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shapes = {tensor.name: tensor.shape for tensor in described.tensors()}
     arrays = {name: np.ones(shape, "float16") for name, shape in shapes.items()}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    own = blocks(DOCS / "how-to/plan-a-machine.md", "toml")[0]
+    (folder / "my-devices.toml").write_text(own, encoding="utf-8")
     safetensors.numpy.save_file(arrays, folder / "model.safetensors")
     (folder / "pytorch_model.bin").write_bytes(torch_file(shapes))
     write_gguf(folder / "model.gguf", config, {t.name: t.shape for t in described.tensors("gguf")})
@@ -270,7 +272,7 @@ def test_the_readme_says_how_many_model_types_are_described() -> None:
 @pytest.mark.parametrize(("title", "names"), [("encodings", list(ENCODINGS)), ("recipes", list(RECIPES))])
 def test_every_encoding_and_recipe_is_documented(title: str, names: list[str]) -> None:
     text = read("docs/concepts/encodings-and-recipes.md")
-    part = next(p for p in GENERATED.findall(text) if p.startswith(f"<!-- generated: {title} -->"))
+    part = next(p[0] for p in GENERATED.finditer(text) if p[0].startswith(f"<!-- generated: {title} -->"))
     assert re.findall(r"(?m)^\| `(.*?)` \|", part) == names
 
 
@@ -355,11 +357,22 @@ def test_every_key_of_inspect_is_documented_and_real(here: Path) -> None:
         ("design", [["--parameters", "1.3B", "--vocab", "50k"]]),
         ("encodings", [[]]),
         ("families", [[]]),
+        (
+            "fit",
+            [
+                ["llama-3.1-8b", "--on", "rtx-4090", "--weights", "q4_k_m"],
+                ["mixtral-8x7b", "--on", "h100-sxm", "--devices", "2", "--concurrency", "8"],
+                ["llama-3.1-8b", "--on", "mi350p"],
+            ],
+        ),
+        ("devices", [[], ["apple"]]),
+        ("devices --for", [["llama-3.1-8b", "--most", "400"]]),
+        ("models --on", [["rtx-4090", "--weights", "q4_k_m"]]),
         ("completion", [["bash"], ["zsh"], ["fish"]]),
     ],
 )
 def test_every_key_of_the_other_commands_is_documented_and_real(command: str, calls: list[list[str]]) -> None:
-    documents = [weigh_json(command, *arguments) for arguments in calls]
+    documents = [weigh_json(*command.split(), *arguments) for arguments in calls]
     known = documented_paths(f"weigh {command}")
     for document in documents:
         assert undocumented(document, known) == []
@@ -367,7 +380,7 @@ def test_every_key_of_the_other_commands_is_documented_and_real(command: str, ca
 
 
 def test_the_json_reference_covers_every_command() -> None:
-    titles = set(re.findall(r"(?m)^## `(weigh .*?)`$", read("docs/reference/json.md")))
+    titles = set(re.findall(r"(?m)^## `(weigh \w+)(?: --\w+)?`$", read("docs/reference/json.md")))
     assert titles == COMMANDS.keys() - {"weigh", "weigh web"}
 
 
@@ -416,10 +429,26 @@ def test_http_answers_are_those_of_the_command_line(here: Path) -> None:
     assert over_http["source"] == "config"
     assert over_http | {"source": "config.json"} == weigh_json("inspect", "config.json", "--context", "4096")
     assert request("GET", "/api/layer?spec=linear:100x50").json() == weigh_json("layer", "linear:100x50")
+    query = "model=llama-3.1-8b&on=rtx-4090&weights=q4_k_m&context=8k&gpu_layers=20&utilization=0.8"
+    options = ["--weights", "q4_k_m", "--context", "8k", "--gpu-layers", "20", "--utilization", "0.8"]
+    plan = weigh_json("fit", "llama-3.1-8b", "--on", "rtx-4090", *options)
+    assert request("GET", f"/api/fit?{query}").json() == plan
+    assert request("GET", "/api/devices?text=h100").json() == weigh_json("devices", "h100")
+
+
+def test_http_takes_every_option_of_a_plan() -> None:
+    row = next(line for line in read("docs/reference/http.md").splitlines() if line.startswith("| `GET /api/fit`"))
+    for parameter in COMMANDS["weigh fit"].params:
+        name = max(parameter.opts, key=len).removeprefix("--").replace("-", "_")
+        if isinstance(parameter, click.Option) and name not in ("on", "devices_file", "svg", "html", "json", "help"):
+            assert in_code(name, row), name
 
 
 def test_http_refusals_are_as_documented() -> None:
+    bad = "/api/fit?model=llama-3.1-8b&on=rtx-4090&"
     for answer in (request("POST", "/api/inspect", content=b"{}"), request("GET", "/api/layer"),
+                   request("GET", bad + "devices_file=x"), request("GET", bad + "utilization=all"),
+                   request("GET", "/api/fit?model=./config.json&on=rtx-4090"), request("GET", "/api/fit"),
                    request("POST", "/api/inspect", content=b" " * (16_777_216 + 1))):  # fmt: skip
         assert answer.status_code == 400
         assert list(answer.json()) == ["error"]

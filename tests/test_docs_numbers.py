@@ -21,6 +21,7 @@ from tests.pages import (
 import weighbridge
 from weighbridge.layer import EXAMPLES, count_layer
 from weighbridge.model.recipes import RECIPES
+from weighbridge.planning import fit
 
 GPT_3 = {"model_type": "gpt2", "vocab_size": 50257, "n_positions": 2048, "n_embd": 12288, "n_layer": 96, "n_head": 96}
 LLAMA_1B = {
@@ -45,6 +46,7 @@ MINILM = {
 }  # fmt: skip
 IGLM = {"model_type": "gpt2", "vocab_size": 33, "n_positions": 512, "n_embd": 512, "n_layer": 4, "n_head": 8}
 
+MEMORY = "docs/concepts/memory-and-speed.md"
 CONVENTIONS, RECIPES_PAGE = "docs/concepts/counting-conventions.md", "docs/concepts/encodings-and-recipes.md"
 COMPARE = "docs/how-to/compare-models.md"
 PIPELINE = "docs/how-to/weigh-a-pipeline.md"
@@ -73,7 +75,10 @@ def claims() -> list[tuple[str, str, int]]:
     q4_1 = stored_as(SMOLLM2, "q4_1")
     growth = weighbridge.history(["bert-large", "gpt-4"])[1].growth
     assert growth is not None
+    served = fit("llama-2-70b", "h100-sxm", devices=2, weights="fp16", context_tokens=4096)
     return [
+        (MEMORY, "the context of the cache of Llama 2 70B", served.service.context_tokens),
+        (MEMORY, "that cache", int(served.memory.state_bytes.value or 0)),
         (CONVENTIONS, "GPT-3", gpt_3.total),
         (CONVENTIONS, "GPT-3 without embeddings", gpt_3.non_embedding),
         (CONVENTIONS, "GPT-3 per use", gpt_3.tied_per_use),

@@ -19,8 +19,9 @@ from weighbridge.cli.fit import plan_options
 def command(text: str, on: str | None, most: int, as_json: bool, **options: Any) -> None:
     """List the named models, or rank them for a device.
 
-    TEXT leaves those whose names or developer hold it. A model stands there with its shape, from which everything is counted, with the size that its developer states, or
-    with what others claim of it. With --on, those that fit come first, the largest first.
+    TEXT leaves those whose names or developer hold it. A model stands there with its shape, from which everything is
+    counted, with the size that its developer states, or with what others claim of it. With --on, those that fit come
+    first, the largest first.
     """
     if on is not None:
         from weighbridge.planning import models_on

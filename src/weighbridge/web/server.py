@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from weighbridge.errors import SourceError, UnitError, WeighbridgeError
 from weighbridge.formats import config, json_text
 from weighbridge.growth import history
+from weighbridge.hardware import catalogue as hardware_catalogue
 from weighbridge.inspection import Inspection, inspect
 from weighbridge.layer import count_layer
 from weighbridge.model.catalogue import find_model, matching, models
+from weighbridge.planning import fit
 from weighbridge.shapes import Wish, design, designs_json
 from weighbridge.show import report
 from weighbridge.side_by_side import compare
@@ -61,9 +63,9 @@ def application(hosts: Sequence[str] = (HOST, "localhost")) -> Starlette:
 
     `GET /` and `POST /` are the page. `POST /api/inspect?context=N&like=FAMILY` takes a config.json, and
     `GET /api/inspect?model=NAME` a named model; `GET /api/layer?spec=SPEC` a layer; `GET /api/models?text=TEXT`,
-    `/api/compare?model=A&model=B`, `/api/history?model=A` and `/api/design?parameters=N&vocab=N` answer as the commands
-    of these names. All answer with the document that `--json` prints, and with status 400 and `{"error": ...}` for bad
-    input.
+    `/api/compare?model=A&model=B`, `/api/history?model=A`, `/api/design?parameters=N&vocab=N`,
+    `/api/fit?model=NAME&on=DEVICE` and `/api/devices?text=TEXT` answer as the commands of these names. All answer with
+    the document that `--json` prints, and with status 400 and `{"error": ...}` for bad input.
 
     Raises:
         SourceError: when the extra `web` is not installed.
@@ -146,6 +148,31 @@ def _api_design(query: QueryParams, body: bytes) -> Any:
     return designs_json(wish, design(wish, parse_count(query.get("most", "5"))))
 
 
+_PLAN_COUNTS = {
+    "devices": "devices", "prompt": "prompt_tokens", "output": "output_tokens", "context": "context_tokens",
+    "batch": "batch", "concurrency": "concurrency", "tp": "tensor_parallel", "pp": "pipeline_parallel",
+    "ep": "expert_parallel", "dp": "data_parallel", "gpu_layers": "gpu_layers", "threads": "threads",
+}  # fmt: skip
+_PLAN_WORDS = ("weights", "kv", "runtime")
+"""What `/api/fit` takes beside model, device and utilization: the options of `weigh fit`, without dashes."""
+
+
+def _api_fit(query: QueryParams, body: bytes) -> Any:
+    known = {"model", "on", "utilization", *_PLAN_WORDS, *_PLAN_COUNTS}
+    for name in query:
+        if name not in known:
+            raise UnitError(f"the query has {name!r}", f"one of {', '.join(sorted(known))}", "leave it out")
+    options: dict[str, Any] = {name: query[name] for name in _PLAN_WORDS if name in query}
+    options |= {option: parse_count(query[name]) for name, option in _PLAN_COUNTS.items() if name in query}
+    if "utilization" in query:
+        try:
+            options["utilization"] = float(query["utilization"])
+        except ValueError as error:
+            read = f"the utilization is {query['utilization']!r}"
+            raise UnitError(read, "a share above 0 and up to 1, such as 0.9", "correct it") from error
+    return fit(find_model(query.get("model", "")), query.get("on", ""), **options).to_json()
+
+
 _API: tuple[tuple[str, str, Callable[[QueryParams, bytes], Any]], ...] = (
     ("/api/inspect", "POST", _api_inspect),
     ("/api/inspect", "GET", _api_named),
@@ -154,6 +181,12 @@ _API: tuple[tuple[str, str, Callable[[QueryParams, bytes], Any]], ...] = (
     ("/api/compare", "GET", _api_compare),
     ("/api/history", "GET", _api_history),
     ("/api/design", "GET", _api_design),
+    ("/api/fit", "GET", _api_fit),
+    (
+        "/api/devices",
+        "GET",
+        lambda query, body: [device.to_json() for device in hardware_catalogue.matching(query.get("text", ""))],
+    ),
 )
 """Address, method and answer of each door of the HTTP interface."""
 
