@@ -365,6 +365,7 @@ def test_every_key_of_inspect_is_documented_and_real(here: Path) -> None:
                 ["llama-3.1-8b", "--on", "mi350p"],
             ],
         ),
+        ("fit --within", [["1GB", "llama-3.2-1b"]]),
         ("devices", [[], ["apple"]]),
         ("devices --for", [["llama-3.1-8b", "--most", "400"]]),
         ("models --on", [["rtx-4090", "--weights", "q4_k_m"]]),
@@ -440,7 +441,7 @@ def test_http_takes_every_option_of_a_plan() -> None:
     row = next(line for line in read("docs/reference/http.md").splitlines() if line.startswith("| `GET /api/fit`"))
     for parameter in COMMANDS["weigh fit"].params:
         name = max(parameter.opts, key=len).removeprefix("--").replace("-", "_")
-        if isinstance(parameter, click.Option) and name not in ("on", "devices_file", "svg", "html", "json", "help"):
+        if isinstance(parameter, click.Option) and name not in ("on", "within", "devices_file", "svg", "html", "json", "help"):
             assert in_code(name, row), name
 
 

@@ -147,7 +147,7 @@ def running(
     weights = copies / (rates.tensor * rates.pipeline) + stored.expert_bytes / rates.devices
     free = share * memory_bytes - weights
     each = steps.cache_bytes(demand, tokens, rates.tensor, cache_bytes_per_element) / rates.pipeline
-    room = np.where(each == 0, np.inf, np.maximum(0.0, free) / np.maximum(each, 1e-300) * rates.data)
+    room = np.where(each == 0, np.inf, np.maximum(0.0, free) / np.maximum(each, 1e-9) * rates.data)
     return np.maximum(1.0, np.minimum(clients, room))
 
 
