@@ -99,7 +99,8 @@ def _svg(
     asked: Sequence[tuple[int, Estimate]], limit: tuple[int, str] | None,
 ) -> str:  # fmt: skip
     known = [point for curve in curves for point in curve.known]
-    caption = f"{plans.title(plan)} · bands are 90% intervals"
+    missing = " · it does not fit: speeds as if there were room" if plan.memory.fits is False else ""
+    caption = f"{plans.title(plan)} · bands are 90% intervals{missing}"
     if not known:
         why = next(e.note for curve in curves for _, e in curve.points)
         return chart.picture(heading, plans.title(plan), 110, [text(8, 84, f"nothing to draw: {why}")])
