@@ -39,6 +39,9 @@ CASES: list[tuple[str, dict[str, Any], tuple[int, int]]] = [
     ("MobileNetV2ForImageClassification", {"image_size": 131, "output_stride": 8}, (131, 131)),
     ("MobileNetV2Model", {"image_size": 99, "tf_padding": False, "output_stride": 16, "depth_multiplier": 1.4,
                           "first_layer_is_expansion": False}, (99, 99)),
+    ("PoolFormerForImageClassification", {}, (224, 224)),
+    ("PoolFormerModel", {"image_size": [95, 130], "strides": [4, 3, 2, 1], "padding": [2, 0, 1, 2],
+                         "patch_sizes": [7, 3, 2, 5], "mlp_ratio": 3.0}, (95, 130)),
 ]  # fmt: skip
 
 

@@ -37,10 +37,12 @@ def pair(hyperparameters: Hyperparameters, name: str, default: int) -> tuple[int
     return value[0], value[1]
 
 
-def counts(hyperparameters: Hyperparameters, name: str, default: tuple[int, ...], most: int = 2**40) -> tuple[int, ...]:
+def counts(
+    hyperparameters: Hyperparameters, name: str, default: tuple[int, ...], most: int = 2**40, least: int = 1
+) -> tuple[int, ...]:
     """A list of whole numbers, such as the width of each stage; the default stands in for a missing or null key.
 
-    Their sum is at most `most`.
+    Each is at least `least`, their sum at most `most`.
 
     Raises:
         ConfigError: when the key holds anything else.
@@ -49,9 +51,9 @@ def counts(hyperparameters: Hyperparameters, name: str, default: tuple[int, ...]
     if value is None:
         return default
     usable = isinstance(value, list | tuple) and 0 < len(value) <= MOST_LAYERS
-    if not usable or not all(type(number) is int and number > 0 for number in value) or sum(value) > most:
+    if not usable or not all(type(number) is int and number >= least for number in value) or sum(value) > most:
         read = f"{hyperparameters.source} has {name} = {repr(value)[:60]}"
-        raise ConfigError(read, "a list of whole numbers from 1", "correct the key")
+        raise ConfigError(read, f"a list of whole numbers from {least}", "correct the key")
     return tuple(value)
 
 
