@@ -42,6 +42,22 @@ CASES: list[tuple[str, dict[str, Any], tuple[int, int]]] = [
     ("PoolFormerForImageClassification", {}, (224, 224)),
     ("PoolFormerModel", {"image_size": [95, 130], "strides": [4, 3, 2, 1], "padding": [2, 0, 1, 2],
                          "patch_sizes": [7, 3, 2, 5], "mlp_ratio": 3.0}, (95, 130)),
+    ("SegformerForSemanticSegmentation", {"num_labels": 150}, (512, 512)),
+    ("SegformerForImageClassification", {"image_size": [97, 160], "sr_ratios": [7, 3, 2, 1]}, (97, 160)),
+    ("SegformerModel", {"image_size": 224, "strides": [4, 2, 1, 2], "patch_sizes": [7, 3, 5, 4]}, (224, 224)),
+    ("MobileViTForImageClassification", {}, (256, 256)),
+    ("MobileViTForImageClassification", {"image_size": [97, 224], "output_stride": 16}, (97, 224)),
+    ("MobileViTModel", {"image_size": 130, "output_stride": 8, "patch_size": 3, "expand_ratio": 2.0}, (130, 130)),
+    ("SwinForImageClassification", {}, (224, 224)),
+    ("SwinForMaskedImageModeling", {"image_size": 192, "window_size": 6}, (192, 192)),
+    ("SwinModel", {"image_size": [270, 226], "window_size": 5, "depths": [2, 2, 2], "num_heads": [1, 2, 4],
+                   "patch_size": 3}, (270, 226)),
+    ("Swinv2ForImageClassification", {"image_size": 256, "window_size": 8}, (256, 256)),
+    ("Swinv2Model", {"image_size": 192, "window_size": 12}, (192, 192)),
+    ("Swinv2ForMaskedImageModeling", {"image_size": 226, "window_size": 6}, (226, 226)),
+    ("HieraForImageClassification", {}, (224, 224)),
+    ("HieraModel", {"image_size": [256, 128], "masked_unit_attention": [True, False, True, False],
+                    "num_query_pool": 2, "depths": [1, 2, 1, 1]}, (256, 128)),
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ transformer's with a norm before each part; families give its names.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from weighbridge.errors import ConfigError
@@ -13,6 +14,7 @@ from weighbridge.model.architecture import Placement
 from weighbridge.model.blocks import Attention, Block, FeedForward, Norm, Vector
 from weighbridge.model.blocks.array import Array
 from weighbridge.model.blocks.convolution import Convolution
+from weighbridge.model.blocks.spread import Spread
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 from weighbridge.model.tensors import Component
 
@@ -224,6 +226,25 @@ def encoder(
         num_heads=count,
         names=names,
     )
+
+
+def spread(
+    placements: Iterable[Placement], positions: int, attended: int, *, sources: int | None = None,
+    padded: int | None = None,
+) -> tuple[Placement, ...]:  # fmt: skip
+    """A layer's parts, their maps applied at every position of one image, of which each attends to so many.
+
+    `sources` are the positions of keys and values, `padded` those that attention has, where these are not as many.
+    """
+    return tuple(
+        replace(placement, block=Spread(block=placement.block, positions=padded or positions, attended=attended,
+                                        sources=sources))
+        if isinstance(placement.block, Attention)
+        else replace(placement, block=Spread(block=placement.block, positions=positions))
+        if isinstance(placement.block, FeedForward)
+        else placement
+        for placement in placements
+    )  # fmt: skip
 
 
 def ratio(hyperparameters: Hyperparameters, name: str, default: float) -> float:
