@@ -157,3 +157,9 @@ def test_a_convolution_moves_its_kernel_and_its_maps_once() -> None:
     assert first.flops == 2 * 7 * 7 * 3 * 64 * 112 * 112
     assert first.bytes_read == 2 * (7 * 7 * 3 * 64 + 3 * 112 * 112)
     assert first.bytes_written == 2 * 64 * 112 * 112
+
+
+@pytest.mark.parametrize("family", ["detr", "sam", "dpt", "encodec", "musicgen", "gemma3n", "parakeet", "moonshine"])
+def test_a_net_whose_maps_are_not_followed_says_so(family: str) -> None:
+    notes = inspect(dict(family_files()[family]["models"][0]["config"])).notes
+    assert any(note.startswith("FLOPs count each convolution once") for note in notes)

@@ -111,6 +111,10 @@ def one_image(hyperparameters: Hyperparameters, image: Grid, last: Grid, what: s
     return (f"FLOPs are those of {what} of {size}",)
 
 
+ONCE = "FLOPs count each convolution once: they are those of one position of every map, not of a whole input"
+"""The note where a net of convolutions stands beside what is counted for each token."""
+
+
 @dataclass(frozen=True, slots=True)
 class Patches:
     """The patches of an image: their size, how many there are, and the colours of a pixel."""

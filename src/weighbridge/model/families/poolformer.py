@@ -18,6 +18,8 @@ _STAGES = {
     "depths": (2, 2, 6, 2), "hidden_sizes": (64, 128, 320, 512), "patch_sizes": (7, 3, 3, 3), "strides": (4, 2, 2, 2),
     "padding": (2, 1, 1, 1),
 }  # fmt: skip
+_CUT = ("patch_sizes", "strides", "padding")
+"""Lists of which the class takes no more than it needs."""
 
 
 def build(hyperparameters: Hyperparameters) -> Architecture:
@@ -26,8 +28,11 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     if suffix not in ("Model", "ForImageClassification"):
         raise unknown_class(hyperparameters, ("PoolFormerModel", "PoolFormerForImageClassification"))
     base = "" if suffix == "Model" else "poolformer."
-    stages = [counts(hyperparameters, *item, least=0 if item[0] == "padding" else 1) for item in _STAGES.items()]
     blocks = hyperparameters.count("num_encoder_blocks", 4)
+    stages = [
+        counts(hyperparameters, key, default, least=0 if key == "padding" else 1)[: blocks if key in _CUT else None]
+        for key, default in _STAGES.items()
+    ]
     if {len(stage) for stage in stages} != {blocks} or sum(stages[0]) > MOST_LAYERS:
         read = f"{hyperparameters.source} has lists of {', '.join(str(len(stage)) for stage in stages)} stages"
         raise ConfigError(read, f"{blocks} for all of {', '.join(_STAGES)}", "correct the keys")

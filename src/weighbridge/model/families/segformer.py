@@ -31,6 +31,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         raise unknown_class(hyperparameters, tuple("Segformer" + part for part in _CLASSES))
     base = "" if suffix == "Model" else "segformer."
     stages = [counts(hyperparameters, *item) for item in _STAGES.items()]
+    stages[-1] = stages[-1][: len(stages[0])]  # the class takes no more strides than it needs
     blocks = {hyperparameters.count(key, len(stages[0])) for key in ("num_encoder_blocks", "num_layers")}
     if len({len(stage) for stage in stages} | blocks) > 1 or sum(stages[0]) > MOST_LAYERS:
         read = f"{hyperparameters.source} has lists of {', '.join(str(len(stage)) for stage in stages)} stages"
