@@ -22,7 +22,7 @@ from weighbridge.model.encoder_decoder import Stack, stack
 from weighbridge.model.families import resnet, timm_wrapper
 from weighbridge.model.family import Family, head_class, unknown_class
 from weighbridge.model.hyperparameters import Hyperparameters
-from weighbridge.model.image import counts
+from weighbridge.model.image import ONCE, counts
 from weighbridge.model.tensors import Component, Kind
 
 _NAMES = {"detr": "Detr", "table-transformer": "TableTransformer"}
@@ -64,7 +64,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
             *(_objects(hyperparameters, width) if base else ()),
         ),
         num_layers=encoder.num_layers + decoder.num_layers, num_heads=encoder.num_heads,
-        num_kv_heads=encoder.num_heads, base_prefix="model.",
+        num_kv_heads=encoder.num_heads, base_prefix="model.", notes=(ONCE,),
     )  # fmt: skip
 
 
@@ -107,8 +107,8 @@ def _backbone(hyperparameters: Hyperparameters, path: str) -> tuple[list[Placeme
                 Placement(at, Array(name=stored, shape=(channels,), role="norm", kind=Kind.BUFFER))
                 for stored in ("weight", "bias", "running_mean", "running_var")
             ]
-        else:
-            placements.append(Placement(at, block))
+        elif isinstance(block, Convolution):
+            placements.append(Placement(at, replace(block, positions=1)))
     return placements, channels
 
 

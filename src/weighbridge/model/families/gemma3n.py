@@ -30,7 +30,7 @@ from weighbridge.model.decoder import (
 from weighbridge.model.families.gemma4 import layer_input, layer_inputs
 from weighbridge.model.family import Family
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
-from weighbridge.model.image import counts
+from weighbridge.model.image import ONCE, counts
 from weighbridge.model.mixture import natural, whole_numbers
 from weighbridge.model.mobilenet_v5 import OUTPUT, image_tower
 
@@ -64,7 +64,8 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         *_bridge("model.embed_vision.", vision, width),
         *_bridge("model.embed_audio.", audio, width),
     ]
-    return _decoder(whole, "ForConditionalGeneration", "model.language_model.", tower(towers))
+    model = _decoder(whole, "ForConditionalGeneration", "model.language_model.", tower(towers))
+    return replace(model, notes=(*model.notes, ONCE))
 
 
 def _part(hyperparameters: Hyperparameters, name: str) -> Hyperparameters:

@@ -17,6 +17,7 @@ from weighbridge.model.blocks.recurrent import Recurrent
 from weighbridge.model.composite import optional_part, with_defaults
 from weighbridge.model.family import Family, unknown_class
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
+from weighbridge.model.image import ONCE
 from weighbridge.model.tensors import Component
 
 _CLASSES = {"parakeet_encoder": "ParakeetEncoder", "parakeet_ctc": "ParakeetForCTC",
@@ -48,7 +49,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
             *(Placement(f"{base}layers.{{layer}}.{path}", block, layers) for path, block in _layer(part, width, heads)),
             *top,
         ),
-        num_layers=len(layers), num_heads=heads, num_kv_heads=heads,
+        num_layers=len(layers), num_heads=heads, num_kv_heads=heads, notes=(ONCE,),
     )  # fmt: skip
 
 

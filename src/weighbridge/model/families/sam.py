@@ -16,7 +16,7 @@ from weighbridge.model.blocks.tied import Tied
 from weighbridge.model.composite import optional_part, with_defaults
 from weighbridge.model.family import Family, head_class, unknown_class
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
-from weighbridge.model.image import Encoder, Names, patches, ratio, token
+from weighbridge.model.image import ONCE, Encoder, Names, patches, ratio, token
 from weighbridge.model.tensors import Component
 
 _NAMES = Names(attention="attn", projections=("qkv", "proj"), up="lin1", down="lin2")
@@ -44,6 +44,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
             *drawing,
         ),
         num_layers=layers.num_layers + depth, num_heads=layers.num_heads, num_kv_heads=layers.num_heads,
+        notes=(ONCE,),
     )  # fmt: skip
 
 
