@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 
 from weighbridge import Wish, compare, design, history, inspect
 from weighbridge.cli import main
-from weighbridge.errors import UnitError, UnknownNameError, WeighbridgeError
+from weighbridge.errors import ConfigError, SourceError, UnitError, UnknownNameError
 from weighbridge.estimate import Estimate
 from weighbridge.model import catalogue
 from weighbridge.show import timeline
@@ -115,7 +116,7 @@ def test_history_by_developer_and_its_refusals() -> None:
     assert {point.model.developer for point in history(developer="meta")} == {"Meta"}
     with pytest.raises(UnknownNameError, match="OpenAI"):
         history(developer="OpenA")
-    with pytest.raises(UnknownNameError, match="no size is known"):
+    with pytest.raises(SourceError, match="no size of GPT-5 is known"):
         history(["gpt-2", "gpt-5"])
     assert len(run("history", "gpt-2", "gpt-3")) == 2
     assert "times the first" in CliRunner().invoke(main, ["history"]).stdout
@@ -152,7 +153,7 @@ def test_designs_come_within_one_percent_with_whole_heads(total: int, vocab: int
         config = shape.config
         assert abs(shape.total / total - 1) <= 0.01 and shape.total == inspect(config).parameters.total
         assert config["hidden_size"] % config["num_attention_heads"] == 0
-        assert config["num_attention_heads"] % config["num_key_value_heads"] == 0
+        assert config["num_attention_heads"] % config.get("num_key_value_heads", 1) == 0
         assert config["vocab_size"] == vocab
         for key, name in (("hidden_size", "hidden_size"), ("num_hidden_layers", "num_layers")):
             assert name not in more or config[key] == more[name]
@@ -174,8 +175,33 @@ def test_what_cannot_be_designed_is_said() -> None:
         design(Wish(parameters=10**9, vocab_size=100, experts=4))
     with pytest.raises(UnitError, match="whole heads"):
         design(Wish(parameters=10**9, vocab_size=100, hidden_size=1000, head_dim=64))
-    with pytest.raises(WeighbridgeError):
-        design(Wish(parameters=10**9, vocab_size=100, model_type="resnet"))
+    for model_type, told in (("resnet", "resnet"), ("t5", "cannot be built from a shape"), ("vit", "vocab_size")):
+        with pytest.raises(ConfigError, match=told):
+            design(Wish(parameters=10**9, vocab_size=100, model_type=model_type))
+    with pytest.raises(UnknownNameError, match="llama"):
+        design(Wish(parameters=10**9, vocab_size=100, model_type="lama"))
+
+
+@pytest.mark.parametrize("name", ["parameters", "vocab_size", "num_layers", "hidden_size", "head_dim", "num_kv_heads"])
+def test_no_number_of_a_wish_is_nothing(name: str) -> None:
+    with pytest.raises(UnitError, match="1 or more"):
+        design(replace(Wish(parameters=10**9, vocab_size=100), **{name: 0}))  # type: ignore[arg-type]
+
+
+def test_a_design_says_nothing_that_its_wiring_does_not_read() -> None:
+    gpt2, falcon, mixture = (
+        design(Wish(parameters=1_300_000_000, vocab_size=50_000, **more))[0]
+        for more in ({"model_type": "gpt2"}, {"model_type": "falcon"},
+                     {"model_type": "qwen3_moe", "experts": 16, "experts_per_token": 2})
+    )  # fmt: skip
+    assert "n_inner" in gpt2.config and not {"num_key_value_heads", "intermediate_size"} & gpt2.config.keys()
+    hidden, inner = gpt2.config["hidden_size"], gpt2.config["n_inner"]
+    layers = gpt2.config["num_hidden_layers"]
+    assert gpt2.inspection.parameters.by_component["mlp"] == layers * (2 * hidden * inner + inner + hidden)
+    assert not {"num_key_value_heads", "intermediate_size"} & falcon.config.keys()
+    expert = 3 * mixture.config["hidden_size"] * mixture.config["moe_intermediate_size"]
+    held = mixture.inspection.parameters.by_component["experts"]
+    assert held == 16 * expert * mixture.config["num_hidden_layers"]
 
 
 def test_stable_diffusion_xl_is_the_sum_of_its_parts_and_fifty_steps_are_fifty_passes() -> None:

@@ -6,14 +6,13 @@ input gives the same numbers in all of them.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from weighbridge import family_guess
+from weighbridge import family_guess, what_if
 from weighbridge.errors import ConfigError, UnitError, UnknownNameError, WeighbridgeError, printable
 from weighbridge.estimate import Basis, weakest
 from weighbridge.family_guess import FamilyGuess
@@ -311,7 +310,7 @@ def inspect(
     """
     if type(context_tokens) is not int or not 0 <= context_tokens < 2**40:
         read = f"the context is {str(context_tokens)[:40]!r}"
-        raise UnitError(read, "a whole number of tokens, 0 or more", "correct it")
+        raise UnitError(read, f"a whole number of tokens from 0 to {2**40 - 1:,}", "correct it")
     checkpoint = _checkpoint(source)
     notes: list[str] = []
     if settings:
@@ -319,19 +318,24 @@ def inspect(
             raise ConfigError(
                 f"{checkpoint.source} has no config.json to change", "a configuration", "name a config.json"
             )
-        for key in settings:
-            _check_setting(key, checkpoint.config)
-        checkpoint = replace(
-            checkpoint, config={**checkpoint.config, **settings}, tensors=(), files=(), format="config"
-        )
-        notes.append("settings were changed: " + ", ".join(f"{key} = {value}" for key, value in settings.items()))
+        before = checkpoint.config
+        config = what_if.changed(before, settings, checkpoint.source)
+        checkpoint = replace(checkpoint, config=config, tensors=(), files=(), parts={}, format="config")
+        told = ", ".join(f"{key} = {value}" for key, value in settings.items())
+        notes.append(f"settings were changed: {told}" + _without_effect(before, checkpoint))
     basis = Basis.EXACT
     if with_transformers:
         checkpoint, basis = _reference(checkpoint, like), Basis.SPECIFIED
     elif like is not None:
-        checkpoint, basis = _alike(checkpoint, like), Basis.ASSUMED
+        if checkpoint.config is None:
+            raise ConfigError(f"{checkpoint.source} has no config.json", "a configuration for --like", "name one")
+        config = what_if.alike(checkpoint.config, like, checkpoint.source)
+        checkpoint, basis = replace(checkpoint, config=config), Basis.ASSUMED
         notes.append(f"the model type is not known; counted as if it were {like}, which is an assumption")
     hyperparameters, architecture, reason = (None, None, "") if with_transformers else _describe(checkpoint)
+    if like is not None and architecture is None and not with_transformers:
+        raise ConfigError(f"{checkpoint.source} cannot be counted like {like}: {reason}", "settings that it can have",
+                          "name another family, or leave --like out")  # fmt: skip
     if reason:
         notes.append(reason)
     if architecture is not None:
@@ -352,6 +356,17 @@ def inspect(
                       context_tokens, tuple(notes), basis)  # fmt: skip
 
 
+def _without_effect(before: Mapping[str, Any], changed: Checkpoint) -> str:
+    """A warning for settings that change nothing in the description."""
+    assert changed.config is not None
+    try:
+        old, new = (families.build(config_format.hyperparameters(config, changed.source))
+                    for config in (before, changed.config))  # fmt: skip
+    except WeighbridgeError:
+        return ""  # the description of what was changed says what is wrong with it
+    return "" if old != new else ", which changes nothing that is counted: this wiring does not read it"
+
+
 def _reference(checkpoint: Checkpoint, like: str | None) -> Checkpoint:
     """The reference class of a checkpoint's configuration, as a table of tensors."""
     if like is not None:
@@ -362,37 +377,6 @@ def _reference(checkpoint: Checkpoint, like: str | None) -> Checkpoint:
     from weighbridge.formats import transformers_class
 
     return transformers_class.read(checkpoint.config, checkpoint.source)
-
-
-_GENERATING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
-
-
-def _alike(checkpoint: Checkpoint, like: str) -> Checkpoint:
-    """A checkpoint whose unknown model type is taken for another, with the usual head of that.
-
-    Raises:
-        UnknownNameError: when there is no family or model type of this name.
-        ConfigError: when the model type is known, or the class has a head that cannot be carried over.
-    """
-    config = checkpoint.config or {}
-    model_type, classes = config.get("model_type"), config.get("architectures")
-    if isinstance(model_type, str) and families.is_known(model_type):
-        raise ConfigError(f"{checkpoint.source} has the model type {model_type!r}, which is known",
-                          "an unknown one for --like", "leave --like out")  # fmt: skip
-    if checkpoint.config is None:
-        raise ConfigError(f"{checkpoint.source} has no config.json", "a configuration for --like", "name a config.json")
-    if isinstance(classes, list) and classes and not str(classes[0]).endswith(_GENERATING):
-        read = f"{checkpoint.source} names the class {str(classes[0])[:80]}, whose head --like cannot carry over"
-        raise ConfigError(read, f"a class that ends in {', '.join(_GENERATING)}", "remove `architectures` first")
-    changed = {key: value for key, value in config.items() if key != "architectures"}
-    return replace(checkpoint, config=changed | {"model_type": families.model_type(like)})
-
-
-def _check_setting(key: str, config: Mapping[str, Any]) -> None:
-    """Refuses a key that nobody reads but that is nearly one that somebody does."""
-    known = config.keys() | config_format.SPELLINGS.keys()
-    if key not in known and difflib.get_close_matches(key, known, n=1, cutoff=0.8):
-        raise UnknownNameError("setting", key, known, "write the setting as the config.json does")
 
 
 def _checkpoint(source: Any) -> Checkpoint:

@@ -211,7 +211,7 @@ def _counts(inspection: Inspection, context_tokens: int) -> Iterator[tuple[str, 
     yield "parameters.non_embedding", "without embeddings", exact(counted.non_embedding, "parameters")
     shape = {"layers": architecture.num_layers, "attention_heads": architecture.num_heads,
              "kv_heads": architecture.num_kv_heads, "experts": architecture.num_experts}  # fmt: skip
-    for key, value in shape.items():
+    for key, value in shape.items() if not architecture.parts else ():
         yield key, key.replace("_", " ").replace("kv", "KV"), exact(value, "")
     for key, name in (("hidden_size", "width"), ("vocab_size", "vocabulary"), ("max_positions", "longest context")):
         setting = inspection.hyperparameters.settings.get(key)

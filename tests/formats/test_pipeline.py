@@ -121,6 +121,15 @@ def test_an_index_that_names_no_model_or_leads_out_is_refused(pipeline: Path, in
         inspect(pipeline)
 
 
+def test_a_part_of_another_class_is_refused_and_the_index_decides_among_those_of_transformers(pipeline: Path) -> None:
+    (pipeline / "vae" / "config.json").write_text(json.dumps(UNET))
+    with pytest.raises(WeighbridgeError, match=r"where model_index\.json names AutoencoderKL"):
+        inspect(pipeline)
+    (pipeline / "vae" / "config.json").write_text(json.dumps(VAE))
+    (pipeline / "text_encoder" / "config.json").write_text(json.dumps({**TEXT, "architectures": ["CLIPModel"]}))
+    assert inspect(pipeline).parameters.by_part["text_encoder"] == inspect(TEXT).parameters.total
+
+
 def test_an_undescribed_part_refuses_the_whole(pipeline: Path) -> None:
     (pipeline / "unet" / "config.json").write_text(json.dumps({**UNET, "class_embed_type": "timestep"}))
     with pytest.raises(WeighbridgeError, match="class_embed_type"):

@@ -129,7 +129,7 @@ def find_model(name: str) -> NamedModel:
     """
     found = _by_name().get(plain(name))
     if found is None:
-        raise UnknownNameError("model", name, _by_name(), "run `weigh models`, or name a file")
+        raise UnknownNameError("model", name, _by_name(), "`weigh models` lists the names")
     return found
 
 
