@@ -37,13 +37,31 @@ def test_columns_are_what_the_engine_counts() -> None:
         assert cells(found, "parameters.total")[place].value == one.parameters.total
         assert cells(found, "parameters.active_per_token")[place].value == one.parameters.active_per_token
         assert cells(found, "flops_per_token")[place].value == one.flops_per_token
-        assert cells(found, "bytes.q4_k_m")[place] is None or (
-            cells(found, "bytes.q4_k_m")[place].value == one.bytes_by_encoding["q4_k_m"]
-        )
+        mix = cells(found, "bytes.q4_k_m")[place]
+        assert (mix and mix.value) == one.bytes_by_encoding.get("q4_k_m")  # llama.cpp runs no Falcon-Mamba
         held = one.state_json()["bytes_at_context"]["bf16"]
         assert cells(found, "state_bytes_at_context")[place].value == held
     assert cells(found, "state_bytes_at_context")[1].value == 1_342_177_280
-    assert cells(found, "kv_bytes_per_token")[2] is None  # a state-space model keeps no cache
+    assert cells(found, "kv_bytes_per_token")[2].value == 0  # a state-space model keeps no cache
+    assert [cell.value for cell in cells(found, "recurrent_bytes_per_sequence")[:2]] == [0, 0]
+    assert cells(found, "attention_heads")[2] is None  # nor has it heads
+
+
+def test_rows_that_say_nothing_of_a_model_are_left_out() -> None:
+    pair = compare(["clip-vit-large-patch14", "stable-diffusion-1.5"])
+    assert not cells(pair, "layers") and not cells(pair, "attention_heads")
+    assert not cells(compare(["llama-2-70b"]), "recurrent_bytes_per_sequence")
+    assert not cells(compare(["bert-base"]), "kv_bytes_per_token")
+    latent = compare(["deepseek-v3"])
+    assert cells(latent, "attention_heads")[0].value == 128 and not cells(latent, "kv_heads")
+    assert cells(compare(["gemma-3-27b"]), "hidden_size")[0].value == 5376  # of its language model
+    assert cells(compare(["roberta-base"]), "max_positions")[0].value == 512  # of 514 rows, two belong to padding
+
+
+@pytest.mark.parametrize("source", [5, {"model_type": "llama"}, "a" * 5000, "a\0b"])
+def test_what_is_no_source_is_refused(source: Any) -> None:
+    with pytest.raises(SourceError):
+        compare([source])
 
 
 def test_a_mixture_weighs_all_of_it_and_computes_a_part() -> None:

@@ -190,3 +190,25 @@ def test_a_family_that_cannot_be_carried_over_is_no_success(tmp_path: Path) -> N
     (tmp_path / "config.json").write_text(json.dumps(UNKNOWN))
     result = CliRunner().invoke(main, ["inspect", str(tmp_path), "--like", "mamba2"])
     assert result.exit_code == 2 and "cannot be counted like mamba2" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"num_hidden_layers": 200_000},
+        {"text_config": {"n_layer": 200_000}},
+        {"num_local_experts": 10**6},
+        {"architectures": ["LlamaModel", "GPT2Model"]},
+    ],
+)
+def test_a_class_is_not_built_in_sizes_that_no_model_has(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"at most 10,000|one class"):
+        inspect({"model_type": "llama", **wrong}, with_transformers=True)
+
+
+def test_configurations_do_not_lie_in_each_other_without_end() -> None:
+    nested: dict[str, Any] = {}
+    for _ in range(900):
+        nested = {"model_type": "pipeline", "unet_config": nested}
+    with pytest.raises(ConfigError, match="lies in more than"):
+        inspect(nested)

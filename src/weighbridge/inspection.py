@@ -34,6 +34,12 @@ from weighbridge.predict.counts import ParameterCount, StateCount
 STATE_ENCODINGS = ("bf16", "fp8", "q8_0")
 DENOISER = "unet"
 """What diffusers calls the part that a latent passes once a step, where its configuration names the latent's size."""
+OFFSET_POSITIONS = frozenset({
+    "camembert", "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke", "markuplm", "mpnet",
+    "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+})  # fmt: skip
+"""Model types whose tables of positions begin after the padding token's; source: their
+`create_position_ids_from_input_ids` in transformers 5.23."""
 PLAIN_ENCODINGS = ("fp32", "bf16", "fp16", "fp8", "int8", "int4")
 
 
@@ -108,6 +114,17 @@ class Inspection:
     def state(self) -> StateCount | None:
         """What the model keeps between tokens; None when no family describes it."""
         return None if self.architecture is None else counts.count_state(self.architecture)
+
+    @cached_property
+    def longest_context(self) -> int | None:
+        """The positions that the configuration provides for tokens; None where it names none."""
+        if self.hyperparameters is None or self.architecture is None:
+            return None
+        rows = self.hyperparameters.of_text("max_positions")
+        if rows is None or self.hyperparameters.model_type not in OFFSET_POSITIONS:
+            return rows
+        padding = self.hyperparameters.settings.get("pad_token_id", 1)
+        return rows - padding - 1 if type(padding) is int else rows
 
     @cached_property
     def family_guess(self) -> FamilyGuess | None:
@@ -341,9 +358,8 @@ def inspect(
     if architecture is not None:
         notes += architecture.notes
         notes += _left_out(architecture)
-        longest = hyperparameters.settings.get("max_positions") if hyperparameters else None
-        if isinstance(longest, int) and context_tokens > longest:
-            notes.append(f"the context of {context_tokens:,} is longer than the {longest:,} positions of the config")
+        if architecture.has_tower:
+            notes.append("FLOPs are those of a token of text: the tower works once for each picture or clip")
     notes += _warnings(checkpoint)
     reconciliation = _reconcile(checkpoint, architecture, hyperparameters)
     if architecture is not None and isinstance(source, str | Path) and _foreign(source, checkpoint, architecture):
@@ -352,8 +368,13 @@ def inspect(
         reconciliation = Reconciliation(Status.NOT_APPLICABLE, note="no family describes this file")
     if architecture is None and not with_transformers:
         notes.append("total counts the stored floating-point elements that are no buffers by name, type or rule")
-    return Inspection(checkpoint.source, checkpoint.format, checkpoint, hyperparameters, architecture, reconciliation,
-                      context_tokens, tuple(notes), basis)  # fmt: skip
+    found = Inspection(checkpoint.source, checkpoint.format, checkpoint, hyperparameters, architecture, reconciliation,
+                       context_tokens, tuple(notes), basis)  # fmt: skip
+    longest = found.longest_context
+    if longest is None or context_tokens <= longest:
+        return found
+    note = f"the context of {context_tokens:,} is longer than the {longest:,} positions of the config"
+    return replace(found, notes=(*found.notes, note))
 
 
 def _without_effect(before: Mapping[str, Any], changed: Checkpoint) -> str:

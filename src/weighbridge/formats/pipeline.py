@@ -79,8 +79,17 @@ def _of_class(part: Checkpoint, named: list[str], name: str) -> Checkpoint:
 
 
 def _is_part(value: Any) -> bool:
-    """Whether an entry of the index names a library and a class; `[null, null]` stands for a part that is not used."""
-    return isinstance(value, list) and len(value) == 2 and all(isinstance(name, str) for name in value)
+    """Whether an entry of the index names a library and a class; `[null, null]` stands for a part that is not used.
+
+    Raises:
+        ConfigError: for lists of anything else. Texts, numbers and objects are settings of the pipeline.
+    """
+    if not isinstance(value, list) or value == [None, None]:
+        return False
+    if len(value) == 2 and all(isinstance(name, str) for name in value):
+        return True
+    read = f"{INDEX} has the entry {str(value)[:80]}"
+    raise ConfigError(read, "a library and a class for each part", "correct the index")
 
 
 _WITHOUT_WEIGHTS = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "FeatureExtractor", "ProcessorFast")
