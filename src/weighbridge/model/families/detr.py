@@ -139,7 +139,7 @@ def _named(settings: Mapping[str, Any], more: object) -> Architecture | None:
     match = re.fullmatch(r"resnet(18|34|50|101|152)", name) if isinstance(name, str) else None
     stages = more.get("out_indices", [4])
     whole = isinstance(stages, list | tuple) and list(stages)[-1:] == [4]
-    if match is None or not whole or {more.get("in_chans", 3), more.get("num_channels", 3)} != {3}:
+    if match is None or not whole or any(more.get(key, 3) != 3 for key in ("in_chans", "num_channels")):
         return None
     return timm_wrapper.residual(Hyperparameters("", "timm_wrapper", {"num_labels": 0}), match[1])
 

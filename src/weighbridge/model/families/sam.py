@@ -100,7 +100,8 @@ def _prompts(part: Hyperparameters, width: int) -> list[Placement]:
         *(Placement(f"{path}mask_embed.conv{place}", Convolution(kernel=(kernel, kernel), in_channels=inputs,
                                                                  out_channels=outputs, bias=True))
           for place, kernel, inputs, outputs in shapes),
-        *(Placement(f"{path}mask_embed.layer_norm{place}", Norm(width=outputs)) for place, _, _, outputs in shapes[:2]),
+        Placement(path + "mask_embed.layer_norm1", Norm(width=few)),
+        Placement(path + "mask_embed.layer_norm2", Norm(width=4 * few)),  # of fewer channels where 4 does not divide
         Placement(path + "no_mask_embed", one),
         *(Placement(f"{path}point_embed.{kind}", one) for kind in kinds),
         Placement(path + "not_a_point_embed", one),
