@@ -24,7 +24,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("formats",),
     ("hardware",),
     ("predict",),
-    ("family_guess",),
+    ("family_guess", "what_if"),
     ("inspection", "layer"),
     ("side_by_side", "shapes", "planning"),
     ("growth",),

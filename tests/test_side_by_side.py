@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 
 from weighbridge import Wish, compare, design, history, inspect
 from weighbridge.cli import main
-from weighbridge.errors import UnitError, UnknownNameError, WeighbridgeError
+from weighbridge.errors import ConfigError, SourceError, UnitError, UnknownNameError
 from weighbridge.estimate import Estimate
 from weighbridge.model import catalogue
 from weighbridge.show import timeline
@@ -36,13 +37,31 @@ def test_columns_are_what_the_engine_counts() -> None:
         assert cells(found, "parameters.total")[place].value == one.parameters.total
         assert cells(found, "parameters.active_per_token")[place].value == one.parameters.active_per_token
         assert cells(found, "flops_per_token")[place].value == one.flops_per_token
-        assert cells(found, "bytes.q4_k_m")[place] is None or (
-            cells(found, "bytes.q4_k_m")[place].value == one.bytes_by_encoding["q4_k_m"]
-        )
+        mix = cells(found, "bytes.q4_k_m")[place]
+        assert (mix and mix.value) == one.bytes_by_encoding.get("q4_k_m")  # llama.cpp runs no Falcon-Mamba
         held = one.state_json()["bytes_at_context"]["bf16"]
         assert cells(found, "state_bytes_at_context")[place].value == held
     assert cells(found, "state_bytes_at_context")[1].value == 1_342_177_280
-    assert cells(found, "kv_bytes_per_token")[2] is None  # a state-space model keeps no cache
+    assert cells(found, "kv_bytes_per_token")[2].value == 0  # a state-space model keeps no cache
+    assert [cell.value for cell in cells(found, "recurrent_bytes_per_sequence")[:2]] == [0, 0]
+    assert cells(found, "attention_heads")[2] is None  # nor has it heads
+
+
+def test_rows_that_say_nothing_of_a_model_are_left_out() -> None:
+    pair = compare(["clip-vit-large-patch14", "stable-diffusion-1.5"])
+    assert not cells(pair, "layers") and not cells(pair, "attention_heads")
+    assert not cells(compare(["llama-2-70b"]), "recurrent_bytes_per_sequence")
+    assert not cells(compare(["bert-base"]), "kv_bytes_per_token")
+    latent = compare(["deepseek-v3"])
+    assert cells(latent, "attention_heads")[0].value == 128 and not cells(latent, "kv_heads")
+    assert cells(compare(["gemma-3-27b"]), "hidden_size")[0].value == 5376  # of its language model
+    assert cells(compare(["roberta-base"]), "max_positions")[0].value == 512  # of 514 rows, two belong to padding
+
+
+@pytest.mark.parametrize("source", [5, {"model_type": "llama"}, "a" * 5000, "a\0b"])
+def test_what_is_no_source_is_refused(source: Any) -> None:
+    with pytest.raises(SourceError):
+        compare([source])
 
 
 def test_a_mixture_weighs_all_of_it_and_computes_a_part() -> None:
@@ -115,7 +134,7 @@ def test_history_by_developer_and_its_refusals() -> None:
     assert {point.model.developer for point in history(developer="meta")} == {"Meta"}
     with pytest.raises(UnknownNameError, match="OpenAI"):
         history(developer="OpenA")
-    with pytest.raises(UnknownNameError, match="no size is known"):
+    with pytest.raises(SourceError, match="no size of GPT-5 is known"):
         history(["gpt-2", "gpt-5"])
     assert len(run("history", "gpt-2", "gpt-3")) == 2
     assert "times the first" in CliRunner().invoke(main, ["history"]).stdout
@@ -152,7 +171,7 @@ def test_designs_come_within_one_percent_with_whole_heads(total: int, vocab: int
         config = shape.config
         assert abs(shape.total / total - 1) <= 0.01 and shape.total == inspect(config).parameters.total
         assert config["hidden_size"] % config["num_attention_heads"] == 0
-        assert config["num_attention_heads"] % config["num_key_value_heads"] == 0
+        assert config["num_attention_heads"] % config.get("num_key_value_heads", 1) == 0
         assert config["vocab_size"] == vocab
         for key, name in (("hidden_size", "hidden_size"), ("num_hidden_layers", "num_layers")):
             assert name not in more or config[key] == more[name]
@@ -174,8 +193,33 @@ def test_what_cannot_be_designed_is_said() -> None:
         design(Wish(parameters=10**9, vocab_size=100, experts=4))
     with pytest.raises(UnitError, match="whole heads"):
         design(Wish(parameters=10**9, vocab_size=100, hidden_size=1000, head_dim=64))
-    with pytest.raises(WeighbridgeError):
-        design(Wish(parameters=10**9, vocab_size=100, model_type="resnet"))
+    for model_type, told in (("resnet", "resnet"), ("t5", "cannot be built from a shape"), ("vit", "vocab_size")):
+        with pytest.raises(ConfigError, match=told):
+            design(Wish(parameters=10**9, vocab_size=100, model_type=model_type))
+    with pytest.raises(UnknownNameError, match="llama"):
+        design(Wish(parameters=10**9, vocab_size=100, model_type="lama"))
+
+
+@pytest.mark.parametrize("name", ["parameters", "vocab_size", "num_layers", "hidden_size", "head_dim", "num_kv_heads"])
+def test_no_number_of_a_wish_is_nothing(name: str) -> None:
+    with pytest.raises(UnitError, match="1 or more"):
+        design(replace(Wish(parameters=10**9, vocab_size=100), **{name: 0}))  # type: ignore[arg-type]
+
+
+def test_a_design_says_nothing_that_its_wiring_does_not_read() -> None:
+    gpt2, falcon, mixture = (
+        design(Wish(parameters=1_300_000_000, vocab_size=50_000, **more))[0]
+        for more in ({"model_type": "gpt2"}, {"model_type": "falcon"},
+                     {"model_type": "qwen3_moe", "experts": 16, "experts_per_token": 2})
+    )  # fmt: skip
+    assert "n_inner" in gpt2.config and not {"num_key_value_heads", "intermediate_size"} & gpt2.config.keys()
+    hidden, inner = gpt2.config["hidden_size"], gpt2.config["n_inner"]
+    layers = gpt2.config["num_hidden_layers"]
+    assert gpt2.inspection.parameters.by_component["mlp"] == layers * (2 * hidden * inner + inner + hidden)
+    assert not {"num_key_value_heads", "intermediate_size"} & falcon.config.keys()
+    expert = 3 * mixture.config["hidden_size"] * mixture.config["moe_intermediate_size"]
+    held = mixture.inspection.parameters.by_component["experts"]
+    assert held == 16 * expert * mixture.config["num_hidden_layers"]
 
 
 def test_stable_diffusion_xl_is_the_sum_of_its_parts_and_fifty_steps_are_fifty_passes() -> None:

@@ -15,6 +15,7 @@ from weighbridge.cli import main
 from weighbridge.errors import ConfigError, UnitError, UnknownNameError
 from weighbridge.family_guess import guess
 from weighbridge.formats.reconcile import Status
+from weighbridge.model import families
 
 UNKNOWN: dict[str, Any] = {
     "model_type": "newest_llm", "architectures": ["NewestForCausalLM"], "hidden_size": 64, "num_hidden_layers": 2,
@@ -79,7 +80,7 @@ def test_an_assumption_is_held_against_the_weights(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(UNKNOWN))
     found = inspect(tmp_path, like="llama")
     assert found.reconciliation.status is Status.AGREES
-    assert inspect(tmp_path, like="qwen2").reconciliation.status is Status.DIFFERS
+    assert inspect(tmp_path, like="olmo").reconciliation.status is Status.DIFFERS
 
 
 def test_a_bare_header_gives_exact_counts_and_a_guess_that_is_called_one(tmp_path: Path) -> None:
@@ -140,3 +141,74 @@ def test_without_torch_the_refusal_says_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     result = CliRunner().invoke(main, ["inspect", "gpt-2", "--with-transformers"])
     assert result.exit_code == 2 and "[torch]" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "model_type"),
+    [("LlamaForCausalLM", "llama"), ("Qwen2MoeForCausalLM", "qwen2_moe"), ("GPT2LMHeadModel", "gpt2"),
+     ("Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl"), ("XLMRobertaModel", "xlm-roberta"),
+     ("Gemma3ForCausalLM", "gemma3_text"), ("CLIPTextModelWithProjection", "clip_text_model")],
+)  # fmt: skip
+def test_a_class_tells_the_model_type_that_is_missing(name: str, model_type: str) -> None:
+    assert families.recognise({"architectures": [name], "hidden_size": 8}) == model_type
+
+
+def test_an_unknown_class_tells_nothing() -> None:
+    for classes in (["NewestForCausalLM"], ["Llama"], ["LlamaForCausalLM", "LlamaModel"], "LlamaForCausalLM", [3]):
+        with pytest.raises(ConfigError, match="no model_type"):
+            inspect({**{k: v for k, v in UNKNOWN.items() if k != "model_type"}, "architectures": classes})
+    named = {**{k: v for k, v in UNKNOWN.items() if k != "model_type"}, "architectures": ["LlamaForCausalLM"]}
+    assert inspect(named).parameters == inspect({**named, "model_type": "llama"}).parameters
+
+
+def test_settings_reach_where_they_are_written() -> None:
+    deep = inspect("gemma-3-27b", settings={"text_config.num_hidden_layers": 10})
+    assert deep.architecture is not None and deep.architecture.num_layers == 10
+    with pytest.raises(UnknownNameError, match=r"text_config\.num_hidden_layers"):
+        inspect("gemma-3-27b", settings={"num_hidden_layers": 10})
+    with pytest.raises(ConfigError, match="leads into"):
+        inspect("gpt-2", settings={"text_config.num_hidden_layers": 10})
+    assert (
+        inspect("gpt-2", settings={"num_hidden_layers": 24}).parameters
+        == inspect("gpt-2", settings={"n_layer": 24}).parameters
+    )
+    pipeline = inspect("sdxl", settings={"unet_config.in_channels": 9}).parameters.by_part["unet"]
+    assert pipeline - inspect("sdxl").parameters.by_part["unet"] == 5 * 320 * 9
+
+
+def test_a_setting_without_effect_is_told() -> None:
+    def told(**settings: Any) -> bool:
+        return any("changes nothing that is counted" in note for note in inspect("llama-7b", settings=settings).notes)
+
+    assert told(foo=1) and told(rope_theta=3)
+    assert not told(num_hidden_layers=3)
+
+
+def test_a_family_that_cannot_be_carried_over_is_no_success(tmp_path: Path) -> None:
+    described = inspect(UNKNOWN, like="llama")
+    write_safetensors(tmp_path / "model.safetensors", {t.name: t.shape for t in described.tensors})
+    (tmp_path / "config.json").write_text(json.dumps(UNKNOWN))
+    result = CliRunner().invoke(main, ["inspect", str(tmp_path), "--like", "mamba2"])
+    assert result.exit_code == 2 and "cannot be counted like mamba2" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"num_hidden_layers": 200_000},
+        {"text_config": {"n_layer": 200_000}},
+        {"num_local_experts": 10**6},
+        {"architectures": ["LlamaModel", "GPT2Model"]},
+    ],
+)
+def test_a_class_is_not_built_in_sizes_that_no_model_has(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"at most 10,000|one class"):
+        inspect({"model_type": "llama", **wrong}, with_transformers=True)
+
+
+def test_configurations_do_not_lie_in_each_other_without_end() -> None:
+    nested: dict[str, Any] = {}
+    for _ in range(900):
+        nested = {"model_type": "pipeline", "unet_config": nested}
+    with pytest.raises(ConfigError, match="lies in more than"):
+        inspect(nested)

@@ -67,6 +67,8 @@ class UnknownNameError(WeighbridgeError):
     def __init__(self, kind: str, name: str, known: Iterable[str], action: str) -> None:
         names = sorted(set(known))
         self.kind, self.name = kind, name
-        self.nearest = tuple(difflib.get_close_matches(name, names, n=4, cutoff=0.4)) or tuple(names[:6])
+        lower = {known.lower(): known for known in reversed(names)}
+        near = difflib.get_close_matches(name.lower(), lower, n=4, cutoff=0.4)
+        self.nearest = tuple(lower[match] for match in near) or tuple(names[:6])
         expected = f"a known {kind} such as {', '.join(self.nearest)}" if names else f"no {kind}"
         super().__init__(f"the {kind} {name[:200]!r} is not known", expected, action)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from weighbridge.errors import UnknownNameError
+from weighbridge.errors import SourceError, UnknownNameError
 from weighbridge.estimate import Basis, Estimate, weakest
 from weighbridge.model import catalogue
 from weighbridge.model.catalogue import NamedModel
@@ -55,8 +55,8 @@ def history(names: Sequence[str] = (), *, developer: str | None = None, records:
         records: only models that were larger than all before them among those that are asked for.
 
     Raises:
-        UnknownNameError: for a name that is not in the catalogue, a developer that has no model there, or a named model
-            whose date or size is unknown.
+        UnknownNameError: for a name that is not in the catalogue, or a developer that has no model there.
+        SourceError: for a named model whose date or size is unknown, or that another developer released.
 
     Example:
         >>> points = history(["bert-large", "gpt-2-xl", "gpt-3-175b", "palm-540b"])
@@ -66,15 +66,18 @@ def history(names: Sequence[str] = (), *, developer: str | None = None, records:
     found = [catalogue.find_model(name) for name in names] or list(catalogue.models())
     if developer is not None:
         wanted = plain(developer)
-        developers = {model.developer for model in found}
+        developers = {model.developer for model in catalogue.models()}
+        if wanted not in map(plain, developers):
+            raise UnknownNameError("developer", developer, developers, "run `weigh models`")
         found = [model for model in found if plain(model.developer) == wanted]
         if not found:
-            raise UnknownNameError("developer", developer, developers, "run `weigh models`")
+            read = f"none of these is a model of {developer}"
+            raise SourceError(read, "names of its models, or none", "leave --developer or the names out")
     dated = [(model, quoted) for model in found if model.released and (quoted := _quoted(model)).value is not None]
     if names and len(dated) < len(found):
         lacking = next(model for model in found if model not in [m for m, _ in dated])
-        read = f"{lacking.name}, of which no date or no size is known"
-        raise UnknownNameError("point in time", read, (m.name for m, _ in dated), "leave it out")
+        what = "date of release" if lacking.released is None else "size"
+        raise SourceError(f"no {what} of {lacking.title} is known", "models with a date and a size", "leave it out")
     return list(_points(sorted(dated, key=lambda pair: (pair[0].released, pair[1].value)), records))
 
 

@@ -6,14 +6,13 @@ input gives the same numbers in all of them.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from weighbridge import family_guess
+from weighbridge import family_guess, what_if
 from weighbridge.errors import ConfigError, UnitError, UnknownNameError, WeighbridgeError, printable
 from weighbridge.estimate import Basis, weakest
 from weighbridge.family_guess import FamilyGuess
@@ -35,6 +34,12 @@ from weighbridge.predict.counts import ParameterCount, StateCount
 STATE_ENCODINGS = ("bf16", "fp8", "q8_0")
 DENOISER = "unet"
 """What diffusers calls the part that a latent passes once a step, where its configuration names the latent's size."""
+OFFSET_POSITIONS = frozenset({
+    "camembert", "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke", "markuplm", "mpnet",
+    "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+})  # fmt: skip
+"""Model types whose tables of positions begin after the padding token's; source: their
+`create_position_ids_from_input_ids` in transformers 5.23."""
 PLAIN_ENCODINGS = ("fp32", "bf16", "fp16", "fp8", "int8", "int4")
 
 
@@ -109,6 +114,17 @@ class Inspection:
     def state(self) -> StateCount | None:
         """What the model keeps between tokens; None when no family describes it."""
         return None if self.architecture is None else counts.count_state(self.architecture)
+
+    @cached_property
+    def longest_context(self) -> int | None:
+        """The positions that the configuration provides for tokens; None where it names none."""
+        if self.hyperparameters is None or self.architecture is None:
+            return None
+        rows = self.hyperparameters.of_text("max_positions")
+        if rows is None or self.hyperparameters.model_type not in OFFSET_POSITIONS:
+            return rows
+        padding = self.hyperparameters.settings.get("pad_token_id", 1)
+        return rows - padding - 1 if type(padding) is int else rows
 
     @cached_property
     def family_guess(self) -> FamilyGuess | None:
@@ -311,7 +327,7 @@ def inspect(
     """
     if type(context_tokens) is not int or not 0 <= context_tokens < 2**40:
         read = f"the context is {str(context_tokens)[:40]!r}"
-        raise UnitError(read, "a whole number of tokens, 0 or more", "correct it")
+        raise UnitError(read, f"a whole number of tokens from 0 to {2**40 - 1:,}", "correct it")
     checkpoint = _checkpoint(source)
     notes: list[str] = []
     if settings:
@@ -319,27 +335,31 @@ def inspect(
             raise ConfigError(
                 f"{checkpoint.source} has no config.json to change", "a configuration", "name a config.json"
             )
-        for key in settings:
-            _check_setting(key, checkpoint.config)
-        checkpoint = replace(
-            checkpoint, config={**checkpoint.config, **settings}, tensors=(), files=(), format="config"
-        )
-        notes.append("settings were changed: " + ", ".join(f"{key} = {value}" for key, value in settings.items()))
+        before = checkpoint.config
+        config = what_if.changed(before, settings, checkpoint.source)
+        checkpoint = replace(checkpoint, config=config, tensors=(), files=(), parts={}, format="config")
+        told = ", ".join(f"{key} = {value}" for key, value in settings.items())
+        notes.append(f"settings were changed: {told}" + _without_effect(before, checkpoint))
     basis = Basis.EXACT
     if with_transformers:
         checkpoint, basis = _reference(checkpoint, like), Basis.SPECIFIED
     elif like is not None:
-        checkpoint, basis = _alike(checkpoint, like), Basis.ASSUMED
+        if checkpoint.config is None:
+            raise ConfigError(f"{checkpoint.source} has no config.json", "a configuration for --like", "name one")
+        config = what_if.alike(checkpoint.config, like, checkpoint.source)
+        checkpoint, basis = replace(checkpoint, config=config), Basis.ASSUMED
         notes.append(f"the model type is not known; counted as if it were {like}, which is an assumption")
     hyperparameters, architecture, reason = (None, None, "") if with_transformers else _describe(checkpoint)
+    if like is not None and architecture is None and not with_transformers:
+        raise ConfigError(f"{checkpoint.source} cannot be counted like {like}: {reason}", "settings that it can have",
+                          "name another family, or leave --like out")  # fmt: skip
     if reason:
         notes.append(reason)
     if architecture is not None:
         notes += architecture.notes
         notes += _left_out(architecture)
-        longest = hyperparameters.settings.get("max_positions") if hyperparameters else None
-        if isinstance(longest, int) and context_tokens > longest:
-            notes.append(f"the context of {context_tokens:,} is longer than the {longest:,} positions of the config")
+        if architecture.has_tower:
+            notes.append("FLOPs are those of a token of text: the tower works once for each picture or clip")
     notes += _warnings(checkpoint)
     reconciliation = _reconcile(checkpoint, architecture, hyperparameters)
     if architecture is not None and isinstance(source, str | Path) and _foreign(source, checkpoint, architecture):
@@ -348,8 +368,24 @@ def inspect(
         reconciliation = Reconciliation(Status.NOT_APPLICABLE, note="no family describes this file")
     if architecture is None and not with_transformers:
         notes.append("total counts the stored floating-point elements that are no buffers by name, type or rule")
-    return Inspection(checkpoint.source, checkpoint.format, checkpoint, hyperparameters, architecture, reconciliation,
-                      context_tokens, tuple(notes), basis)  # fmt: skip
+    found = Inspection(checkpoint.source, checkpoint.format, checkpoint, hyperparameters, architecture, reconciliation,
+                       context_tokens, tuple(notes), basis)  # fmt: skip
+    longest = found.longest_context
+    if longest is None or context_tokens <= longest:
+        return found
+    note = f"the context of {context_tokens:,} is longer than the {longest:,} positions of the config"
+    return replace(found, notes=(*found.notes, note))
+
+
+def _without_effect(before: Mapping[str, Any], changed: Checkpoint) -> str:
+    """A warning for settings that change nothing in the description."""
+    assert changed.config is not None
+    try:
+        old, new = (families.build(config_format.hyperparameters(config, changed.source))
+                    for config in (before, changed.config))  # fmt: skip
+    except WeighbridgeError:
+        return ""  # the description of what was changed says what is wrong with it
+    return "" if old != new else ", which changes nothing that is counted: this wiring does not read it"
 
 
 def _reference(checkpoint: Checkpoint, like: str | None) -> Checkpoint:
@@ -362,37 +398,6 @@ def _reference(checkpoint: Checkpoint, like: str | None) -> Checkpoint:
     from weighbridge.formats import transformers_class
 
     return transformers_class.read(checkpoint.config, checkpoint.source)
-
-
-_GENERATING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
-
-
-def _alike(checkpoint: Checkpoint, like: str) -> Checkpoint:
-    """A checkpoint whose unknown model type is taken for another, with the usual head of that.
-
-    Raises:
-        UnknownNameError: when there is no family or model type of this name.
-        ConfigError: when the model type is known, or the class has a head that cannot be carried over.
-    """
-    config = checkpoint.config or {}
-    model_type, classes = config.get("model_type"), config.get("architectures")
-    if isinstance(model_type, str) and families.is_known(model_type):
-        raise ConfigError(f"{checkpoint.source} has the model type {model_type!r}, which is known",
-                          "an unknown one for --like", "leave --like out")  # fmt: skip
-    if checkpoint.config is None:
-        raise ConfigError(f"{checkpoint.source} has no config.json", "a configuration for --like", "name a config.json")
-    if isinstance(classes, list) and classes and not str(classes[0]).endswith(_GENERATING):
-        read = f"{checkpoint.source} names the class {str(classes[0])[:80]}, whose head --like cannot carry over"
-        raise ConfigError(read, f"a class that ends in {', '.join(_GENERATING)}", "remove `architectures` first")
-    changed = {key: value for key, value in config.items() if key != "architectures"}
-    return replace(checkpoint, config=changed | {"model_type": families.model_type(like)})
-
-
-def _check_setting(key: str, config: Mapping[str, Any]) -> None:
-    """Refuses a key that nobody reads but that is nearly one that somebody does."""
-    known = config.keys() | config_format.SPELLINGS.keys()
-    if key not in known and difflib.get_close_matches(key, known, n=1, cutoff=0.8):
-        raise UnknownNameError("setting", key, known, "write the setting as the config.json does")
 
 
 def _checkpoint(source: Any) -> Checkpoint:

@@ -19,8 +19,10 @@ from weighbridge.errors import SourceError, UnknownNameError
 from weighbridge.estimate import Basis, Estimate, weakest
 from weighbridge.inspection import Inspection, inspect
 from weighbridge.model import catalogue, encodings
-from weighbridge.model.architecture import Workload
+from weighbridge.model.architecture import Architecture, Workload
+from weighbridge.model.blocks import StateKind
 from weighbridge.model.catalogue import NamedModel
+from weighbridge.model.tensors import Component
 from weighbridge.predict import counts
 
 SHOWN_ENCODINGS = ("bf16", "q8_0", "q4_k_m")
@@ -99,22 +101,34 @@ def compare(sources: Sequence[str | Path | NamedModel], *, context_tokens: int =
         >>> [(cell.content.value, cell.content.basis.value) for cell in cells]
         [(124439808, 'exact'), (540350000000, 'specified')]
     """
-    if not sources:
-        raise SourceError("nothing is named", "models to compare", "name one or more")
+    if not sources or not all(isinstance(source, str | Path | NamedModel) for source in sources):
+        read = "nothing is named" if not sources else "there is a source that is no path and no name"
+        raise SourceError(read, "models to compare", "name one or more")
     columns = [_column(source, context_tokens) for source in sources]
     names = {key: name for column in columns for key, (name, _) in column.cells.items()}
     if not any(column.is_mixture for column in columns):
-        names = {key: name for key, name in names.items() if key not in ("experts", "parameters.dense_equivalent")}
+        names.pop("parameters.dense_equivalent", None)
     rows = [Row(key, names[key], tuple(column.cells.get(key, ("", Cell(None)))[1] for column in columns))
             for key in ORDER if key in names]  # fmt: skip
     notes = tuple(dict.fromkeys(f"{column.title}: {note}" for column in columns for note in column.notes))
     return SideBySide(
         sources=tuple(source.name if isinstance(source, NamedModel) else str(source) for source in sources),
         titles=tuple(column.title for column in columns),
-        rows=tuple(row for row in rows if any(cell.is_known for cell in row.cells)),
+        rows=tuple(row for row in rows if _says_something(row)),
         context_tokens=context_tokens,
         notes=notes,
     )
+
+
+_OFTEN_NONE = ("experts", "kv_bytes_per_token", "recurrent_bytes_per_sequence")
+
+
+def _says_something(row: Row) -> bool:
+    """Whether any model has a cell that is known; of what most models have none of, one must have some."""
+    known = [cell.content for cell in row.cells if cell.is_known]
+    if row.key in _OFTEN_NONE:
+        return any(isinstance(content, Estimate) and content.value for content in known)
+    return bool(known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +140,7 @@ class _Column:
 
 
 def _column(source: str | Path | NamedModel, context_tokens: int) -> _Column:
-    named = source if isinstance(source, NamedModel) else None if Path(source).exists() else _named(str(source))
+    named = source if isinstance(source, NamedModel) else None if _exists(source) else _named(str(source))
     inspection = None if named is not None and not named.config else inspect(source, context_tokens=context_tokens)
     cells = {} if named is None else dict(_facts(named))
     if inspection is not None:
@@ -137,6 +151,13 @@ def _column(source: str | Path | NamedModel, context_tokens: int) -> _Column:
     notes = named.notes if named is not None else ()
     mixture = inspection is not None and inspection.architecture is not None and inspection.architecture.num_experts > 0
     return _Column(named.title if named is not None else str(source), cells, notes, mixture)
+
+
+def _exists(source: str | Path) -> bool:
+    try:
+        return Path(source).exists()
+    except (OSError, ValueError):
+        return False  # a name too long, a folder that may not be read: `inspect` says so
 
 
 def _named(name: str) -> NamedModel | None:
@@ -161,6 +182,7 @@ def size(model: NamedModel) -> Cell:
     if model.claims:
         low, high = min(claim.low for claim in model.claims), max(claim.high for claim in model.claims)
         note = "not disclosed; claimed by " + ", ".join(dict.fromkeys(claim.by for claim in model.claims))
+        note += "; the value is the middle of what is claimed" if low < high else ""
         sources = ", ".join(dict.fromkeys(claim.source for claim in model.claims))
         return Cell(Estimate((low + high) / 2, low, high, "parameters", Basis.ASSUMED, note), sources)
     return Cell(Estimate(None, None, None, "parameters", Basis.ASSUMED, "not disclosed"), model.source)
@@ -209,26 +231,41 @@ def _counts(inspection: Inspection, context_tokens: int) -> Iterator[tuple[str, 
     name = "dense equivalent, as a rule of thumb"
     yield "parameters.dense_equivalent", name, rule if architecture.num_experts else exact(counted.total, "parameters")
     yield "parameters.non_embedding", "without embeddings", exact(counted.non_embedding, "parameters")
-    shape = {"layers": architecture.num_layers, "attention_heads": architecture.num_heads,
-             "kv_heads": architecture.num_kv_heads, "experts": architecture.num_experts}  # fmt: skip
-    for key, value in shape.items():
+    for key, value in _shape(architecture):
         yield key, key.replace("_", " ").replace("kv", "KV"), exact(value, "")
-    for key, name in (("hidden_size", "width"), ("vocab_size", "vocabulary"), ("max_positions", "longest context")):
-        setting = inspection.hyperparameters.settings.get(key)
-        if type(setting) is int:
+    for key, name in (("hidden_size", "width"), ("vocab_size", "vocabulary")):
+        setting = inspection.hyperparameters.of_text(key)
+        if setting is not None:
             yield key, name, exact(setting, "")
+    if inspection.longest_context is not None:
+        yield "max_positions", "longest context", exact(inspection.longest_context, "")
     for name, size_bytes in inspection.bytes_for(SHOWN_ENCODINGS).items():
         stored = replace(_specified(size_bytes, "B"), basis=weakest([Basis.SPECIFIED, inspection.basis]))
         yield f"bytes.{name}", f"bytes of the weights, {name}", stored
     bf16 = encodings.find("bf16")
     per_token = inspection.state.kv_bytes_per_token(bf16)
-    if per_token:
+    if per_token is not None:
         yield "kv_bytes_per_token", "KV cache a token, bf16", exact(per_token, "B")
-    if inspection.state.recurrent_per_sequence:
-        recurrent = inspection.state.recurrent_per_sequence * bf16.bytes_per_block
-        yield "recurrent_bytes_per_sequence", "recurrent state, bf16", exact(recurrent, "B")
+    recurrent = inspection.state.recurrent_per_sequence * bf16.bytes_per_block
+    yield "recurrent_bytes_per_sequence", "recurrent state, bf16", exact(recurrent, "B")
     if context_tokens:
         held = counts.state_bytes(architecture, Workload(new_tokens=context_tokens), bf16)
         yield "state_bytes_at_context", f"cache and state at {context_tokens:,}, bf16", exact(held, "B")
     assert inspection.flops_per_token is not None
     yield "flops_per_token", "FLOPs a token, forward", exact(inspection.flops_per_token, "FLOP")
+
+
+def _shape(architecture: Architecture) -> Iterator[tuple[str, int]]:
+    """Layers, heads and experts, as far as the model has one number of them: a pipeline or a pair of towers has none.
+
+    Heads are those of models that attend; a latent cache has no heads of keys and values.
+    """
+    repeated = {p.component is Component.VISION_AUDIO for p in architecture.placements if p.layers is not None}
+    if not architecture.parts and (len(repeated) == 1 or architecture.has_tower):
+        yield "layers", architecture.num_layers
+        states = {state.kind for placement in architecture.placements for state in placement.block.states()}
+        if any(placement.block.attention_flops_per_position() for placement in architecture.placements):
+            yield "attention_heads", architecture.num_heads
+            if StateKind.LATENT not in states:
+                yield "kv_heads", architecture.num_kv_heads
+    yield "experts", architecture.num_experts

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from weighbridge import inspect
 from weighbridge.cli import main
-from weighbridge.errors import WeighbridgeError
+from weighbridge.errors import ConfigError, WeighbridgeError
 from weighbridge.formats.reconcile import Status
 
 TEXT: dict[str, Any] = {
@@ -119,6 +119,30 @@ def test_an_index_that_names_no_model_or_leads_out_is_refused(pipeline: Path, in
     (pipeline / "model_index.json").write_text(json.dumps(index))
     with pytest.raises(WeighbridgeError):
         inspect(pipeline)
+
+
+def test_a_part_of_another_class_is_refused_and_the_index_decides_among_those_of_transformers(pipeline: Path) -> None:
+    (pipeline / "vae" / "config.json").write_text(json.dumps(UNET))
+    with pytest.raises(WeighbridgeError, match=r"where model_index\.json names AutoencoderKL"):
+        inspect(pipeline)
+    (pipeline / "vae" / "config.json").write_text(json.dumps(VAE))
+    (pipeline / "text_encoder" / "config.json").write_text(json.dumps({**TEXT, "architectures": ["CLIPModel"]}))
+    assert inspect(pipeline).parameters.by_part["text_encoder"] == inspect(TEXT).parameters.total
+
+
+@pytest.mark.parametrize("entry", [[["transformers", "CLIPTextModel"]], ["transformers", "CLIPTextModel", "x"], []])
+def test_an_entry_that_is_no_pair_is_refused(pipeline: Path, entry: Any) -> None:
+    index = json.loads((pipeline / "model_index.json").read_text())
+    (pipeline / "model_index.json").write_text(json.dumps(index | {"text_encoder": entry}))
+    with pytest.raises(ConfigError, match="a library and a class"):
+        inspect(pipeline)
+
+
+def test_a_part_that_is_no_model_is_refused() -> None:
+    for wrong in ({"text_encoder_config": 5}, {"a.b_config": UNET},
+                  {"inner_config": {"model_type": "pipeline", "unet_config": UNET}}):  # fmt: skip
+        with pytest.raises(ConfigError, match="one model under a plain name"):
+            inspect({"model_type": "pipeline", "unet_config": UNET} | wrong)
 
 
 def test_an_undescribed_part_refuses_the_whole(pipeline: Path) -> None:

@@ -44,3 +44,21 @@ def test_the_description_is_that_of_the_reference_class(case: dict[str, Any]) ->
     }
     theirs = {key: tuple(parameter.shape) for key, parameter in parameters.items()}
     assert described == theirs
+
+
+def test_longcat_routes_to_idle_experts_for_which_the_class_alone_has_gates() -> None:
+    """No shrunk case has idle experts: the class makes gates for them that no published file holds."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    config = {**family_files()["longcat_flash"]["shrunk"][0]["config"], "zero_expert_num": 3}
+    with torch.device("meta"):
+        settings = transformers.LongcatFlashConfig(
+            **{key: value for key, value in config.items() if key != "model_type"}
+        )
+        model = transformers.LongcatFlashForCausalLM(settings)
+    found = inspect(config)
+    name = "model.layers.0.mlp.router.classifier.weight"
+    described = {tensor.name: tensor.shape for tensor in found.tensors}
+    assert described[name] == tuple(model.get_parameter(name).shape) == (4 + 3, 32)
+    gates = 2 * 3 * 2 * 16 * 32  # layers, idle experts, gate and up
+    assert sum(parameter.numel() for parameter in model.parameters()) - found.parameters.total == gates

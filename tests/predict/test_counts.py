@@ -213,3 +213,13 @@ def test_a_trillion_parameters_cost_no_more() -> None:
     counted = counts.count(build(config))
     assert counted.total > 10**14 and time.process_time() - start < 0.05
     assert counted.active_per_token < counted.total // 40
+
+
+def test_a_token_of_text_does_not_pass_the_tower() -> None:
+    seeing, reading = inspect("llava-1.5-7b"), inspect("llama-2-7b")
+    rows = (32064 - 32000) * 4096  # its head has 64 more
+    assert seeing.flops_per_token is not None and reading.flops_per_token is not None
+    assert seeing.flops_per_token == reading.flops_per_token + 2 * rows
+    assert seeing.parameters.matmul == reading.parameters.matmul + rows
+    assert any("works once for each picture" in note for note in seeing.notes)
+    assert inspect("clip-vit-large-patch14").flops_per_token  # towers alone are what is computed

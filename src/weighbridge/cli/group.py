@@ -52,6 +52,9 @@ class Commands(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Runs a command line. One sentence on standard error for every error that input can cause; no traceback."""
+        if sys.stdout is None:
+            print("error: standard output is closed; expected a place for the output; open one.", file=sys.stderr)
+            sys.exit(2)
         if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal of another encoding shows ? for what it lacks
             sys.stdout.reconfigure(errors="replace")
         try:

@@ -71,17 +71,29 @@ def parse(source: ByteSource) -> dict[str, Any]:
     return config
 
 
-def hyperparameters(config: Mapping[str, Any], name: str) -> Hyperparameters:
+_DEEPEST = 8
+
+
+def hyperparameters(config: Mapping[str, Any], name: str, depth: int = 0) -> Hyperparameters:
     """The settings of a model in our spelling.
 
+    Args:
+        config: the keys of a `config.json`.
+        name: where it comes from, for messages.
+        depth: in how many other configurations it lies.
+
     Raises:
-        ConfigError: when the config names no model type, or spells one setting twice with different values.
+        ConfigError: when the config names no model type, spells one setting twice with different values, or lies in
+            more configurations than any real one.
 
     Example:
         >>> found = hyperparameters({"model_type": "gpt2", "n_embd": 768, "n_layer": 12}, "config.json")
         >>> found.model_type, found.count("hidden_size"), found.count("num_layers")
         ('gpt2', 768, 12)
     """
+    if depth > _DEEPEST:
+        read = f"{name[:100]} ... lies in more than {_DEEPEST} others"
+        raise ConfigError(read, "configurations of parts, and of their parts", "correct the config")
     model_type = config.get("model_type") or families.recognise(config)
     if not isinstance(model_type, str):
         raise ConfigError(f"{name} has no model_type, and its other keys mean no model that is known",
@@ -96,7 +108,7 @@ def hyperparameters(config: Mapping[str, Any], name: str) -> Hyperparameters:
                 "one value for both spellings", "remove the wrong one",
             )  # fmt: skip
         if (key.endswith("_config") or key in PARTS) and isinstance(value, Mapping):
-            value = _part(value, f"{key} of {name}")  # noqa: PLW2901
+            value = _part(value, f"{key} of {name}", depth + 1)  # noqa: PLW2901
         if settings.get(ours) is None:
             settings[ours], spellings[ours] = value, key
     if isinstance(config.get("id2label"), dict):  # which decides over `num_labels` in the reference classes
@@ -104,10 +116,10 @@ def hyperparameters(config: Mapping[str, Any], name: str) -> Hyperparameters:
     return Hyperparameters(name, model_type, settings, _classes(config, name), spellings=spellings)
 
 
-def _part(config: Mapping[str, Any], name: str) -> Hyperparameters:
+def _part(config: Mapping[str, Any], name: str, depth: int) -> Hyperparameters:
     """The settings of a part, which may leave its model type to the whole; a part of a pipeline names its class."""
     model_type = config.get("model_type") or ("_class_name" in config and families.recognise(config)) or "part"
-    return hyperparameters({**config, "model_type": model_type}, name)
+    return hyperparameters({**config, "model_type": model_type}, name, depth)
 
 
 def _classes(config: Mapping[str, Any], name: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from weighbridge.errors import SourceError
+from weighbridge.errors import ConfigError, SourceError
 from weighbridge.formats import config as config_format
 from weighbridge.formats.byte_source import Folder
 from weighbridge.formats.checkpoint import Checkpoint
@@ -45,6 +45,7 @@ def read(folder: Folder, read_folder: Callable[[Folder], Checkpoint]) -> Checkpo
             except SourceError as error:
                 read_ = f"{folder.name} has no readable {key}, which {INDEX} names ({error.read})"
                 raise SourceError(read_, "every part of the pipeline", "get the missing folder") from error
+    parts = {key: _of_class(part, named[key], f"{folder.name}/{key}") for key, part in parts.items()}
     if not parts:
         raise SourceError(f"{folder.name}/{INDEX} names no model", "parts such as unet and vae", "name another folder")
     config: dict[str, Any] = {"model_type": "pipeline", "_class_name": index.get("_class_name")}
@@ -61,9 +62,34 @@ def read(folder: Folder, read_folder: Callable[[Folder], Checkpoint]) -> Checkpo
     )  # fmt: skip
 
 
+def _of_class(part: Checkpoint, named: list[str], name: str) -> Checkpoint:
+    """A part as the class that the index names loads it, which of transformers may be a part of what is configured.
+
+    Raises:
+        ConfigError: when the part has no configuration, or that of another class of diffusers.
+    """
+    config, (library, expected) = part.config or {}, named
+    own = config.get("_class_name")
+    if not config or (library == "diffusers" and own != expected):
+        read = f"{name} has the configuration of {own or 'no class'}, where {INDEX} names {expected}"
+        raise ConfigError(read, "the same class", "get the part that belongs to this pipeline")
+    if library == "transformers":
+        return replace(part, config={**config, "architectures": [expected]})
+    return part
+
+
 def _is_part(value: Any) -> bool:
-    """Whether an entry of the index names a library and a class; `[null, null]` stands for a part that is not used."""
-    return isinstance(value, list) and len(value) == 2 and all(isinstance(name, str) for name in value)
+    """Whether an entry of the index names a library and a class; `[null, null]` stands for a part that is not used.
+
+    Raises:
+        ConfigError: for lists of anything else. Texts, numbers and objects are settings of the pipeline.
+    """
+    if not isinstance(value, list) or value == [None, None]:
+        return False
+    if len(value) == 2 and all(isinstance(name, str) for name in value):
+        return True
+    read = f"{INDEX} has the entry {str(value)[:80]}"
+    raise ConfigError(read, "a library and a class for each part", "correct the index")
 
 
 _WITHOUT_WEIGHTS = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "FeatureExtractor", "ProcessorFast")

@@ -13,6 +13,11 @@ from typing import Any
 from weighbridge.errors import ConfigError, SourceError
 from weighbridge.formats import torch_module
 from weighbridge.formats.checkpoint import Checkpoint
+from weighbridge.formats.config import SPELLINGS
+from weighbridge.model.hyperparameters import MOST_LAYERS
+
+_MOST = {"num_layers": MOST_LAYERS, "encoder_layers": MOST_LAYERS, "decoder_layers": MOST_LAYERS,
+         "num_experts": MOST_LAYERS}  # fmt: skip
 
 
 def read(config: Mapping[str, Any], name: str) -> Checkpoint:
@@ -22,6 +27,11 @@ def read(config: Mapping[str, Any], name: str) -> Checkpoint:
         SourceError: when transformers or torch is not installed.
         ConfigError: when transformers knows no such class, or the class cannot be built from the configuration.
     """
+    _bound(config, name)
+    model_type, classes = config.get("model_type"), config.get("architectures") or []
+    if not isinstance(classes, list) or len(classes) > 1:
+        read_ = f"{name} has architectures = {str(classes)[:80]}"
+        raise ConfigError(read_, "a list of one class", "leave the one to count")
     try:
         import torch
         import transformers
@@ -29,7 +39,6 @@ def read(config: Mapping[str, Any], name: str) -> Checkpoint:
         read_ = f"the reference class needs {error.name}"
         action = "install weighbridge again with [torch] after it"
         raise SourceError(read_, "the extra `torch`", action) from error
-    model_type, classes = config.get("model_type"), config.get("architectures") or []
     settings = {key: value for key, value in config.items() if key not in ("model_type", "auto_map")}
     try:
         described = transformers.AutoConfig.for_model(model_type, **settings)
@@ -46,3 +55,17 @@ def read(config: Mapping[str, Any], name: str) -> Checkpoint:
             "keeps and costs is unknown")  # fmt: skip
     found_tensors = torch_module.read_module(model, name)
     return Checkpoint(name, "config", (), found_tensors.tensors, config=config, notes=(note,))
+
+
+def _bound(config: Mapping[str, Any], name: str) -> None:
+    """Refuses layers and experts in numbers that no model has: a class builds them one by one.
+
+    Raises:
+        ConfigError: when there are as many.
+    """
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            _bound(value, f"{key} of {name}")
+        elif isinstance(value, int) and value > _MOST.get(SPELLINGS.get(key, key), value):
+            read_ = f"{name} has {key} = {value:,}"
+            raise ConfigError(read_, f"at most {_MOST[SPELLINGS.get(key, key)]:,}", "correct the config")

@@ -130,6 +130,16 @@ class Architecture:
             for weight in placement.block.weights()
         )
 
+    @cached_property
+    def has_tower(self) -> bool:
+        """Whether a model that generates sees or hears by a tower: that works once a picture or clip, for no token."""
+        towers = any(group.component is Component.VISION_AUDIO for group in self.groups)
+        return towers and any(placement.block.states() for placement in self.placements)
+
+    def per_token(self, component: Component | None) -> bool:
+        """Whether weights of this component work for every token."""
+        return not (component is Component.VISION_AUDIO and self.has_tower)
+
     def by_part(self) -> dict[str, Architecture]:
         """The parts of a pipeline, each alone; empty for a single model."""
         return {
@@ -164,7 +174,8 @@ class Architecture:
 
         A multiplication with a matrix of n elements costs 2n FLOPs a token. Embedding look-ups and element-wise work
         move bytes and count no FLOPs. A batch touches E*(1 - (1 - k/E)^tokens) of E experts on average when routing is
-        even, rounded to whole experts: `bytes_read` of experts rests on that assumption.
+        even, rounded to whole experts: `bytes_read` of experts rests on that assumption. The tower of a model that
+        generates is left out, as it works once for each picture or clip.
         """
         weights = weights or encodings.find("bf16")
         activations = activations or encodings.find("bf16")
@@ -173,9 +184,11 @@ class Architecture:
             if placement.mtp:
                 continue
             for weight in placement.block.weights():
+                if not self.per_token(placement.component or weight.component):
+                    continue
                 yield _weight_operation(placement, weight, workload, weights, per_number)
             fixed = placement.block.fixed_flops() * workload.tokens * placement.repeat
-            if fixed:  # its inputs and outputs are those of the maps beside, counted there
+            if fixed and self.per_token(placement.component):  # what it moves is counted with the maps beside
                 yield Operation(f"{placement.path}.scores", placement.repeat, fixed, 0, 0, activations.name)
             per_position = placement.block.attention_flops_per_position()
             if per_position and placement.component is not Component.VISION_AUDIO:  # towers do not see the context

@@ -93,6 +93,14 @@ class Hyperparameters:
             raise ConfigError(read, "the configuration of every part", "use the model's full config.json")
         return value
 
+    def of_text(self, name: str) -> int | None:
+        """A whole number of the model, or of the language model in it; None where neither names one."""
+        parts = (self.settings.get(key) for key in ("text_config", "llm_config", "language_config"))
+        for settings in (self.settings, *(part.settings for part in parts if isinstance(part, Hyperparameters))):
+            if type(settings.get(name)) is int:
+                return int(settings[name])
+        return None
+
     def divided(self, name: str, whole: int, by: int) -> int:
         """`whole / by`, for a size that has no key of its own; both must divide exactly.
 

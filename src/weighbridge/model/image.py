@@ -6,6 +6,7 @@ transformer's with a norm before each part; families give its names.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from weighbridge.errors import ConfigError
@@ -13,6 +14,7 @@ from weighbridge.model.architecture import Placement
 from weighbridge.model.blocks import Attention, Block, FeedForward, Norm, Vector
 from weighbridge.model.blocks.array import Array
 from weighbridge.model.blocks.convolution import Convolution
+from weighbridge.model.blocks.spread import Spread
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 from weighbridge.model.tensors import Component
 
@@ -37,10 +39,12 @@ def pair(hyperparameters: Hyperparameters, name: str, default: int) -> tuple[int
     return value[0], value[1]
 
 
-def counts(hyperparameters: Hyperparameters, name: str, default: tuple[int, ...], most: int = 2**40) -> tuple[int, ...]:
+def counts(
+    hyperparameters: Hyperparameters, name: str, default: tuple[int, ...], most: int = 2**40, least: int = 1
+) -> tuple[int, ...]:
     """A list of whole numbers, such as the width of each stage; the default stands in for a missing or null key.
 
-    Their sum is at most `most`.
+    Each is at least `least`, their sum at most `most`.
 
     Raises:
         ConfigError: when the key holds anything else.
@@ -49,9 +53,9 @@ def counts(hyperparameters: Hyperparameters, name: str, default: tuple[int, ...]
     if value is None:
         return default
     usable = isinstance(value, list | tuple) and 0 < len(value) <= MOST_LAYERS
-    if not usable or not all(type(number) is int and number > 0 for number in value) or sum(value) > most:
+    if not usable or not all(type(number) is int and number >= least for number in value) or sum(value) > most:
         read = f"{hyperparameters.source} has {name} = {repr(value)[:60]}"
-        raise ConfigError(read, "a list of whole numbers from 1", "correct the key")
+        raise ConfigError(read, f"a list of whole numbers from {least}", "correct the key")
     return tuple(value)
 
 
@@ -105,6 +109,10 @@ def one_image(hyperparameters: Hyperparameters, image: Grid, last: Grid, what: s
         raise ConfigError(f"{hyperparameters.source} makes nothing of an image of {size}", "a larger image or fewer "
                           "convolutions that halve it", "correct the sizes")  # fmt: skip
     return (f"FLOPs are those of {what} of {size}",)
+
+
+ONCE = "FLOPs count each convolution once: they are those of one position of every map, not of a whole input"
+"""The note where a net of convolutions stands beside what is counted for each token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +230,25 @@ def encoder(
         num_heads=count,
         names=names,
     )
+
+
+def spread(
+    placements: Iterable[Placement], positions: int, attended: int, *, sources: int | None = None,
+    padded: int | None = None,
+) -> tuple[Placement, ...]:  # fmt: skip
+    """A layer's parts, their maps applied at every position of one image, of which each attends to so many.
+
+    `sources` are the positions of keys and values, `padded` those that attention has, where these are not as many.
+    """
+    return tuple(
+        replace(placement, block=Spread(block=placement.block, positions=padded or positions, attended=attended,
+                                        sources=sources))
+        if isinstance(placement.block, Attention)
+        else replace(placement, block=Spread(block=placement.block, positions=positions))
+        if isinstance(placement.block, FeedForward)
+        else placement
+        for placement in placements
+    )  # fmt: skip
 
 
 def ratio(hyperparameters: Hyperparameters, name: str, default: float) -> float:

@@ -90,7 +90,7 @@ def count(architecture: Architecture) -> ParameterCount:
             mtp += elements if weight.kind is Kind.PARAMETER and weight.tied_to is None else 0
             continue
         used = _active(group)
-        if weight.use is Use.MATMUL:
+        if weight.use is Use.MATMUL and architecture.per_token(group.component):
             matmul += used
         if weight.kind is not Kind.PARAMETER:
             buffers += elements
@@ -126,7 +126,8 @@ def _active(group: TensorGroup) -> int:
 def forward_flops_per_token(architecture: Architecture, context_tokens: int = 0) -> int:
     """FLOPs of one token's forward pass: twice the multiplied parameters, and attention at this context.
 
-    In a convolutional net they are those of one image, as the architecture's notes say: a weight counts once for every
+    The tower of a model that generates is left out: it works once for each picture or clip, and not for a token. In a
+    convolutional net they are those of one image, as the architecture's notes say: a weight counts once for every
     position that it is applied at.
 
     Example:
@@ -140,9 +141,10 @@ def forward_flops_per_token(architecture: Architecture, context_tokens: int = 0)
     flops = 0
     for placement in (p for p in architecture.placements if not p.mtp):
         for weight in placement.block.weights():
-            if weight.use is Use.MATMUL:
+            if weight.use is Use.MATMUL and architecture.per_token(placement.component or weight.component):
                 flops += 2 * weight.active_elements * weight.positions * placement.repeat
-        flops += placement.block.fixed_flops() * placement.repeat
+        if architecture.per_token(placement.component):
+            flops += placement.block.fixed_flops() * placement.repeat
         if placement.component is Component.VISION_AUDIO:
             continue  # a tower attends to its own patches or frames, not to the context
         states = placement.block.states()

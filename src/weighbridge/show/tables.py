@@ -5,8 +5,8 @@ Names come from files that nobody vouches for, so control characters in them are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from weighbridge.errors import printable
 from weighbridge.estimate import Basis, Estimate
@@ -348,15 +348,17 @@ def model_lines(models: Iterable[NamedModel]) -> Iterator[str]:
 
 
 def design_lines(designs: Sequence[Design]) -> Iterator[str]:
-    """The table of `weigh design`."""
-    rows = [
-        (f"{d.total:,}", f"{d.deviation:+.2%}",
-         *(f"{d.config[key]:,}" for key in ("num_hidden_layers", "hidden_size", "num_attention_heads",
-                                            "num_key_value_heads", "intermediate_size")))
-        for d in designs
-    ]  # fmt: skip
-    heads = ("parameters", "off by", "layers", "width", "heads", "KV heads", "inner size")
-    yield from table("shapes (exact)", heads, rows, right=tuple(range(7)))
+    """The table of `weigh design`; a wiring that has no key for a column takes what its family does."""
+    keys = {"layers": ("num_hidden_layers",), "width": ("hidden_size",), "heads": ("num_attention_heads",),
+            "KV heads": ("num_key_value_heads",),
+            "inner size": ("moe_intermediate_size", "intermediate_size", "n_inner")}  # fmt: skip
+
+    def cells(config: Mapping[str, Any]) -> Iterator[str]:
+        for names in keys.values():
+            yield next((f"{config[name]:,}" for name in names if name in config), "as the family")
+
+    rows = [(f"{d.total:,}", f"{d.deviation:+.2%}", *cells(d.config)) for d in designs]
+    yield from table("shapes (exact)", ("parameters", "off by", *keys), rows, right=tuple(range(2 + len(keys))))
 
 
 def layer_lines(layer: LayerCount) -> Iterator[str]:

@@ -85,7 +85,8 @@ def application(hosts: Sequence[str] = (HOST, "localhost")) -> Starlette:
         from urllib.parse import parse_qs
 
         form = parse_qs((await _body(request)).decode("utf-8", "replace"), keep_blank_values=True)
-        text, name, context = (form.get(key, [""])[0] for key in ("config", "model", "context"))
+        text, name = (form.get(key, [""])[0] for key in ("config", "model"))
+        context = form.get("context", [""])[0] or "0"
         try:
             found = _named(name, context) if name else _inspect(text.encode(), context)
             return HTMLResponse(_page(text, name, context, await run_in_threadpool(report.fragment, found)))

@@ -23,7 +23,8 @@ class Attention(Block):
     for queries, keys and values whose output another block maps, and none for one whose maps all stand elsewhere.
     `causal` attention keeps a cache; `window` bounds it. `output_gate` doubles the query projection, which then gates
     the output too (Qwen3-Next). `output_size` is the width of the output where it is not that of the input (Zamba),
-    `value_dim` the numbers of a value head where it is not those of a key head (MiMo-V2).
+    `value_dim` the numbers of a value head where it is not those of a key head (MiMo-V2). `passes` is how often the
+    scores are computed (DiffLlama: with one half of the values after the other).
 
     Example:
         >>> Attention(hidden_size=768, num_heads=12, num_kv_heads=12, head_dim=64).parameters
@@ -46,6 +47,7 @@ class Attention(Block):
     output_gate: bool = False
     output_size: int | None = None
     value_dim: int | None = None
+    passes: int = 1
 
     def weights(self) -> tuple[Weight, ...]:
         """Query, key, value (or the three in one) and output projections, with their biases."""
@@ -77,4 +79,4 @@ class Attention(Block):
 
     def attention_flops_per_position(self) -> int:
         """Scores and weighted sum, over all query heads."""
-        return 2 * self.num_heads * (self.head_dim + (self.value_dim or self.head_dim))
+        return 2 * self.num_heads * (self.head_dim + (self.value_dim or self.head_dim)) * self.passes

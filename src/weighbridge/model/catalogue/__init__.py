@@ -39,7 +39,9 @@ class NamedModel:
     """The facts about one named model; None is unknown.
 
     `hub` is its name on the Hugging Face hub. `access` is `open weights` or `closed`. `stated` is the parameter count
-    that its developer gave. `config` is its shape as a `config.json` spells it, empty where none is published.
+    that its developer gave. `released` is the day on which its developer first presented it, by paper, post or weights,
+    whichever came first: sizes that were published later keep the day of their announcement. `config` is its shape as
+    a `config.json` spells it, empty where none is published.
     """
 
     name: str
@@ -129,7 +131,7 @@ def find_model(name: str) -> NamedModel:
     """
     found = _by_name().get(plain(name))
     if found is None:
-        raise UnknownNameError("model", name, _by_name(), "run `weigh models`, or name a file")
+        raise UnknownNameError("model", name, _by_name(), "`weigh models` lists the names")
     return found
 
 

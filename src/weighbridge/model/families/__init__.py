@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -102,8 +103,26 @@ def model_type(name: str) -> str:
 
 
 def recognise(config: Mapping[str, Any]) -> str | None:
-    """The model type that a configuration without `model_type` means, by the first family that knows its keys."""
-    return next((found for family in mentioning("recognise=") if (found := family.recognise(config))), None)
+    """The model type that a configuration without `model_type` means: by the first family that knows its keys, or else
+    by the name of its class.
+
+    Example:
+        >>> recognise({"architectures": ["Qwen2MoeForCausalLM"], "hidden_size": 64})
+        'qwen2_moe'
+    """
+    by_keys = next((found for family in mentioning("recognise=") if (found := family.recognise(config))), None)
+    classes = config.get("architectures")
+    if by_keys is not None or not isinstance(classes, list) or len(classes) != 1 or not isinstance(classes[0], str):
+        return by_keys
+    named = re.fullmatch(
+        r"(\w+?)(?:For[A-Z]\w+|LMHead\w*|WithLMHead\w*|DoubleHeads\w*|EncoderModel|Model\w*)", classes[0]
+    )
+    if named is None:
+        return None
+    plain = {re.sub("[-_]", "", name).lower(): name for family in families() for name in family.model_types}
+    start = named[1].replace("_", "").lower()
+    alone = "text" if classes[0].endswith("ForCausalLM") and "text_config" not in config else ""
+    return next((plain[name] for name in (start + alone, start, start + "model") if name in plain), None)
 
 
 def build(hyperparameters: Hyperparameters) -> Architecture:

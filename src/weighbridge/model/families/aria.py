@@ -1,7 +1,8 @@
 """Aria: a decoder with experts in every layer, beside Idefics 3's image encoder and queries that read it.
 
 Source: transformers `models/aria/{configuration,modeling}_aria.py` (5.x). The experts of a layer lie in two tensors.
-There are as many queries as the largest number that `projector_patch_to_query_dict` gives.
+There are as many queries as the largest number that `projector_patch_to_query_dict` gives, unless
+`max_value_projector_patch_to_query_dict` says another.
 """
 
 from __future__ import annotations
@@ -65,9 +66,13 @@ def _decoder(text: Hyperparameters, tied: bool) -> Architecture:
 
 
 def _queries(hyperparameters: Hyperparameters) -> int:
-    given = hyperparameters.settings.get("projector_patch_to_query_dict")
-    if given is None:
-        return _QUERIES
+    given, largest = hyperparameters.settings.get("projector_patch_to_query_dict"), _QUERIES
+    if given is not None:
+        largest = _largest(hyperparameters, given)
+    return hyperparameters.count("max_value_projector_patch_to_query_dict", largest)
+
+
+def _largest(hyperparameters: Hyperparameters, given: object) -> int:
     numbers: list[int] = list(given.values()) if isinstance(given, Mapping) else []
     if not numbers or any(type(number) is not int or not 0 < number < 2**20 for number in numbers):
         read = f"{hyperparameters.source} has projector_patch_to_query_dict = {repr(given)[:60]}"

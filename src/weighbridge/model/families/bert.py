@@ -240,6 +240,20 @@ def masked_head(
     ]  # fmt: skip
 
 
+def lm_head(
+    hyperparameters: Hyperparameters, base: str, tied: bool, *, norm: str = "layer_norm", bias: bool = True
+) -> list[Placement]:
+    """Transform, `norm` and decoder at `lm_head`, the decoder with a `bias` or without, perhaps tied to the tokens."""
+    hidden, vocab = hyperparameters.count("hidden_size"), hyperparameters.count("vocab_size")
+    decoder = Linear(in_features=hidden, out_features=vocab, bias=bias, role="head", component=Component.HEAD,
+                     tied_to=f"{base}embeddings.word_embeddings.weight" if tied else None)  # fmt: skip
+    return [
+        output("lm_head.dense", hidden, hidden, "head_transform"),
+        Placement(f"lm_head.{norm}", Norm(width=hidden, component=Component.HEAD)),
+        Placement("lm_head.decoder", decoder),
+    ]
+
+
 def recognise(config: Mapping[str, Any]) -> str | None:
     """Configurations of 2019 have no model type: those with BERT's keys alone and two token types are BERT's."""
     return "bert" if shape_of_2019(config) and config["type_vocab_size"] == 2 else None

@@ -170,16 +170,9 @@ def _esm_tables(hyperparameters: Hyperparameters, base: str) -> list[Placement]:
 
 
 def _esm_head(hyperparameters: Hyperparameters, base: str) -> list[Placement]:
-    hidden, vocab = hyperparameters.count("hidden_size"), hyperparameters.count("vocab_size")
     tied = hyperparameters.flag("tie_embeddings", True)
-    decoder = Linear(in_features=hidden, out_features=vocab, bias=False, role="head", component=Component.HEAD,
-                     tied_to=f"{base}embeddings.word_embeddings.weight" if tied else None)  # fmt: skip
-    return [
-        bert.output("lm_head.dense", hidden, hidden, "head_transform"),
-        Placement("lm_head.layer_norm", Norm(width=hidden, component=Component.HEAD)),
-        Placement("lm_head.decoder", decoder),
-        Placement("lm_head", Vector(name="bias", width=vocab, role="head", component=Component.HEAD)),
-    ]
+    bias = Vector(name="bias", width=hyperparameters.count("vocab_size"), role="head", component=Component.HEAD)
+    return [*bert.lm_head(hyperparameters, base, tied, bias=False), Placement("lm_head", bias)]
 
 
 def _without_pooler(classes: Mapping[str, tuple[str, ...]], names: Sequence[str]) -> dict[str, tuple[str, ...]]:

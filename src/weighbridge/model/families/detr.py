@@ -22,7 +22,7 @@ from weighbridge.model.encoder_decoder import Stack, stack
 from weighbridge.model.families import resnet, timm_wrapper
 from weighbridge.model.family import Family, head_class, unknown_class
 from weighbridge.model.hyperparameters import Hyperparameters
-from weighbridge.model.image import counts
+from weighbridge.model.image import ONCE, counts
 from weighbridge.model.tensors import Component, Kind
 
 _NAMES = {"detr": "Detr", "table-transformer": "TableTransformer"}
@@ -64,7 +64,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
             *(_objects(hyperparameters, width) if base else ()),
         ),
         num_layers=encoder.num_layers + decoder.num_layers, num_heads=encoder.num_heads,
-        num_kv_heads=encoder.num_heads, base_prefix="model.",
+        num_kv_heads=encoder.num_heads, base_prefix="model.", notes=(ONCE,),
     )  # fmt: skip
 
 
@@ -107,8 +107,8 @@ def _backbone(hyperparameters: Hyperparameters, path: str) -> tuple[list[Placeme
                 Placement(at, Array(name=stored, shape=(channels,), role="norm", kind=Kind.BUFFER))
                 for stored in ("weight", "bias", "running_mean", "running_var")
             ]
-        else:
-            placements.append(Placement(at, block))
+        elif isinstance(block, Convolution):
+            placements.append(Placement(at, replace(block, positions=1)))
     return placements, channels
 
 
@@ -139,7 +139,7 @@ def _named(settings: Mapping[str, Any], more: object) -> Architecture | None:
     match = re.fullmatch(r"resnet(18|34|50|101|152)", name) if isinstance(name, str) else None
     stages = more.get("out_indices", [4])
     whole = isinstance(stages, list | tuple) and list(stages)[-1:] == [4]
-    if match is None or not whole or {more.get("in_chans", 3), more.get("num_channels", 3)} != {3}:
+    if match is None or not whole or any(more.get(key, 3) != 3 for key in ("in_chans", "num_channels")):
         return None
     return timm_wrapper.residual(Hyperparameters("", "timm_wrapper", {"num_labels": 0}), match[1])
 

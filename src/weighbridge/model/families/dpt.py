@@ -16,7 +16,7 @@ from weighbridge.model.blocks.convolution import Convolution
 from weighbridge.model.families import dinov2, vit
 from weighbridge.model.family import Family, head_class, unknown_class
 from weighbridge.model.hyperparameters import Hyperparameters
-from weighbridge.model.image import counts, encoder, patches, token
+from weighbridge.model.image import ONCE, counts, encoder, patches, token
 from weighbridge.model.tensors import Component
 
 _NAMES = {"dpt": "DPT", "depth_anything": "DepthAnything"}
@@ -44,7 +44,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     return Architecture(
         family="dpt", model_type=kind,
         placements=(*body, *_neck(hyperparameters, width), *_head(hyperparameters)),
-        num_layers=layers, num_heads=heads, num_kv_heads=heads,
+        num_layers=layers, num_heads=heads, num_kv_heads=heads, notes=(ONCE,),
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from weighbridge.model.blocks.array import Array
 from weighbridge.model.blocks.recurrent import Recurrent
 from weighbridge.model.family import Family, head_class, unknown_class
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
-from weighbridge.model.image import counts
+from weighbridge.model.image import ONCE, counts
 from weighbridge.model.tensors import Kind
 
 _NORMS = ("weight_norm", "time_group_norm")
@@ -37,7 +37,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
             *_decoder(hyperparameters, ratios),
             *_codebooks(hyperparameters, ratios),
         ),
-        num_layers=0, num_heads=0, num_kv_heads=0,
+        num_layers=0, num_heads=0, num_kv_heads=0, notes=(ONCE,),
     )  # fmt: skip
 
 

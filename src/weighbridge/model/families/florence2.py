@@ -35,7 +35,9 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         if part.model_type not in ("part", expected):
             raise ConfigError(f"{part.source} is of the model type {part.model_type[:60]}", expected,
                               "ask for support of this combination")  # fmt: skip
-    language = text_model(text, _TEXT, tied=hyperparameters.flag("tie_embeddings", True))
+    # the part ties the tables of its two stacks, the whole its head to them
+    tied = hyperparameters.flag("tie_embeddings", True) and text.flag("tie_embeddings", True)
+    language = text_model(text, _TEXT, tied=tied)
     widths = counts(vision, "embed_dim", (128, 256, 512, 1024))
     outputs, last = vision.count("projection_dim", 1024), widths[-1]
     text.same("projection_dim and the text's width", outputs, text.count("hidden_size", 1024))

@@ -17,7 +17,7 @@ from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Attention, Block, Embedding, FeedForward, Linear, Norm, Vector
 from weighbridge.model.blocks.convolution import Convolution
 from weighbridge.model.blocks.lean_attention import LeanAttention
-from weighbridge.model.composite import tower
+from weighbridge.model.composite import optional_part, tower
 from weighbridge.model.decoder import (
     SANDWICH_NORMS,
     attention,
@@ -30,7 +30,7 @@ from weighbridge.model.decoder import (
 from weighbridge.model.families.gemma4 import layer_input, layer_inputs
 from weighbridge.model.family import Family
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
-from weighbridge.model.image import counts
+from weighbridge.model.image import ONCE, counts
 from weighbridge.model.mixture import natural, whole_numbers
 from weighbridge.model.mobilenet_v5 import OUTPUT, image_tower
 
@@ -50,7 +50,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     if hyperparameters.model_type == "gemma3n_text":
         return _decoder(with_defaults(hyperparameters, _TEXT), "ForCausalLM", "model.")
     text, vision, audio = (
-        with_defaults(_part(hyperparameters, name), defaults)
+        with_defaults(optional_part(hyperparameters, name), defaults)
         for name, defaults in (("text_config", _TEXT), ("vision_config", _VISION), ("audio_config", _AUDIO))
     )
     # the whole says which class it is and whether the head is tied; the part, everything else
@@ -64,14 +64,8 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         *_bridge("model.embed_vision.", vision, width),
         *_bridge("model.embed_audio.", audio, width),
     ]
-    return _decoder(whole, "ForConditionalGeneration", "model.language_model.", tower(towers))
-
-
-def _part(hyperparameters: Hyperparameters, name: str) -> Hyperparameters:
-    """The settings of a part, which is there with its class's defaults where the key is missing or null."""
-    if hyperparameters.settings.get(name) is None:
-        return Hyperparameters(hyperparameters.source, "part", {})
-    return hyperparameters.part(name)
+    model = _decoder(whole, "ForConditionalGeneration", "model.language_model.", tower(towers))
+    return replace(model, notes=(*model.notes, ONCE))
 
 
 def _decoder(

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from weighbridge.errors import ConfigError
 from weighbridge.model.architecture import Architecture, Placement
-from weighbridge.model.blocks import Attention, Embedding, FeedForward, Linear, Norm, Vector
+from weighbridge.model.blocks import Attention, Embedding, FeedForward, Norm, Vector
 from weighbridge.model.families import bert
 from weighbridge.model.family import Family
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
@@ -49,7 +49,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     bias = Vector(name="bias", width=hidden, role="mlp_down", component=Component.MLP)
     norm = Norm(width=hidden, role="attention_output_norm")
     top = [placement for name in names
-           for placement in (_masked_head(hyperparameters, base, tied, norm="norm" if published else "layer_norm")
+           for placement in (bert.lm_head(hyperparameters, base, tied, norm="norm" if published else "layer_norm")
                              if name == "masked" else bert.heads(hyperparameters, (name,), base, tied))]  # fmt: skip
     rows = [("word_embeddings", hyperparameters.count("vocab_size"), "token_embedding"),
             ("token_type_embeddings", natural(hyperparameters, "num_token_types", 1), "type_embedding")]  # fmt: skip
@@ -75,18 +75,6 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         tie_embeddings=tied,
         notes=bert.unnamed(hyperparameters),
     )  # fmt: skip
-
-
-def _masked_head(hyperparameters: Hyperparameters, base: str, tied: bool, norm: str) -> list[Placement]:
-    """Transform, norm and decoder, whose bias is the only one."""
-    hidden, vocab = hyperparameters.count("hidden_size"), hyperparameters.count("vocab_size")
-    decoder = Linear(in_features=hidden, out_features=vocab, role="head", component=Component.HEAD,
-                     tied_to=f"{base}embeddings.word_embeddings.weight" if tied else None)  # fmt: skip
-    return [
-        bert.output("lm_head.dense", hidden, hidden, "head_transform"),
-        Placement(f"lm_head.{norm}", Norm(width=hidden, component=Component.HEAD)),
-        Placement("lm_head.decoder", decoder),
-    ]
 
 
 def _check(hyperparameters: Hyperparameters) -> None:

@@ -2,7 +2,8 @@
 
 Source for Kimi-VL: `modeling_kimi_vl.py` beside its weights; for Kimi K2.5: transformers
 `models/kimi_k25/{configuration,modeling}_kimi_k25.py` and `conversion_mapping.py`, which gives the names of the
-published checkpoints. Their configuration spells the tower's sizes with `vt_`, transformers and Kimi-VL without.
+published checkpoints. Their configuration spells the tower's sizes with `vt_`, transformers and Kimi-VL without. The
+norm of the projector is as wide as the tower in both older spellings, and has a width of its own in transformers.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
 from weighbridge.model.tensors import Component
 
 _CLASSES = ("KimiK25ForConditionalGeneration", "Kimi_K25ForConditionalGeneration")
+_WIDTH = 1152
 _OLDER = (
     ("mm_projector.pre_norm", "multi_modal_projector.pre_norm"),
     ("mm_projector.proj.0", "multi_modal_projector.linear_1"),
@@ -48,7 +50,12 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     part = replace(part, model_type="kimi_k2", classes=("DeepseekV3ForCausalLM",),
                    settings={**part.settings, "tie_embeddings": tie})  # fmt: skip
     vision = hyperparameters.part("vision_config")
-    tower = _tower(vision, part.count("hidden_size"), hyperparameters.optional_count("projection_hidden_size"))
+    normed = _size(vision, "hidden_size", "hidden_size", _WIDTH)
+    if not older:
+        own = any(name.startswith("vt_") for name in vision.settings)
+        normed = vision.count("mm_hidden_size", normed) if own else _WIDTH
+        normed = hyperparameters.count("projection_hidden_size", normed)
+    tower = _tower(vision, part.count("hidden_size"), normed)
     beside = composite.moved(tower, _OLDER if older else ())
     return composite.joined(hyperparameters, "kimi_k25", deepseek_v3.build(part), beside, [("", "language_model.")])
 
@@ -57,8 +64,8 @@ def _size(vision: Hyperparameters, name: str, short: str, default: int, most: in
     return vision.count(f"vt_{short}" if f"vt_{short}" in vision.settings else name, default, most)
 
 
-def _tower(vision: Hyperparameters, text_hidden: int, projection: int | None) -> list[Placement]:
-    hidden = _size(vision, "hidden_size", "hidden_size", 1152)
+def _tower(vision: Hyperparameters, text_hidden: int, normed: int) -> list[Placement]:
+    hidden = _size(vision, "hidden_size", "hidden_size", _WIDTH)
     heads = _size(vision, "num_heads", "num_attention_heads", 16)
     inner = _size(vision, "intermediate_size", "intermediate_size", 4304)
     layers = range(_size(vision, "num_layers", "num_hidden_layers", 27, MOST_LAYERS))
@@ -75,7 +82,6 @@ def _tower(vision: Hyperparameters, text_hidden: int, projection: int | None) ->
     feed_forward = FeedForward(hidden_size=hidden, intermediate_size=inner, gate=None, up="fc0", down="fc1", bias=True)
     convolution = Convolution(kernel=(patch, patch), in_channels=3, out_channels=hidden, bias=True)
     layer = "vision_tower.encoder.blocks.{layer}."
-    norm_width = projection or vision.count("mm_hidden_size", hidden)
     parts: list[tuple[str, Block, Sequence[int] | None]] = [
         ("vision_tower.patch_embed.proj", convolution, None),
         (
@@ -88,7 +94,7 @@ def _tower(vision: Hyperparameters, text_hidden: int, projection: int | None) ->
         (layer + "norm1", Norm(width=hidden), layers),
         (layer + "mlp", feed_forward, layers),
         ("vision_tower.encoder.final_layernorm", Norm(width=hidden), None),
-        ("mm_projector.pre_norm", Norm(width=norm_width), None),
+        ("mm_projector.pre_norm", Norm(width=normed), None),
         ("mm_projector.proj.0", Linear(in_features=merged, out_features=merged, role="projector"), None),
         ("mm_projector.proj.2", Linear(in_features=merged, out_features=text_hidden, role="projector"), None),
     ]

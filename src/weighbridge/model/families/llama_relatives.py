@@ -3,13 +3,14 @@
 Source: transformers `models/<model_type>/{configuration,modeling}_<model_type>.py` (5.x) for each row of the table, and
 for MiniCPM the modelling code that its repositories hold. Arcee, Nemotron and Jais 2 have no gate in the feed-forward
 block; Nemotron (layernorm1p) and Jais 2 have LayerNorms with a bias; Granite with windows learns an attention sink a
-head; HyperCLOVA X norms what comes out of both parts of a layer too; DiffLlama learns how its two attentions differ.
+head; HyperCLOVA X norms what comes out of both parts of a layer too; DiffLlama learns how its two attentions differ,
+and computes both for each half of its values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from weighbridge.errors import ConfigError
@@ -48,6 +49,8 @@ class _Relative:
     sinks: bool = False
     head_vectors: tuple[str, ...] = ()
     """Vectors of a head's width in the attention."""
+    passes: int = 1
+    """How often the attention computes its scores."""
     square_output: bool = False
     """Whether the class makes the output map hidden x hidden, whatever the heads add up to."""
     post_norms: tuple[str, Mapping[str, str]] | None = None
@@ -90,7 +93,7 @@ _RELATIVES = {
         prefixes=("Cwm",), defaults={"num_kv_heads": 8, "head_dim": 128, "sliding_window": 8192}, qkv_bias=None,
         output_bias=None, windows=_first_of_four_full,
     ),
-    "diffllama": _Relative(prefixes=("DiffLlama",), mlp_bias=None,
+    "diffllama": _Relative(prefixes=("DiffLlama",), mlp_bias=None, passes=2,
                            head_vectors=("lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2")),
     "ernie4_5": _Relative(
         prefixes=("Ernie4_5_", "Ernie4_5"), tied=True, defaults={"num_kv_heads": 2, "head_dim": 128}, **_USE_BIAS
@@ -150,6 +153,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         return bias is not None and hyperparameters.flag(*bias)
 
     heads = attention(hyperparameters, qkv_bias=has(relative.qkv_bias), output_bias=has(relative.output_bias))
+    heads = replace(heads, passes=relative.passes)
     if relative.square_output:
         hyperparameters.same("the heads together and hidden_size", heads.num_heads * heads.head_dim, heads.hidden_size)
     mlp = feed_forward(hyperparameters, gate="gate_proj" if relative.gated else None, bias=has(relative.mlp_bias))

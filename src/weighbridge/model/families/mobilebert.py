@@ -3,6 +3,7 @@
 Source: transformers `models/mobilebert/{configuration,modeling}_mobilebert.py`. Each word enters with its neighbours
 (`trigram_input`). Layers work at `intra_bottleneck_size`; values are computed from the full width. The norms are scales
 and shifts whichever `normalization_type` they are. The head keeps a table of what the token table is too narrow for.
+Files name the width of the layers as `true_hidden_size` too; another one there would not fit what stands around them.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ def _layer(hyperparameters: Hyperparameters, hidden: int, num_heads: int) -> Ite
     """The parts of every layer, each behind its path."""
     narrows = hyperparameters.flag("use_bottleneck", True)
     width = hyperparameters.count("intra_bottleneck_size", 128) if narrows else hidden
+    hyperparameters.same("true_hidden_size", hyperparameters.count("true_hidden_size", width), width)
     whole = Attention(hidden_size=width, num_heads=num_heads, num_kv_heads=num_heads,
                       head_dim=hyperparameters.divided("head_dim", width, num_heads), qkv_bias=True, output_bias=True,
                       names=("self.query", "self.key", "self.value", "output.dense"), causal=False)  # fmt: skip

@@ -12,6 +12,7 @@ from weighbridge.model.blocks.convolution import Convolution
 from weighbridge.model.composite import with_defaults
 from weighbridge.model.family import Family, head_class, unknown_class
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
+from weighbridge.model.image import ONCE
 from weighbridge.model.tensors import Component
 
 _CLASSES = ("Model", "ForConditionalGeneration")
@@ -55,7 +56,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
             *((Placement("proj_out", head),) if base else ()),
         ),
         num_layers=depth + more, num_heads=heads, num_kv_heads=heads, base_prefix="model.", tie_embeddings=tied,
-        notes=(f"cross-attention is kept for {positions} positions of the encoder; it grows with the recording",),
+        notes=(f"cross-attention is kept for {positions} positions of the encoder; it grows with the recording", ONCE),
     )  # fmt: skip
 
 

@@ -48,7 +48,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
             *_decoder(part, width, heads, range(depth), text.num_layers, positions),
         ),
         num_layers=text.num_layers + depth, num_heads=heads, num_kv_heads=heads,
-        notes=(f"cross-attention is kept for {positions} positions of the text; it grows with it",),
+        notes=(f"cross-attention is kept for {positions} positions of the text; it grows with it", *codec.notes),
     )  # fmt: skip
 
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 
 from weighbridge.errors import ConfigError
+from weighbridge.model import decoder
 from weighbridge.model.architecture import Architecture, Placement
-from weighbridge.model.blocks import Attention, Block, Embedding, FeedForward, Linear, Norm
+from weighbridge.model.blocks import Block, Embedding, FeedForward, Linear, Norm
 from weighbridge.model.blocks.array import Array
 from weighbridge.model.blocks.convolution import Convolution
 from weighbridge.model.blocks.recurrent import Recurrent
 from weighbridge.model.composite import optional_part, with_defaults
 from weighbridge.model.family import Family, unknown_class
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
+from weighbridge.model.image import ONCE
 from weighbridge.model.tensors import Component
 
 _CLASSES = {"parakeet_encoder": "ParakeetEncoder", "parakeet_ctc": "ParakeetForCTC",
@@ -48,7 +50,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
             *(Placement(f"{base}layers.{{layer}}.{path}", block, layers) for path, block in _layer(part, width, heads)),
             *top,
         ),
-        num_layers=len(layers), num_heads=heads, num_kv_heads=heads,
+        num_layers=len(layers), num_heads=heads, num_kv_heads=part.count("num_kv_heads", heads), notes=(ONCE,),
     )  # fmt: skip
 
 
@@ -73,8 +75,7 @@ def _layer(part: Hyperparameters, width: int, heads: int) -> list[tuple[str, Blo
     """The parts of every layer, by their paths in it."""
     size, biased = part.divided("head_dim", width, heads), part.flag("attention_bias", True)
     mixed = part.flag("convolution_bias", True)
-    attention = Attention(hidden_size=width, num_heads=heads, num_kv_heads=heads, head_dim=size, qkv_bias=biased,
-                          output_bias=biased, causal=False)  # fmt: skip
+    attention = decoder.attention(part, qkv_bias=biased, output_bias=biased, causal=False)
     dense = FeedForward(hidden_size=width, intermediate_size=part.count("intermediate_size"), gate=None, up="linear1",
                         down="linear2", bias=biased)  # fmt: skip
     depthwise = Convolution(kernel=(part.count("conv_kernel_size", 9),), in_channels=width, out_channels=width,

@@ -21,8 +21,8 @@ _SUFFIX = "_config"
 
 def build(hyperparameters: Hyperparameters) -> Architecture:
     """All parts, side by side."""
-    parts = {key.removesuffix(_SUFFIX): value for key, value in hyperparameters.settings.items()
-             if key.endswith(_SUFFIX) and isinstance(value, Hyperparameters)}  # fmt: skip
+    parts = {key.removesuffix(_SUFFIX): _part(key, value, hyperparameters.source)
+             for key, value in hyperparameters.settings.items() if key.endswith(_SUFFIX)}  # fmt: skip
     if not parts:
         read = f"{hyperparameters.source} is a pipeline without parts"
         raise ConfigError(read, f"the configuration of each part as <name>{_SUFFIX}", "name its folder")
@@ -43,6 +43,13 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         notes=tuple(f"{name}: {note}" for name, part in built.items() for note in part.notes),
         parts=tuple(built),
     )
+
+
+def _part(key: str, value: object, source: str) -> Hyperparameters:
+    if not isinstance(value, Hyperparameters) or "." in key or value.model_type == "pipeline":
+        read = f"{source} has {key} = {str(value)[:80] if not isinstance(value, Hyperparameters) else value.model_type}"
+        raise ConfigError(read, "the configuration of one model under a plain name", "correct it")
+    return value
 
 
 FAMILY = Family(

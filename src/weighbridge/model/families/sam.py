@@ -16,7 +16,7 @@ from weighbridge.model.blocks.tied import Tied
 from weighbridge.model.composite import optional_part, with_defaults
 from weighbridge.model.family import Family, head_class, unknown_class
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
-from weighbridge.model.image import Encoder, Names, patches, ratio, token
+from weighbridge.model.image import ONCE, Encoder, Names, patches, ratio, token
 from weighbridge.model.tensors import Component
 
 _NAMES = Names(attention="attn", projections=("qkv", "proj"), up="lin1", down="lin2")
@@ -44,6 +44,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
             *drawing,
         ),
         num_layers=layers.num_layers + depth, num_heads=layers.num_heads, num_kv_heads=layers.num_heads,
+        notes=(ONCE,),
     )  # fmt: skip
 
 
@@ -99,7 +100,8 @@ def _prompts(part: Hyperparameters, width: int) -> list[Placement]:
         *(Placement(f"{path}mask_embed.conv{place}", Convolution(kernel=(kernel, kernel), in_channels=inputs,
                                                                  out_channels=outputs, bias=True))
           for place, kernel, inputs, outputs in shapes),
-        *(Placement(f"{path}mask_embed.layer_norm{place}", Norm(width=outputs)) for place, _, _, outputs in shapes[:2]),
+        Placement(path + "mask_embed.layer_norm1", Norm(width=few)),
+        Placement(path + "mask_embed.layer_norm2", Norm(width=4 * few)),  # of fewer channels where 4 does not divide
         Placement(path + "no_mask_embed", one),
         *(Placement(f"{path}point_embed.{kind}", one) for kind in kinds),
         Placement(path + "not_a_point_embed", one),

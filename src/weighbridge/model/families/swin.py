@@ -6,6 +6,8 @@ small network that computes it. Tensor names are those of published files, which
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from weighbridge.errors import ConfigError
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Linear, Norm
@@ -13,7 +15,19 @@ from weighbridge.model.blocks.array import Array
 from weighbridge.model.blocks.convolution import Convolution
 from weighbridge.model.family import Family, head_class, unknown_class
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
-from weighbridge.model.image import Encoder, Names, counts, pair, patches, ratio, token
+from weighbridge.model.image import (
+    Encoder,
+    Grid,
+    Names,
+    counts,
+    image_grid,
+    one_image,
+    pair,
+    patches,
+    ratio,
+    spread,
+    token,
+)
 from weighbridge.model.tensors import Component
 
 _NAMES = Names(attention="attention", projections=("self.query", "self.key", "self.value", "output.dense"),
@@ -42,18 +56,23 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     learned = [token("mask_token", 1, 1, width)] if suffix == "ForMaskedImageModeling" else []
     if hyperparameters.flag("use_absolute_embeddings", False):
         learned.append(token("position_embeddings", 1, cut.count + (0 if first else 1), width))
+    image = image_grid(hyperparameters)
+    grid = Grid(-(-image.height // cut.size[0]), -(-image.width // cut.size[1]))  # padded
     placements = [
         *(Placement(table, part) for part in learned),
-        Placement(table + ".patch_embeddings.projection", cut.convolution(width)),
+        Placement(table + ".patch_embeddings.projection", replace(cut.convolution(width), positions=grid.positions)),
         Placement(table + ".norm", Norm(width=width, role="embedding_norm")),
     ]
     done = 0
     for stage, (depth, count) in enumerate(zip(depths, heads, strict=True)):
         path = f"{base}encoder.layers.{stage}"
-        placements += stage_of(hyperparameters, path, width, depth, count, done)
+        most = min(grid.height, grid.width) if first else max(1, image.height // cut.size[0] >> stage)
+        window = Grid(*(min(side, most) for side in pair(hyperparameters, "window_size", 7)))
+        placements += _windows(stage_of(hyperparameters, path, width, depth, count, done), grid, window)
         done += depth
         if stage + 1 < len(depths):
-            merged = Linear(in_features=4 * width, out_features=2 * width, bias=False)
+            grid = grid.halved()
+            merged = Linear(in_features=4 * width, out_features=2 * width, bias=False, positions=grid.positions)
             normed = Norm(width=4 * width if first else 2 * width)
             placements += [Placement(path + ".downsample.reduction", merged),
                            Placement(path + ".downsample.norm", normed)]  # fmt: skip
@@ -66,11 +85,23 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     if suffix == "ForMaskedImageModeling":
         pixels = hyperparameters.count("encoder_stride", 32) ** 2 * cut.channels
         painted = Convolution(kernel=(1, 1), in_channels=width, out_channels=pixels, bias=True,
-                              component=Component.HEAD)  # fmt: skip
+                              positions=grid.positions, component=Component.HEAD)  # fmt: skip
         placements.append(Placement("decoder.0", painted))
     return Architecture(family="swin", model_type=hyperparameters.model_type, placements=tuple(placements),
                         num_layers=done, num_heads=heads[-1], num_kv_heads=heads[-1],
-                        base_prefix=f"{hyperparameters.model_type}.")  # fmt: skip
+                        base_prefix=f"{hyperparameters.model_type}.",
+                        notes=one_image(hyperparameters, image, grid))  # fmt: skip
+
+
+def _windows(stage: list[Placement], grid: Grid, window: Grid) -> list[Placement]:
+    """A stage's layers on a map that attention pads to whole windows; Swin 2 maps each distance in a window once."""
+    rows, columns = -(-grid.height // window.height), -(-grid.width // window.width)
+    distances = (2 * window.height - 1) * (2 * window.width - 1)
+    return [
+        replace(placement, block=replace(placement.block, positions=distances))
+        if isinstance(placement.block, Linear) else placement
+        for placement in spread(stage, grid.positions, window.positions, padded=rows * columns * window.positions)
+    ]  # fmt: skip
 
 
 def stage_of(

@@ -34,6 +34,10 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         raise unknown_class(hyperparameters, tuple(_PREFIXES[0] + name for name in _CLASSES))
     base = "transformer." if suffix in ("ForSequenceClassification", "ForTokenClassification") else ""
     encodes_only = suffix in ("EncoderModel", "ForTokenClassification")
+    if encodes_only:
+        hyperparameters.refuse(
+            "is_decoder", "which gives the encoder cross-attention that this family does not describe"
+        )
     hidden, vocab = hyperparameters.count("hidden_size"), hyperparameters.count("vocab_size")
     encoders = hyperparameters.count("num_layers", most=MOST_LAYERS)
     # A missing number means as many as the encoder has, and 12 for Switch Transformers; a null the former for all.

@@ -1,8 +1,9 @@
 """Models of timm by the name of their architecture: ResNet, ViT and DeiT, ConvNeXt, MobileNet 3 and 4, EfficientNet 2.
 
 Sources: transformers `models/timm_wrapper` and timm 1.0.31. The configuration is that of timm's files, in which
-`architecture` names everything; `num_classes` sizes the classifier. Tensor names are timm's, without the prefix
-`timm_model.` of the wrapper. Other architectures are refused, and so are settings that change the named one.
+`architecture` names everything; `num_classes` sizes the classifier, `input_size` the image. Tensor names are timm's,
+without the prefix `timm_model.` of the wrapper. Other architectures are refused, and so are settings that change the
+named one.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         match = re.fullmatch(pattern, name.split(".")[0]) if isinstance(name, str) else None
         if match:
             labels = 0 if classes == ("TimmWrapperModel",) else _labels(hyperparameters)
-            _check(hyperparameters, match)
-            plain = Hyperparameters(hyperparameters.source, "timm_wrapper", {"num_labels": labels})
+            settings = {"num_labels": labels, "image_size": _image_size(hyperparameters, match)}
+            plain = Hyperparameters(hyperparameters.source, "timm_wrapper", settings)
             return replace(described(plain, *match.groups()), family="timm_wrapper", model_type="timm_wrapper",
                            base_prefix="timm_model.")  # fmt: skip
     read = f"{hyperparameters.source} has architecture = {repr(name)[:60]}"
@@ -73,8 +74,8 @@ def _labels(hyperparameters: Hyperparameters) -> int:
     return said[0] if said else hyperparameters.count("num_classes")
 
 
-def _check(hyperparameters: Hyperparameters, match: re.Match[str]) -> None:
-    """Refuses arguments, and an input or a pooling that is not the architecture's own."""
+def _image_size(hyperparameters: Hyperparameters, match: re.Match[str]) -> list[int] | None:
+    """Height and width of the input; arguments, and an input or a pooling of another architecture are refused."""
     hyperparameters.refuse("model_args", "which change the architecture")
     trained = hyperparameters.settings.get("pretrained_cfg")
     settings = {**(trained if isinstance(trained, Mapping) else {}), **hyperparameters.settings}
@@ -84,12 +85,13 @@ def _check(hyperparameters: Hyperparameters, match: re.Match[str]) -> None:
         raise ConfigError(f"{hyperparameters.source} has global_pool = {repr(pooled)[:60]}",
                           "the pooling of the architecture itself", "weigh the weight files themselves")  # fmt: skip
     if size is None:
-        return
+        return None
     usable = isinstance(size, list | tuple) and len(size) == 3 and size[0] == 3
     if not usable or (transformer and list(size[1:]) != [int(match[0].split("_")[-1])] * 2):
         raise ConfigError(f"{hyperparameters.source} has input_size = {repr(size)[:60]}",
                           "the size that the architecture names, in three colours",
                           "weigh the weight files themselves")  # fmt: skip
+    return list(size[1:])
 
 
 def _renamed(model: Architecture, names: tuple[tuple[str, str], ...], labelled: bool) -> Architecture:
@@ -124,7 +126,7 @@ def _converted(
     settings: Mapping[str, Any], names: tuple[tuple[str, str], ...],
 ) -> Architecture:  # fmt: skip
     labels = plain.count("num_labels", least=0)
-    settings = {**settings, "num_labels": max(1, labels)}
+    settings = {**plain.settings, **settings, "num_labels": max(1, labels)}
     return _renamed(built(Hyperparameters(plain.source, model_type, settings, (name,))), names, labels > 0)
 
 

@@ -19,6 +19,7 @@ from weighbridge.model.blocks.normalised_convolution import NormalisedConvolutio
 from weighbridge.model.families import bert
 from weighbridge.model.family import Family
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
+from weighbridge.model.image import ONCE
 from weighbridge.model.tensors import Component
 
 _CLASSES = {
@@ -44,6 +45,7 @@ _KINDS = {
 }
 _ADAPTED = ("wav2vec2", "hubert", "unispeech", "unispeech-sat")
 """Those whose layers have adapters where the setting asks for them."""
+_UNNAMED = "no class is named; taken as a speech recogniser (ForCTC)"
 
 _CHANNELS, _KERNELS = (512,) * 7, (10, 3, 3, 3, 3, 2, 2)  # defaults of the configuration classes, but SEW's
 _SQUEEZED = (64, *(128,) * 4, *(256,) * 4, *(512,) * 4), (10, *(3, 1) * 4, 2, 1, 2, 1)
@@ -84,7 +86,9 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         num_heads=num_heads,
         num_kv_heads=num_heads,
         base_prefix=body,
-        notes=() if hyperparameters.classes else ("no class is named; taken as a speech recogniser (ForCTC)",),
+        notes=(ONCE,)
+        if hyperparameters.classes
+        else ("no class is named; taken as a speech recogniser (ForCTC)", ONCE),
     )
 
 

@@ -15,6 +15,7 @@ from weighbridge.model.composite import with_defaults
 from weighbridge.model.families import bert, wav2vec2
 from weighbridge.model.family import Family
 from weighbridge.model.hyperparameters import MOST_LAYERS, Hyperparameters
+from weighbridge.model.image import ONCE
 from weighbridge.model.tensors import Component
 
 _CLASSES = ("Model", "ForCTC", "ForSequenceClassification", "ForAudioFrameClassification", "ForXVector")
@@ -45,6 +46,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     body, hidden = kind.replace("-", "_") + ".", hyperparameters.count("hidden_size")
     base, num_layers = "" if suffix == "Model" else body, hyperparameters.count("num_layers", most=MOST_LAYERS)
     num_heads = hyperparameters.count("num_heads")
+    notes: tuple[str, ...] = ()
     if kind == "wav2vec2-bert":
         first, path = hyperparameters.count("feature_projection_input_dim", 160), base + "feature_projection"
         stem = [
@@ -54,6 +56,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
                                                    role="embedding_projection")),
         ]  # fmt: skip
     else:
+        notes = (ONCE,)
         stem = [*wav2vec2.stem(hyperparameters, base, hidden),
                 Placement(base + "encoder.layer_norm", Norm(width=hidden, role="encoder_norm"))]  # fmt: skip
     return Architecture(
@@ -69,6 +72,7 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         num_heads=num_heads,
         num_kv_heads=num_heads,
         base_prefix=body,
+        notes=notes,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from weighbridge.errors import ConfigError
 from weighbridge.model import families
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Linear
-from weighbridge.model.composite import moved
+from weighbridge.model.composite import moved, tied_anywhere
 from weighbridge.model.family import Family, unknown_class
 from weighbridge.model.hyperparameters import Hyperparameters
 
@@ -32,7 +32,10 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     if hyperparameters.classes not in ((), (known,)):
         raise unknown_class(hyperparameters, (known,))
     if kind == "shieldgemma2":
-        return _under("model.", families.build(replace(hyperparameters, model_type=inside[0], classes=())), kind)
+        tied = tied_anywhere(hyperparameters, hyperparameters.part("text_config"), default=True)
+        settings = {**hyperparameters.settings, "tie_embeddings": tied}
+        whole = replace(hyperparameters, model_type=inside[0], classes=(), settings=settings)
+        return _under("model.", families.build(whole), kind)
     whole = hyperparameters.part("vlm_config")
     name = inside[0] if whole.model_type == "part" else whole.model_type
     if name not in inside:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from weighbridge.errors import ConfigError
 from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Embedding, FeedForward, Linear, Norm
 from weighbridge.model.blocks.array import Array
@@ -36,7 +37,8 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
     layers = range(hyperparameters.count("num_layers", most=MOST_LAYERS))
     head_dim = hyperparameters.divided("d_head", hidden, num_heads)
     hyperparameters.same("d_head", hyperparameters.count("d_head", head_dim), head_dim)
-    attention = RelativeAttention(hidden_size=hidden, num_heads=num_heads, head_dim=head_dim)
+    attention = RelativeAttention(hidden_size=hidden, num_heads=num_heads, head_dim=head_dim,
+                                  sides=_sides(hyperparameters))  # fmt: skip
     feed_forward = FeedForward(hidden_size=hidden, intermediate_size=hyperparameters.count("d_inner", 4096), gate=None,
                                up="layer_1", down="layer_2", bias=True)  # fmt: skip
     tied = suffix == "LMHeadModel" and hyperparameters.flag("tie_embeddings", True)
@@ -71,6 +73,14 @@ def build(hyperparameters: Hyperparameters) -> Architecture:
         tie_embeddings=tied,
         notes=() if hyperparameters.classes else ("no class is named; taken as a language model",),
     )
+
+
+def _sides(hyperparameters: Hyperparameters) -> int:
+    """On how many sides of a token distances have scores: on both, unless `attn_type` is `uni`."""
+    kind = hyperparameters.settings.get("attn_type", "bi")
+    if kind not in ("bi", "uni"):
+        raise ConfigError(f"{hyperparameters.source} has attn_type = {repr(kind)[:60]}", "bi or uni", "correct the key")
+    return 2 if kind == "bi" else 1
 
 
 FAMILY = Family(
