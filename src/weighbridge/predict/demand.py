@@ -108,6 +108,8 @@ def demand(architecture: Architecture) -> Demand:
     recurrent = cross = 0
     for placement in (p for p in architecture.placements if not p.mtp):
         for weight in placement.block.weights():
+            if not architecture.per_token(placement.component or weight.component):
+                continue
             elements = weight.elements * weight.experts * placement.repeat
             if _is_routed(weight):
                 experts += elements
@@ -156,7 +158,8 @@ def _add_attention(placement: Placement, positions: dict[int | None, int]) -> No
 
 @dataclass(frozen=True, slots=True)
 class StoredWeights:
-    """Bytes of a model's weights in a recipe, by how a pass reads them: tables are looked up, one row a token.
+    """Bytes of a model's weights in a recipe, by how a pass reads them: tables are looked up, one row a token, and a
+    tower beside a language model is held and not read.
 
     `quantized_elements` are those of matrices in fewer than 16 bits, which a kernel has to unpack.
     """
@@ -198,7 +201,8 @@ def stored_weights(architecture: Architecture, recipe: Recipe, packing: Packing 
     quantized = 0
     for assignment in found.assignments:
         weight = assignment.group.weight
-        kind = ("expert" if _is_routed(weight) else "dense" if weight.use is Use.MATMUL
+        kind = ("other" if not architecture.per_token(assignment.group.component)
+                else "expert" if _is_routed(weight) else "dense" if weight.use is Use.MATMUL
                 else "table" if weight.use is Use.LOOKUP else "other")  # fmt: skip
         if kind == "table" and architecture.tie_embeddings and weight.role == "token_embedding":
             kind = "dense"
