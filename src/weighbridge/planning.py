@@ -21,8 +21,8 @@ from weighbridge.hardware.machine import Machine, machine
 from weighbridge.inspection import Inspection, inspect
 from weighbridge.model import catalogue, recipes
 from weighbridge.model.catalogue import NamedModel
-from weighbridge.predict import speed
-from weighbridge.predict.demand import Demand, StoredWeights, demand, stored_weights
+from weighbridge.predict import here, speed
+from weighbridge.predict.demand import Demand, StoredWeights, demand, stored_weights, weights_of_file
 from weighbridge.predict.memory import MemoryPlan, Planner
 from weighbridge.predict.service import Service, service
 from weighbridge.predict.speed import Speed
@@ -157,7 +157,9 @@ def fit(
                     data_parallel=data_parallel, expert_parallel=expert_parallel,
                     layers_split=asked.runtime.splits_layers)  # fmt: skip
     need = demand(architecture)
-    stored = stored_weights(architecture, recipe)
+    as_stored = weights is None and inspection.format == "gguf" and inspection.stored is not None
+    stored = weights_of_file(recipe.name, inspection.checkpoint.tensors) if as_stored else stored_weights(
+        architecture, recipe)  # fmt: skip
     planned = _plan(inspection, need, stored, built, asked, adapter_bytes, gpu_layers)
     if not alternatives:
         return planned
@@ -173,6 +175,8 @@ def _plan(
     notes = list(inspection.notes)
     if asked.runtime.steps == "served":
         fastest = speed.served(need, stored, built, asked, _running(planner))
+    elif (found := built.device.measured) and here.is_timed(stored, found) and built.devices == 1:
+        fastest = here.speed(need, stored, built, asked, found)
     else:
         fastest = speed.single(need, stored, built, asked)
         if gpu_layers is not None and gpu_layers < need.num_layers:

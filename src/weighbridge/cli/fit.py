@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from weighbridge.cli import output
+from weighbridge.cli import here, output
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,7 +43,7 @@ def plan_options(function: F) -> F:
 
 @click.command("fit")
 @click.argument("source")
-@click.option("--on", required=True, metavar="DEVICE", help="A device that `weigh devices` lists.")
+@click.option("--on", required=True, metavar="DEVICE", help="A device that `weigh devices` lists, or here.")
 @click.option("--devices-file", metavar="FILE", help="A TOML file with devices of your own.")
 @plan_options
 @output.json_option
@@ -56,7 +56,7 @@ def command(source: str, on: str, devices_file: str | None, as_json: bool, **opt
     from weighbridge.planning import fit
 
     own = catalogue.read(devices_file) if devices_file else ()
-    plan = fit(source, on, own_devices=own, **options)
+    plan = fit(source, here.resolve(on), own_devices=own, **options)
     if as_json:
         output.print_json(plan.to_json())
     else:

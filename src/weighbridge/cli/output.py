@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from weighbridge.errors import UnitError
+from weighbridge.errors import SourceError, UnitError
 from weighbridge.units import parse_count
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,3 +44,16 @@ def print_lines(lines: Iterable[str]) -> None:
     """Lines on standard output; bold is for terminals only."""
     for line in lines:
         click.echo(line)
+
+
+def make_folder(path: Path) -> None:
+    """A folder and those above it.
+
+    Raises:
+        SourceError: when it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        read = f"the folder {path} cannot be made ({error.strerror or error})"
+        raise SourceError(read, "a place that can be written to", "choose another with --output") from error

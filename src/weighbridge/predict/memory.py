@@ -30,6 +30,14 @@ MOST_CONTEXT = 1 << 30
 CUDA_CONTEXT_BYTES = 450 * 2**20
 """What a driver and an engine's code take of a card before any tensor, about; low and high are half and twice it."""
 
+FLASH_WIDTHS = 15
+"""Hidden states of a batch that llama.cpp's compute buffer holds with flash attention, in widths of the model: 13.7 for
+SmolLM2-135M and 15.8 for Gemma-3-270M, as its log says (xllamacpp 2026.10)."""
+CODE_BYTES, TOKEN_BYTES = 20 * 2**20, 200
+"""What the engine's code takes once a model is loaded, and each token of the vocabulary, of the same two runs."""
+REPACKED = ("q4_0", "q4_k", "iq4_nl")
+"""Encodings that llama.cpp keeps a second time for a processor, in an order that suits its kernels, at 4.5 bits."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPlan:
@@ -153,6 +161,11 @@ class Planner:
         """What a pass holds beside weights and state, of all devices together."""
         demand, runtime = self.demand, self.service.runtime
         devices = self.machine.devices
+        if runtime.splits_layers and self._is_here:
+            value = 4 * min(runtime.batched_tokens, context) * FLASH_WIDTHS * demand.hidden_size
+            value += 4 * sequences * demand.vocab_size
+            return Estimate(value, round(0.5 * value), round(1.6 * value), "B", Basis.MODELLED,
+                            "the compute buffer with flash attention")  # fmt: skip
         if runtime.splits_layers:
             batch = min(runtime.batched_tokens, context)
             hidden = 4 * batch * demand.hidden_size
@@ -169,10 +182,28 @@ class Planner:
 
     def overhead(self) -> Estimate:
         """What driver and engine take of each device; a processor has none of it."""
+        if self._is_here:
+            return self._process()
         if self.machine.device.kind not in ("gpu", "accelerator"):
             return Estimate(0, 0, 0, "B", Basis.ASSUMED, "none beside the process itself")
         value = CUDA_CONTEXT_BYTES * self.machine.devices
         return Estimate(value, value // 2, 2 * value, "B", Basis.ASSUMED, "driver and code on each device")
+
+    @property
+    def _is_here(self) -> bool:
+        found = self.machine.device.measured
+        return found is not None and found.process_bytes is not None
+
+    def _process(self) -> Estimate:
+        """The engine's process on the machine that was measured: itself, its vocabulary, weights that it repacks."""
+        found = self.machine.device.measured
+        assert found is not None
+        assert found.process_bytes is not None
+        base = found.process_bytes + CODE_BYTES + TOKEN_BYTES * self.demand.vocab_size
+        elements = sum(one.elements for one in self.stored.read if one.encoding in REPACKED)
+        copies = elements * 9 // 16
+        return Estimate(base + copies, round(0.7 * base), round(1.3 * base) + copies, "B", Basis.MODELLED,
+                        "the process as measured, its vocabulary, and weights that are repacked beside the file")  # fmt: skip
 
     def needed(self, context: int, sequences: int) -> float:
         """Bytes that the fullest device needs, at the middle of what is modelled."""
