@@ -54,8 +54,8 @@ def known(title: str, memory_bytes: int | None = None) -> Device | None:
         >>> known("Voodoo 2") is None
         True
     """
-    short = re.sub(r"(?i)\b(nvidia|tesla|amd|ati|apple inc\.?|geforce|instinct|radeon (?=rx|pro)|graphics|generation)\b", " ",
-                   title)  # fmt: skip
+    words = r"nvidia|tesla|amd|ati|apple inc\.?|geforce|instinct|radeon (?=rx|pro)|graphics|generation"
+    short = re.sub(rf"(?i)\b({words})\b", " ", title)
     short = re.sub(r"[\[\]()]", " ", short)
     bare = re.sub(r"(?i)\b\d+\s?gi?b\b|\bhbm\d?e?\b", " ", short)
     size = "" if memory_bytes is None else f" {round(memory_bytes / 2**30)}GB"

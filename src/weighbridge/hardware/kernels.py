@@ -1,8 +1,8 @@
 """What does a weight cost here, by encoding? The kernels of the engine itself, timed on synthetic matrices.
 
 The shared object of the wheel `xllamacpp` exports ggml's functions: one matrix of each encoding is multiplied with one
-token (larger than the caches, so that it comes from memory) and with many tokens, by one thread. Run as a process of its
-own (`python -m weighbridge.hardware.kernels`), so that a kernel that this processor lacks ends that process only; it
+token (larger than the caches, so that it comes from memory) and with many tokens, by one thread. A process of its own
+(`python -m weighbridge.hardware.kernels`), so that a kernel that this processor lacks ends that process only; it
 prints one JSON document.
 """
 
@@ -24,7 +24,8 @@ TYPES = {"fp32": 0, "fp16": 1, "bf16": 30, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_
 """The encodings that are timed, with their numbers in `ggml.h`."""
 COLUMNS, TOKENS = 1024, 64
 DECODE_BYTES, PROMPT_BYTES = 48 << 20, 1 << 20
-TIMES = 7
+TIMES, ROUNDS = 4, 5
+"""Passes that count, in rounds over all encodings: a busy machine changes its pace from second to second."""
 SECONDS = 60
 
 
@@ -79,7 +80,8 @@ class Kernels:
                 seconds.append(time.perf_counter() - start)
         finally:
             ggml.ggml_free(context)
-        return statistics.median(seconds[1:]) / (rows * COLUMNS * tokens) * 1e12
+        weights_and_tokens: int = rows * COLUMNS * tokens
+        return statistics.median(seconds[1:]) / weights_and_tokens * 1e12
 
 
 def _bytes(address: int, shape: tuple[int, int]) -> Any:
@@ -102,10 +104,16 @@ def main() -> None:
     package = importlib.import_module("xllamacpp")
     process_bytes = resident_bytes()
     kernels = Kernels(ctypes.CDLL(sys.modules["xllamacpp.xllamacpp"].__file__ or package.__file__ or ""))
-    weight = {name: round(kernels.picoseconds(n, DECODE_BYTES, 1), 2) for name, n in TYPES.items()}
-    prompt = {name: round(kernels.picoseconds(n, PROMPT_BYTES, TOKENS), 3) for name, n in TYPES.items()}
+    weight: dict[str, list[float]] = {name: [] for name in TYPES}
+    prompt: dict[str, list[float]] = {name: [] for name in TYPES}
+    for _ in range(ROUNDS):
+        for name, number in TYPES.items():
+            weight[name].append(kernels.picoseconds(number, DECODE_BYTES, 1))
+            prompt[name].append(kernels.picoseconds(number, PROMPT_BYTES, TOKENS))
     engine = f"xllamacpp {importlib.metadata.version('xllamacpp')}"
-    json.dump({"engine": engine, "weight_ps": weight, "prompt_ps": prompt, "process_bytes": process_bytes}, sys.stdout)
+    tables = {key: {name: round(statistics.median(times), 2) for name, times in table.items()}
+              for key, table in (("weight_ps", weight), ("prompt_ps", prompt))}  # fmt: skip
+    json.dump({"engine": engine, **tables, "process_bytes": process_bytes}, sys.stdout)
 
 
 def time_kernels() -> tuple[dict[str, Any], str | None]:

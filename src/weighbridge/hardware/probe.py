@@ -79,7 +79,7 @@ class Probe:
 
     @property
     def device(self) -> Device:
-        """This machine's processor as a device."""
+        """The processor of the machine as a device."""
         rate = self.measured.fp32_flops_per_s_all
         return Device(
             name=HERE, title=f"this machine ({self.processor})", vendor="", kind="cpu", source="measured: weigh probe",
@@ -111,7 +111,7 @@ class Probe:
 
 
 def saved_device(path: Path) -> Device:
-    """This machine as a probe was saved.
+    """The machine as a probe was saved.
 
     Raises:
         SourceError: when no probe was saved there.
@@ -222,7 +222,7 @@ def read_disk(file_bytes: int) -> Disk | None:
             file.seek(0)
             buffer = bytearray(4 << 20)
             start, count = time.perf_counter(), 0
-            while read := file.readinto(buffer):  # type: ignore[attr-defined]
+            while read := file.readinto(buffer):
                 count += read
             return Disk(bytes_per_s=count / (time.perf_counter() - start), file_bytes=count, cached=not forgets)
     except OSError:
@@ -238,10 +238,10 @@ def processor_name() -> str:
 
 
 def cpuinfo_name(text: str) -> str | None:
-    """The processor's model in the text of /proc/cpuinfo.
+    r"""The processor's model in the text of /proc/cpuinfo.
 
     Example:
-        >>> cpuinfo_name("processor : 0\\nmodel name\\t: AMD EPYC\\n")
+        >>> cpuinfo_name("processor : 0\nmodel name\t: AMD EPYC\n")
         'AMD EPYC'
     """
     found = re.search(r"(?m)^(?:model name|Model|Hardware|cpu model)\s*:\s*(.+)$", text)
@@ -258,10 +258,10 @@ def physical_cores() -> int | None:
 
 
 def cpuinfo_cores(text: str) -> int | None:
-    """Distinct cores in the text of /proc/cpuinfo; None where it does not tell them apart.
+    r"""Distinct cores in the text of /proc/cpuinfo; None where it does not tell them apart.
 
     Example:
-        >>> cpuinfo_cores("physical id: 0\\ncore id: 0\\n\\nphysical id: 0\\ncore id: 0\\n")
+        >>> cpuinfo_cores("physical id: 0\ncore id: 0\n\nphysical id: 0\ncore id: 0\n")
         1
     """
     pairs = set()
@@ -286,10 +286,10 @@ def memory_bytes() -> int | None:
 
 
 def meminfo_bytes(text: str) -> int | None:
-    """The total in the text of /proc/meminfo.
+    r"""The total in the text of /proc/meminfo.
 
     Example:
-        >>> meminfo_bytes("MemTotal:       1024 kB\\n")
+        >>> meminfo_bytes("MemTotal:       1024 kB\n")
         1048576
     """
     found = re.search(r"(?m)^MemTotal:\s*(\d+)\s*kB", text)
@@ -298,7 +298,7 @@ def meminfo_bytes(text: str) -> int | None:
 
 def sysctl(name: str) -> str | None:
     """A value that macOS keeps; None elsewhere."""
-    if sys.platform != "darwin":
+    if platform.system() != "Darwin":
         return None
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, check=True, timeout=5)

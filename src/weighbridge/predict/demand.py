@@ -6,7 +6,7 @@ are routed independently touch E * (1 - (1 - k/E)^B) of E experts. The cache is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from weighbridge.errors import ConfigError
@@ -156,7 +156,7 @@ def _add_attention(placement: Placement, positions: dict[int | None, int]) -> No
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Weights of one encoding that a pass multiplies: routed ones as far as they are touched, the head once a prompt."""
+    """Weights of one encoding that a pass multiplies: routed ones as far as touched, the head once a prompt."""
 
     encoding: str
     elements: int
@@ -208,7 +208,7 @@ def stored_weights(architecture: Architecture, recipe: Recipe, packing: Packing 
         raise ConfigError(read, "an encoding that can store this model", "choose another, such as bf16 or q8_0")
     sizes = {"dense": 0, "expert": 0, "table": 0, "other": 0}
     quantized = 0
-    read: dict[tuple[str, bool, bool], int] = {}
+    held_by: dict[tuple[str, bool, bool], int] = {}
     for assignment in found.assignments:
         weight = assignment.group.weight
         kind = ("expert" if _is_routed(weight) else "dense" if weight.use is Use.MATMUL
@@ -219,14 +219,18 @@ def stored_weights(architecture: Architecture, recipe: Recipe, packing: Packing 
         if kind in ("dense", "expert"):
             copies = assignment.group.count if assignment.layers is None else len(assignment.layers) * weight.experts
             quantized += copies * weight.elements if _is_packed(assignment.encoding) else 0
-            key = assignment.encoding.name, kind == "expert", weight.role in HEADS
-            read[key] = read.get(key, 0) + copies * weight.elements
+            key = assignment.encoding.name, kind == "expert", weight.role in _HEADS
+            held_by[key] = held_by.get(key, 0) + copies * weight.elements
     return StoredWeights(found.recipe.name, sizes["dense"], sizes["expert"], sizes["table"], sizes["other"], quantized,
-                         tuple(Read(name, elements, *flags) for (name, *flags), elements in read.items()))  # fmt: skip
+                         _read(held_by))  # fmt: skip
 
 
-HEADS = ("token_embedding", "lm_head", "head", "output")
+_HEADS = ("token_embedding", "head")
 """Roles of the matrix that makes logits; a table is one where it is tied."""
+
+
+def _read(elements: Mapping[tuple[str, bool, bool], int]) -> tuple[Read, ...]:
+    return tuple(Read(key[0], count, key[1], key[2]) for key, count in elements.items())
 
 
 def weights_of_file(name: str, tensors: Iterable[TensorSpec]) -> StoredWeights:
@@ -235,7 +239,7 @@ def weights_of_file(name: str, tensors: Iterable[TensorSpec]) -> StoredWeights:
     has_head = any(tensor.name == "output.weight" for tensor in held)
     sizes = {"dense": 0, "expert": 0, "table": 0, "other": 0}
     quantized = 0
-    read: dict[tuple[str, bool, bool], int] = {}
+    held_by: dict[tuple[str, bool, bool], int] = {}
     for tensor in held:
         is_table = tensor.name.startswith("token_embd.") or "per_layer_token_embd" in tensor.name
         is_head = tensor.name == "output.weight" or (tensor.name == "token_embd.weight" and not has_head)
@@ -246,9 +250,9 @@ def weights_of_file(name: str, tensors: Iterable[TensorSpec]) -> StoredWeights:
         if kind in ("dense", "expert"):
             quantized += tensor.elements if _is_packed(tensor.encoding) else 0
             key = tensor.encoding.name, kind == "expert", is_head
-            read[key] = read.get(key, 0) + tensor.elements
+            held_by[key] = held_by.get(key, 0) + tensor.elements
     return StoredWeights(name, sizes["dense"], sizes["expert"], sizes["table"], sizes["other"], quantized,
-                         tuple(Read(one, elements, *flags) for (one, *flags), elements in read.items()))  # fmt: skip
+                         _read(held_by))  # fmt: skip
 
 
 def _is_packed(encoding: Encoding) -> bool:

@@ -1,7 +1,7 @@
 """How fast will it run on this machine, whose kernels were timed? Weights by encoding at what each costs here.
 
 One step: every weight at its measured picoseconds on one thread, shared by the threads and no faster than the measured
-bandwidth of all of them; attention at those of fp32 numbers; overhead a layer. A prompt: the same with the picoseconds
+bandwidth of all of them; attention at those of fp16 numbers; overhead a layer. A prompt: the same with the picoseconds
 of many tokens at once; the head works on the last token only. No factor is fitted on other machines, so this predicts
 only for llama.cpp and where `Measured.weight_ps` knows the encodings.
 """
@@ -21,7 +21,9 @@ from weighbridge.predict.steps import touched_share
 
 LAYER_S = 1e-4
 """Between the products of a layer: norms, positions, small vectors, about 20 operations of 5 microseconds."""
-SPREAD = {"decode": 0.40, "prefill": 0.45}
+SCORE = 350
+"""What a score of attention costs beside its products, in products of fp16: heads of 64 and 256 told them apart."""
+SPREAD = {"decode": 0.45, "prefill": 0.45}
 """Half of the 90% interval in logarithms. SmolLM2-135M and Gemma-3-270M, one thread, on one busy machine whose own
 rates moved by 1.5 between minutes; docs/how-to/measure-this-machine.md has the runs."""
 SPREAD_AFTER_RUNS = 0.30
@@ -43,7 +45,6 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
     sequences, prompt = service.sequences, service.prompt_tokens
     bytes_per_s = found.bytes_per_s_one if threads == 1 else found.bytes_per_s_all
     context = prompt + service.output_tokens / 2
-    single, many = found.weight_ps["fp32"], found.prompt_ps["fp32"]
     weights_s = 0.0
     for one in stored.read:
         touched = float(touched_share(demand, sequences)) if one.routed else 1.0
@@ -54,12 +55,15 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
         weights_s += each * 1e-12 / threads
     floor_s = (stored.dense_bytes + stored.expert_bytes * float(touched_share(demand, sequences))) / bytes_per_s
     is_bound = floor_s > weights_s
-    attention_s = sequences * demand.attention_flops(context) / 2 * single * 1e-12 / threads
+    widest = sum(flops for _, flops in demand.flops_per_position)
+    share = demand.attention_flops(context) / (widest * context) if widest else 0.0
+    products = demand.attention_flops(context) / 2 + SCORE * share * context * demand.num_heads * demand.num_layers
+    attention_s = sequences * products * found.weight_ps["fp16"] * 1e-12 / threads
     overhead_s = demand.num_layers * LAYER_S
     step_s = (max(weights_s, floor_s) + attention_s + overhead_s) * (found.decode_factor or 1.0)
     products = sum(_worked(demand, one) * (1 if one.is_head else prompt) * (_ps(found.prompt_ps, one.encoding) or 0.0)
                    for one in stored.read)  # fmt: skip
-    scores = prompt * demand.attention_flops(prompt / 2) / 2 * many
+    scores = prompt * demand.attention_flops(prompt / 2) / 2 * found.prompt_ps["fp32"]
     chunks = math.ceil(prompt / service.runtime.batched_tokens)
     prefill_s = (products + scores) * 1e-12 / threads + chunks * overhead_s
     prefill_s *= found.prefill_factor or 1.0

@@ -203,7 +203,7 @@ class Planner:
         elements = sum(one.elements for one in self.stored.read if one.encoding in REPACKED)
         copies = elements * 9 // 16
         return Estimate(base + copies, round(0.7 * base), round(1.3 * base) + copies, "B", Basis.MODELLED,
-                        "the process as measured, its vocabulary, and weights that are repacked beside the file")  # fmt: skip
+                        "the process as measured, its vocabulary, and weights that it repacks")  # fmt: skip
 
     def needed(self, context: int, sequences: int) -> float:
         """Bytes that the fullest device needs, at the middle of what is modelled."""

@@ -48,7 +48,8 @@ def comparison_lines(found: Comparison) -> Iterator[str]:
     service = found.plan.service
     yield bold(printable(f"{found.plan.source} on {found.plan.machine.device.title}"))
     load = "" if found.load_average is None else f", load {found.load_average[0]:.1f} to {found.load_average[1]:.1f}"
-    yield (f"{service.runtime.name}, {found.threads} threads, {found.repeat} repetitions of {service.prompt_tokens:,} and "
+    threads = "1 thread" if found.threads == 1 else f"{found.threads} threads"
+    yield (f"{service.runtime.name}, {threads}, {found.repeat} repetitions of {service.prompt_tokens:,} and "
            f"{service.output_tokens:,} tokens after a warm-up{load}")  # fmt: skip
     yield ""
     names = {"prefill_tok_s": "prompts, token/s", "decode_tok_s": "decoding, token/s", "ttft_s": "first token, s",
