@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import importlib.util
 import json
 import os
 from dataclasses import replace
@@ -84,7 +86,7 @@ def small(**changes: Any) -> Probe:
     facts: dict[str, Any] = {
         "processor": 'A "quoted" CPU', "logical_cores": 4, "physical_cores": 2, "memory_bytes": 8 << 30,
         "measured": values, "disk": None, "gpus": (), "load_average": 0.5, "seconds": 1.0,
-        "checked": probe.datetime.date(2026, 1, 2), "notes": ("a note",)}  # fmt: skip
+        "checked": datetime.date(2026, 1, 2), "notes": ("a note",)}  # fmt: skip
     return Probe(**facts | changes)
 
 
@@ -136,7 +138,7 @@ def test_probe_measures_keeps_and_fit_uses_it(tmp_path: Path, monkeypatch: pytes
 
 
 def test_kernels_say_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert kernels.time_kernels() == (
         {}, "the engine's kernels were not timed: install the extra `run` (pip install 'weighbridge[run]')"
     )  # fmt: skip

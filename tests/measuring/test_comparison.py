@@ -37,7 +37,7 @@ def answer(**changes: Any) -> str:
 
 def reply(monkeypatch: pytest.MonkeyPatch, stdout: str, code: int = 0, stderr: str = "") -> None:
     done = subprocess.CompletedProcess([], code, stdout, stderr)
-    monkeypatch.setattr(comparison.subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
 
 
 def test_the_warm_up_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +64,7 @@ def test_a_run_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> No
     def never(*_: Any, **__: Any) -> None:
         raise subprocess.TimeoutExpired("x", 1.0)
 
-    monkeypatch.setattr(comparison.subprocess, "run", never)
+    monkeypatch.setattr(subprocess, "run", never)
     with pytest.raises(ConfigError, match="had not finished"):
         run(ORDER, 1.0, lambda text: None)
 

@@ -244,7 +244,7 @@ def weights_of_file(name: str, tensors: Iterable[TensorSpec]) -> StoredWeights:
         is_table = tensor.name.startswith("token_embd.") or "per_layer_token_embd" in tensor.name
         is_head = tensor.name == "output.weight" or (tensor.name == "token_embd.weight" and not has_head)
         kind = ("table" if is_table and not is_head else "expert" if "_exps." in tensor.name
-                else "other" if min((*tensor.shape, 0) if len(tensor.shape) < 2 else tensor.shape) < 2
+                else "other" if len(tensor.shape) < 2 or min(tensor.shape) < 2
                 else "dense")  # fmt: skip
         sizes[kind] += tensor.size_bytes
         if kind in ("dense", "expert"):
