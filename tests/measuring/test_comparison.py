@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,12 @@ def test_a_kept_run_moves_the_plan_to_what_was_measured() -> None:
 def test_an_encoding_that_was_not_timed_falls_to_the_general_model_and_says_so() -> None:
     found = fit("llama-3.2-1b", machine(weight_ps={"fp32": 1.0, "fp16": 1.0}), weights="q4_k_m", alternatives=False)
     assert any("no data for llama.cpp" in note for note in found.notes)
+
+
+def test_peak_memory_is_that_of_the_process_alone() -> None:
+    """A process that starts another must not hand its own peak down."""
+    held = bytearray(300_000_000)
+    code = "from weighbridge.measuring.llama_cpp import peak_resident_bytes as peak; print(peak())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert len(held) > 0
+    assert 1_000_000 < int(done.stdout) < 200_000_000

@@ -195,15 +195,19 @@ class Planner:
         return found is not None and found.process_bytes is not None
 
     def _process(self) -> Estimate:
-        """The engine's process on the machine that was measured: itself, its vocabulary, weights that it repacks."""
+        """The engine's process on the machine that was measured: itself and its vocabulary.
+
+        Pages of the file whose weights it repacked count towards its peak; the system takes them back when it needs
+        them, so that they widen the interval only.
+        """
         found = self.machine.device.measured
         assert found is not None
         assert found.process_bytes is not None
         base = found.process_bytes + CODE_BYTES + TOKEN_BYTES * self.demand.vocab_size
         elements = sum(one.elements for one in self.stored.read if one.encoding in REPACKED)
         copies = elements * 9 // 16
-        return Estimate(base + copies, round(0.7 * base), round(1.3 * base) + copies, "B", Basis.MODELLED,
-                        "the process as measured, its vocabulary, and weights that it repacks")  # fmt: skip
+        return Estimate(base, round(0.7 * base), round(1.3 * base) + copies, "B", Basis.MODELLED,
+                        "the process as measured, and its vocabulary; at most also pages that it repacked")  # fmt: skip
 
     def needed(self, context: int, sequences: int) -> float:
         """Bytes that the fullest device needs, at the middle of what is modelled."""
