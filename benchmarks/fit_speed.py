@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import least_squares
+from scipy.optimize import least_squares  # type: ignore[import-untyped]
 
 from weighbridge.errors import WeighbridgeError
 from weighbridge.hardware.catalogue import find_device
@@ -123,7 +123,7 @@ def fit(sample: Sample, low: Sequence[float], high: Sequence[float], chosen: np.
     bounds = np.log(np.array(low)), np.log(np.array(high))
 
     def residuals(logs: np.ndarray) -> np.ndarray:
-        return weight * (np.log(terms @ np.exp(logs)) - np.log(measured))
+        return np.asarray(weight * (np.log(terms @ np.exp(logs)) - np.log(measured)))
 
     start = (bounds[0] + bounds[1]) / 2
     found = least_squares(residuals, start, bounds=bounds, loss="soft_l1", f_scale=0.2)
@@ -302,8 +302,8 @@ def without_faulty(sample: Sample) -> Sample:
                 and (row["hardware_key"] in faulty
                      or (row["hardware_key"].startswith("rtx-5000-ada") and row["n_devices"] == "4")))
     ]  # fmt: skip
-    return Sample(*([values[place] for place in keep] for values in (sample.terms, sample.measured, sample.rows)),
-                  left_out=sample.left_out)  # fmt: skip
+    return Sample([sample.terms[place] for place in keep], [sample.measured[place] for place in keep],
+                  [sample.rows[place] for place in keep], sample.left_out)  # fmt: skip
 
 
 def cpu_weight_ps(rows: Iterable[dict[str, str]]) -> dict[str, float]:
@@ -340,7 +340,7 @@ class Result:
 
     @property
     def ratios(self) -> np.ndarray:
-        return np.log(np.array(self.sample.measured) / self.predicted)
+        return np.asarray(np.log(np.array(self.sample.measured) / self.predicted))
 
     @property
     def interval(self) -> tuple[float, float]:

@@ -21,8 +21,8 @@ from weighbridge.inspection import Inspection, inspect
 from weighbridge.model import catalogue, recipes
 from weighbridge.model.catalogue import NamedModel
 from weighbridge.model.recipes import Recipe
-from weighbridge.predict import speed
-from weighbridge.predict.demand import Demand, StoredWeights, demand, stored_weights
+from weighbridge.predict import here, speed
+from weighbridge.predict.demand import Demand, StoredWeights, demand, stored_weights, weights_of_file
 from weighbridge.predict.memory import MemoryPlan, Planner
 from weighbridge.predict.service import Service, service
 from weighbridge.predict.speed import Speed
@@ -189,7 +189,9 @@ def fit(
                     data_parallel=data_parallel, expert_parallel=expert_parallel,
                     layers_split=asked.runtime.splits_layers)  # fmt: skip
     need = demand(architecture)
-    stored = _as_stored(stored_weights(architecture, recipe), recipe, asked)
+    as_stored = weights is None and inspection.format == "gguf" and inspection.stored is not None
+    stored = weights_of_file(recipe.name, inspection.checkpoint.tensors) if as_stored else _as_stored(
+        stored_weights(architecture, recipe), recipe, asked)  # fmt: skip
     planned = _plan(inspection, need, stored, built, asked, adapter_bytes, gpu_layers)
     if not alternatives:
         return planned
@@ -203,9 +205,12 @@ def _plan(
     planner = Planner(need, stored, built, asked, adapter_bytes, gpu_layers)
     memory = planner.plan()
     notes = list(inspection.notes)
-    fastest = speed.speed(need, stored, built, asked)
-    if gpu_layers is not None and gpu_layers < need.num_layers:
-        notes.append("layers that stay with the processor slow decoding down; the speed is that of all on the card")
+    if (found := built.device.measured) and here.is_timed(stored, found) and built.devices == 1:
+        fastest = here.speed(need, stored, built, asked, found)
+    else:
+        fastest = speed.speed(need, stored, built, asked)
+        if gpu_layers is not None and gpu_layers < need.num_layers:
+            notes.append("layers that stay with the processor slow decoding down; the speed is that of all on the card")
     if built.capacity_bytes is None:
         notes.append(f"the memory of {built.device.title} is unknown: whether it fits is not known")
     notes += fastest.notes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from weighbridge.cli import output
+from weighbridge.cli import here, output
 
 if TYPE_CHECKING:
     from weighbridge.planning import Plan
@@ -46,7 +46,7 @@ def plan_options(function: F) -> F:
 
 @click.command("fit")
 @click.argument("source")
-@click.option("--on", metavar="DEVICE", help="A device that `weigh devices` lists.")
+@click.option("--on", metavar="DEVICE", help="A device that `weigh devices` lists, or here.")
 @click.option("--within", metavar="SIZE", help="Instead: which encodings fit into so many bytes, such as 100MB?")
 @click.option("--devices-file", metavar="FILE", help="A TOML file with devices of your own.")
 @plan_options
@@ -73,7 +73,7 @@ def command(
 
     assert on is not None
     own = catalogue.read(devices_file) if devices_file else ()
-    plan = fit(source, on, own_devices=own, **options)
+    plan = fit(source, here.resolve(on), own_devices=own, **options)
     if svg is not None or html is not None:
         _draw(plan, options, source, svg, html)
     if as_json:

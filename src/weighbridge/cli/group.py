@@ -18,6 +18,8 @@ COMMANDS = {
     "inspect": "Weigh a model: parameters, bytes, state and operations.",
     "fit": "Plan a model on a machine: memory, speed, cost.",
     "devices": "List the known devices, or rank them for a model.",
+    "probe": "Measure this machine.",
+    "measure": "Run a model here.",
     "compare": "Set models side by side.",
     "models": "List the named models, or rank them for a device.",
     "history": "Show how models grew over time.",

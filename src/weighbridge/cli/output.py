@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from weighbridge.errors import UnitError
+from weighbridge.errors import SourceError, UnitError
 from weighbridge.units import parse_count
 
 if TYPE_CHECKING:
@@ -50,8 +51,6 @@ def print_lines(lines: Iterable[str]) -> None:
 
 def check_outputs(inspection: Inspection, source: str, *outputs: str | None) -> None:
     """Refuses to write a picture over what was inspected, or over the other picture."""
-    from pathlib import Path
-
     place = Path(source)
     folder = place if place.is_dir() else place.parent
     names = ["config.json", *(file.name for file in inspection.checkpoint.files)]
@@ -61,3 +60,16 @@ def check_outputs(inspection: Inspection, source: str, *outputs: str | None) -> 
         if target in taken:
             raise UnitError(f"{output_path} is read or written by the same command", "another file", "choose another")
         taken.add(target)
+
+
+def make_folder(path: Path) -> None:
+    """A folder and those above it.
+
+    Raises:
+        SourceError: when it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        read = f"the folder {path} cannot be made ({error.strerror or error})"
+        raise SourceError(read, "a place that can be written to", "choose another with --output") from error

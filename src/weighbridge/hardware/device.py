@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from weighbridge.hardware.measured import Measured
+
 KINDS = ("gpu", "accelerator", "cpu", "soc", "npu", "phone", "board", "microcontroller")
 """`gpu` is a discrete card; `accelerator` a data-centre part that is none; `soc` shares memory among CPU and GPU."""
 
@@ -21,7 +23,7 @@ class Device:
     `memory_bytes` is what it addresses, `memory_bytes_per_s` the bandwidth of it, `memory_kind` is `HBM` where it is
     that. `flops_per_s` has the dense peak of each number format that it multiplies (`fp32`, `bf16`, `fp16`, `fp8`,
     `int8`, `fp4`; a multiply-add counts two). `link_bytes_per_s` is the rate of the link between such devices, in one
-    direction. `cores` are those of a CPU.
+    direction. `cores` are those of a CPU. `measured` is what `weigh probe` found, for this machine alone.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Device:
     price_usd_per_h: float | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    measured: Measured | None = None
 
     def __post_init__(self) -> None:
         assert self.kind in KINDS, self.kind

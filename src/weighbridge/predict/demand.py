@@ -6,7 +6,7 @@ are routed independently touch E * (1 - (1 - k/E)^B) of E experts. The cache is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from weighbridge.errors import ConfigError
@@ -14,7 +14,7 @@ from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import State, StateKind, Use, Weight
 from weighbridge.model.encodings import Encoding
 from weighbridge.model.recipes import Packing, Recipe
-from weighbridge.model.tensors import Component
+from weighbridge.model.tensors import Component, TensorSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +157,22 @@ def _add_attention(placement: Placement, positions: dict[int | None, int]) -> No
 
 
 @dataclass(frozen=True, slots=True)
+class Read:
+    """Weights of one encoding that a pass multiplies: routed ones as far as touched, the head once a prompt."""
+
+    encoding: str
+    elements: int
+    routed: bool = False
+    is_head: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class StoredWeights:
     """Bytes of a model's weights in a recipe, by how a pass reads them: tables are looked up, one row a token, and a
     tower beside a language model is held and not read.
 
-    `quantized_elements` are those of matrices in fewer than 16 bits, which a kernel has to unpack.
+    `quantized_elements` are those of matrices in fewer than 16 bits, which a kernel has to unpack. `read` are the
+    matrices by encoding.
     """
 
     recipe: str
@@ -170,6 +181,7 @@ class StoredWeights:
     table_bytes: int
     other_bytes: int
     quantized_elements: int
+    read: tuple[Read, ...] = ()
 
     @property
     def total_bytes(self) -> int:
@@ -199,6 +211,7 @@ def stored_weights(architecture: Architecture, recipe: Recipe, packing: Packing 
         raise ConfigError(read, "an encoding that can store this model", "choose another, such as bf16 or q8_0")
     sizes = {"dense": 0, "expert": 0, "table": 0, "other": 0}
     quantized = 0
+    held_by: dict[tuple[str, bool, bool], int] = {}
     for assignment in found.assignments:
         weight = assignment.group.weight
         kind = ("other" if not architecture.per_token(assignment.group.component)
@@ -207,10 +220,43 @@ def stored_weights(architecture: Architecture, recipe: Recipe, packing: Packing 
         if kind == "table" and architecture.tie_embeddings and weight.role == "token_embedding":
             kind = "dense"
         sizes[kind] += assignment.size_bytes
-        if kind in ("dense", "expert") and _is_packed(assignment.encoding):
+        if kind in ("dense", "expert"):
             copies = assignment.group.count if assignment.layers is None else len(assignment.layers) * weight.experts
-            quantized += copies * weight.elements
-    return StoredWeights(found.recipe.name, sizes["dense"], sizes["expert"], sizes["table"], sizes["other"], quantized)
+            quantized += copies * weight.elements if _is_packed(assignment.encoding) else 0
+            key = assignment.encoding.name, kind == "expert", weight.role in _HEADS
+            held_by[key] = held_by.get(key, 0) + copies * weight.elements
+    return StoredWeights(found.recipe.name, sizes["dense"], sizes["expert"], sizes["table"], sizes["other"], quantized,
+                         _read(held_by))  # fmt: skip
+
+
+_HEADS = ("token_embedding", "head")
+"""Roles of the matrix that makes logits; a table is one where it is tied."""
+
+
+def _read(elements: Mapping[tuple[str, bool, bool], int]) -> tuple[Read, ...]:
+    return tuple(Read(key[0], count, key[1], key[2]) for key, count in elements.items())
+
+
+def weights_of_file(name: str, tensors: Iterable[TensorSpec]) -> StoredWeights:
+    """The weights of a GGUF file as they are stored, by the names that llama.cpp gives to its tensors."""
+    held = [tensor for tensor in tensors if tensor.tied_to is None]
+    has_head = any(tensor.name == "output.weight" for tensor in held)
+    sizes = {"dense": 0, "expert": 0, "table": 0, "other": 0}
+    quantized = 0
+    held_by: dict[tuple[str, bool, bool], int] = {}
+    for tensor in held:
+        is_table = tensor.name.startswith("token_embd.") or "per_layer_token_embd" in tensor.name
+        is_head = tensor.name == "output.weight" or (tensor.name == "token_embd.weight" and not has_head)
+        kind = ("table" if is_table and not is_head else "expert" if "_exps." in tensor.name
+                else "other" if len(tensor.shape) < 2 or min(tensor.shape) < 2
+                else "dense")  # fmt: skip
+        sizes[kind] += tensor.size_bytes
+        if kind in ("dense", "expert"):
+            quantized += tensor.elements if _is_packed(tensor.encoding) else 0
+            key = tensor.encoding.name, kind == "expert", is_head
+            held_by[key] = held_by.get(key, 0) + tensor.elements
+    return StoredWeights(name, sizes["dense"], sizes["expert"], sizes["table"], sizes["other"], quantized,
+                         _read(held_by))  # fmt: skip
 
 
 def _is_packed(encoding: Encoding) -> bool:

@@ -38,6 +38,14 @@ DRIVER_BYTES = 450 * 2**20
 GRAPH_BYTES = 600 * 2**20
 """What captured graphs and buffers of communication take of each device, about; low and high are half and twice it."""
 
+FLASH_WIDTHS = 15
+"""Hidden states of a batch that llama.cpp's compute buffer holds with flash attention, in widths of the model: 13.7 for
+SmolLM2-135M and 15.8 for Gemma-3-270M, as its log says (xllamacpp 2026.10)."""
+CODE_BYTES, TOKEN_BYTES = 20 * 2**20, 200
+"""What the engine's code takes once a model is loaded, and each token of the vocabulary, of the same two runs."""
+REPACKED = ("q4_0", "q4_k", "iq4_nl")
+"""Encodings that llama.cpp keeps a second time for a processor, in an order that suits its kernels, at 4.5 bits."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPlan:
@@ -168,6 +176,8 @@ class Planner:
         if runtime.splits_layers:
             batch = np.minimum(runtime.batched_tokens, context)
             hidden = 4.0 * batch * demand.hidden_size
+            if self._is_here:
+                return FLASH_WIDTHS * hidden + 4 * sequences * demand.vocab_size
             cells: Number = 0.0
             for cache in demand.caches:
                 cells = np.maximum(cells, self._cells(cache.window, context))
@@ -183,14 +193,18 @@ class Planner:
     def activation(self, context: int, sequences: int) -> Estimate:
         """What a pass holds beside weights and state, of all devices together."""
         value = int(self.activation_bytes(context, sequences))
-        if self.service.runtime.splits_layers:
-            note, low, high = "the compute buffer without flash attention", 0.7, 1.3
-        else:
+        if not self.service.runtime.splits_layers:
             note, low, high = "hidden states and logits", 0.4, 2.5
+        elif self._is_here:
+            note, low, high = "the compute buffer with flash attention", 0.5, 1.6
+        else:
+            note, low, high = "the compute buffer without flash attention", 0.7, 1.3
         return Estimate(value, round(low * value), round(high * value), "B", Basis.MODELLED, note)
 
     def overhead(self) -> Estimate:
         """What the engine holds of each device beside tensors."""
+        if self._is_here:
+            return self._process()
         if self.service.runtime.reserves is None or not self._is_card:
             return Estimate(0, 0, 0, "B", Basis.ASSUMED, "none beside the process itself")
         value = GRAPH_BYTES * self.machine.devices
@@ -199,6 +213,26 @@ class Planner:
     @property
     def _is_card(self) -> bool:
         return self.machine.device.kind in ("gpu", "accelerator")
+
+    @property
+    def _is_here(self) -> bool:
+        found = self.machine.device.measured
+        return found is not None and found.process_bytes is not None
+
+    def _process(self) -> Estimate:
+        """The engine's process on the machine that was measured: itself and its vocabulary.
+
+        Pages of the file whose weights it repacked count towards its peak; the system takes them back when it needs
+        them, so that they widen the interval only.
+        """
+        found = self.machine.device.measured
+        assert found is not None
+        assert found.process_bytes is not None
+        base = found.process_bytes + CODE_BYTES + TOKEN_BYTES * self.demand.vocab_size
+        elements = sum(one.elements for one in self.stored.read if one.encoding in REPACKED)
+        copies = elements * 9 // 16
+        return Estimate(base, round(0.7 * base), round(1.3 * base) + copies, "B", Basis.MODELLED,
+                        "the process as measured, and its vocabulary; at most also pages that it repacked")  # fmt: skip
 
     def needed(self, context: Number, sequences: Number, prompt: Number | None = None) -> Number:
         """Bytes that the fullest device needs, at the middle of what is modelled; takes arrays."""

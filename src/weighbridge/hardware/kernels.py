@@ -1,0 +1,138 @@
+"""What does a weight cost here, by encoding? The kernels of the engine itself, timed on synthetic matrices.
+
+The shared object of the wheel `xllamacpp` exports ggml's functions: one matrix of each encoding is multiplied with one
+token (larger than the caches, so that it comes from memory) and with many tokens, by one thread. A process of its own
+(`python -m weighbridge.hardware.kernels`), so that a kernel that this processor lacks ends that process only; it
+prints one JSON document.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+TYPES = {"fp32": 0, "fp16": 1, "bf16": 30, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "q2_k": 10,
+         "q3_k": 11, "q4_k": 12, "q5_k": 13, "q6_k": 14, "iq4_nl": 20, "iq4_xs": 23}  # fmt: skip
+"""The encodings that are timed, with their numbers in `ggml.h`."""
+COLUMNS, TOKENS = 1024, 64
+DECODE_BYTES, PROMPT_BYTES = 48 << 20, 1 << 20
+TIMES, ROUNDS = 4, 5
+"""Passes that count, in rounds over all encodings: a busy machine changes its pace from second to second."""
+SECONDS = 60
+
+
+class _Parameters(ctypes.Structure):
+    _fields_ = (("mem_size", ctypes.c_size_t), ("mem_buffer", ctypes.c_void_p), ("no_alloc", ctypes.c_bool))
+
+
+class Kernels:
+    """ggml's matrix multiplication, through ctypes."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        pointer, number = ctypes.c_void_p, ctypes.c_int64
+        for name, result, arguments in (
+            ("ggml_cpu_init", None, ()), ("ggml_init", pointer, (_Parameters,)), ("ggml_free", None, (pointer,)),
+            ("ggml_new_tensor_2d", pointer, (pointer, ctypes.c_int, number, number)),
+            ("ggml_get_data", pointer, (pointer,)), ("ggml_mul_mat", pointer, (pointer, pointer, pointer)),
+            ("ggml_new_graph", pointer, (pointer,)), ("ggml_build_forward_expand", None, (pointer, pointer)),
+            ("ggml_graph_compute_with_ctx", ctypes.c_int, (pointer, pointer, ctypes.c_int)),
+            ("ggml_row_size", ctypes.c_size_t, (ctypes.c_int, number)),
+            ("ggml_quantize_chunk", ctypes.c_size_t, (ctypes.c_int, pointer, pointer, number, number, number, pointer)),
+        ):  # fmt: skip
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+        self.ggml: Any = library
+        self.ggml.ggml_cpu_init()
+
+    def picoseconds(self, encoding: int, tensor_bytes: int, tokens: int) -> float:
+        """The median time for one weight and token, with one thread, after a pass that is not counted."""
+        import numpy as np
+
+        ggml = self.ggml
+        row_bytes = ggml.ggml_row_size(encoding, COLUMNS)
+        rows = max(256, tensor_bytes // row_bytes)
+        room = rows * row_bytes + 16 * tokens * (COLUMNS + rows) + (16 << 20)
+        context = ggml.ggml_init(_Parameters(room, None, False))
+        try:
+            weights = ggml.ggml_new_tensor_2d(context, encoding, COLUMNS, rows)
+            inputs = ggml.ggml_new_tensor_2d(context, 0, COLUMNS, tokens)
+            values = np.random.default_rng(0).standard_normal(COLUMNS).astype("float32")
+            row = ctypes.create_string_buffer(values.tobytes() if encoding == 0 else row_bytes, row_bytes)
+            if encoding:
+                ggml.ggml_quantize_chunk(encoding, values.ctypes.data, row, 0, 1, COLUMNS, None)
+            _bytes(ggml.ggml_get_data(weights), (rows, row_bytes))[:] = np.frombuffer(row.raw, "uint8")
+            _bytes(ggml.ggml_get_data(inputs), (tokens, 4 * COLUMNS))[:] = values.view("uint8")
+            graph = ggml.ggml_new_graph(context)
+            ggml.ggml_build_forward_expand(graph, ggml.ggml_mul_mat(context, weights, inputs))
+            seconds = []
+            for _ in range(TIMES + 1):
+                start = time.perf_counter()
+                if ggml.ggml_graph_compute_with_ctx(context, graph, 1):
+                    raise RuntimeError(f"ggml could not multiply type {encoding}")
+                seconds.append(time.perf_counter() - start)
+        finally:
+            ggml.ggml_free(context)
+        weights_and_tokens: int = rows * COLUMNS * tokens
+        return statistics.median(seconds[1:]) / weights_and_tokens * 1e12
+
+
+def _bytes(address: int, shape: tuple[int, int]) -> Any:
+    import numpy as np
+
+    return np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_uint8)), shape)
+
+
+def resident_bytes() -> int | None:
+    """What this process holds in memory now, on Linux; None elsewhere."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:  # noqa: PTH123
+            return next((int(line.split()[1]) * 1024 for line in file if line.startswith("VmRSS:")), None)
+    except OSError:
+        return None
+
+
+def main() -> None:
+    """Times every encoding and prints the document."""
+    package = importlib.import_module("xllamacpp")
+    process_bytes = resident_bytes()
+    kernels = Kernels(ctypes.CDLL(sys.modules["xllamacpp.xllamacpp"].__file__ or package.__file__ or ""))
+    weight: dict[str, list[float]] = {name: [] for name in TYPES}
+    prompt: dict[str, list[float]] = {name: [] for name in TYPES}
+    for _ in range(ROUNDS):
+        for name, number in TYPES.items():
+            weight[name].append(kernels.picoseconds(number, DECODE_BYTES, 1))
+            prompt[name].append(kernels.picoseconds(number, PROMPT_BYTES, TOKENS))
+    engine = f"xllamacpp {importlib.metadata.version('xllamacpp')}"
+    tables = {key: {name: round(statistics.median(times), 2) for name, times in table.items()}
+              for key, table in (("weight_ps", weight), ("prompt_ps", prompt))}  # fmt: skip
+    json.dump({"engine": engine, **tables, "process_bytes": process_bytes}, sys.stdout)
+
+
+def time_kernels() -> tuple[dict[str, Any], str | None]:
+    """What `main` prints in a process of its own, and a note when there is nothing to run or it failed."""
+    try:
+        found = importlib.util.find_spec("xllamacpp")
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        return {}, "the engine's kernels were not timed: install the extra `run` (pip install 'weighbridge[run]')"
+    command = [sys.executable, "-m", "weighbridge.hardware.kernels"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS)
+        return dict(json.loads(done.stdout)), None
+    except subprocess.TimeoutExpired:
+        return {}, f"the engine's kernels were not timed: they took more than {SECONDS} s"
+    except (subprocess.CalledProcessError, OSError, ValueError) as error:
+        return {}, f"the engine's kernels could not be timed here ({type(error).__name__})"
+
+
+if __name__ == "__main__":
+    main()

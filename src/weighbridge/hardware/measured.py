@@ -1,0 +1,129 @@
+"""What was measured on one machine: rates by number of threads, what a weight costs by encoding, what a process takes.
+
+`weigh probe` measures it, the cache keeps it as TOML, and it outranks every assumption about a processor of its kind.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from weighbridge.errors import FormatError, SourceError
+
+HERE = "here"
+"""The name of this machine among the devices."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Rates as measured, with one thread and with all cores; None is not measured.
+
+    `weight_ps` are the picoseconds that one thread takes for a weight of an encoding when one token is multiplied and
+    the weights come from memory; `prompt_ps` are those for a weight and token when many tokens are. `process_bytes` is
+    what the engine's process holds before it has a model. `decode_factor` and `prefill_factor` are measured over
+    predicted seconds of models that ran here (`weigh measure --save`), by `runs` of them.
+    """
+
+    threads: int
+    bytes_per_s_one: float
+    bytes_per_s_all: float
+    fp32_flops_per_s_one: float | None = None
+    fp32_flops_per_s_all: float | None = None
+    weight_ps: Mapping[str, float] = field(default_factory=dict)
+    prompt_ps: Mapping[str, float] = field(default_factory=dict)
+    process_bytes: int | None = None
+    engine: str | None = None
+    decode_factor: float | None = None
+    prefill_factor: float | None = None
+    runs: int = 0
+
+    def with_run(self, decode: float, prefill: float) -> Measured:
+        """The same with one more model that ran here: factors are geometric means over the runs kept.
+
+        Example:
+            >>> found = Measured(threads=1, bytes_per_s_one=1e9, bytes_per_s_all=1e9).with_run(2.0, 1.0)
+            >>> again = found.with_run(0.5, 4.0)
+            >>> round(again.decode_factor, 3), round(again.prefill_factor, 3), again.runs
+            (1.0, 2.0, 2)
+        """
+
+        def mean(old: float | None, new: float) -> float:
+            return math.exp((math.log(old or 1.0) * self.runs + math.log(new)) / (self.runs + 1))
+
+        return replace(self, decode_factor=mean(self.decode_factor, decode),
+                       prefill_factor=mean(self.prefill_factor, prefill), runs=self.runs + 1)  # fmt: skip
+
+    def to_json(self) -> dict[str, Any]:
+        """The part `measured` of `weigh probe --json`; null is not measured."""
+        return {**asdict(self), "weight_ps": dict(self.weight_ps), "prompt_ps": dict(self.prompt_ps)}
+
+
+def measured(document: Mapping[str, Any]) -> Measured:
+    """What `to_json` wrote, checked.
+
+    Raises:
+        FormatError: when a key is unknown or missing, or a number is none that can be measured.
+    """
+    known = {one.name for one in fields(Measured)}
+    try:
+        found = Measured(**document)
+        numbers = [getattr(found, name) for name in known - {"engine", "weight_ps", "prompt_ps", "runs"}]
+        numbers += [*found.weight_ps.values(), *found.prompt_ps.values()]
+        good = all(x is None or (isinstance(x, int | float) and 0 < x < math.inf) for x in numbers)
+    except (TypeError, AttributeError) as error:
+        raise FormatError(f"measured values that do not fit ({error})", "what `weigh probe` writes",
+                          "run `weigh probe` again") from error  # fmt: skip
+    if not good:
+        raise FormatError("a measured value that is no positive number", "what `weigh probe` writes",
+                          "run `weigh probe` again")  # fmt: skip
+    return found
+
+
+def toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """Tables of plain values as TOML; None is left out, and a mapping in a table becomes an inline table.
+
+    Example:
+        >>> print(toml({"a": {"b": 1, "c": None, "d": {"x y": 2.5}, "e": ["s"]}}), end="")
+        [a]
+        b = 1
+        d = {"x y" = 2.5}
+        e = ["s"]
+    """
+
+    def value(item: Any) -> str:
+        if isinstance(item, Mapping):
+            return "{" + ", ".join(f"{json.dumps(k)} = {value(v)}" for k, v in item.items()) + "}"
+        if isinstance(item, list | tuple):
+            return "[" + ", ".join(map(value, item)) + "]"
+        if isinstance(item, bool):
+            return str(item).lower()
+        return repr(item) if isinstance(item, int | float) else json.dumps(item)
+
+    lines = []
+    for name, table in tables.items():
+        lines.append(f"[{name}]")
+        lines += [f"{key} = {value(item)}" for key, item in table.items() if item is not None]
+        lines.append("")
+    return "\n".join(lines[:-1]) + "\n"
+
+
+def read_tables(path: Path) -> dict[str, Any]:
+    """The tables of a saved probe.
+
+    Raises:
+        SourceError: when there is none, or it cannot be read.
+        FormatError: when it is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SourceError("this machine has not been measured", "a saved probe", "run `weigh probe` first") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path} cannot be read ({error})", "a saved probe", "run `weigh probe` again") from error
+    except tomllib.TOMLDecodeError as error:
+        raise FormatError(f"{path} is no TOML ({error})", "a saved probe", "run `weigh probe` again") from error

@@ -1,0 +1,1 @@
+"""Models run on this machine, and what they did is held against what was predicted."""

@@ -1,0 +1,214 @@
+"""How does a model run here, and was that predicted? Repetitions, their percentiles, and the plan beside them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from weighbridge.errors import ConfigError, SourceError
+from weighbridge.estimate import Estimate
+from weighbridge.hardware.device import Device
+from weighbridge.hardware.measured import Measured
+from weighbridge.inspection import inspect
+from weighbridge.planning import Plan, fit
+
+LOAD_SECONDS = 120
+LEAST_TOKENS_PER_S = 2.0
+"""A run that is slower than this is ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """One prompt and its answer by the engine's own clock."""
+
+    prompt_s: float
+    prompt_tokens: int
+    step_s: float
+    peak_bytes: int | None
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value below which that share lies, with straight lines between.
+
+    Example:
+        >>> percentile([3.0, 1.0, 2.0], 0.5), percentile([1.0, 2.0], 0.9)
+        (2.0, 1.9)
+    """
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One quantity: measured as median with percentiles, predicted with its interval."""
+
+    values: tuple[float, ...]
+    predicted: Estimate
+
+    @property
+    def median(self) -> float:
+        """The median of the repetitions."""
+        return percentile(self.values, 0.5)
+
+    @property
+    def ratio(self) -> float | None:
+        """Measured over predicted."""
+        return self.median / self.predicted.value if self.predicted.value else None
+
+    @property
+    def covered(self) -> bool | None:
+        """Whether the interval contains the measurement; None where nothing was predicted."""
+        low, high = self.predicted.low, self.predicted.high
+        return None if low is None or high is None else low <= self.median <= high
+
+    def to_json(self) -> dict[str, Any]:
+        """One field of `weigh measure`."""
+        return {
+            "measured": {"value": self.median, "p10": percentile(self.values, 0.1), "p90": percentile(self.values, 0.9),
+                         "n": len(self.values), "unit": self.predicted.unit, "basis": "measured"},
+            "predicted": self.predicted.to_json(), "ratio": self.ratio, "covered": self.covered,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A model that ran here, and its plan."""
+
+    plan: Plan
+    speed: dict[str, Compared]
+    memory: dict[str, Compared]
+    threads: int
+    repeat: int
+    load_average: tuple[float, float] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `weigh measure --json`."""
+        service = self.plan.service
+        return {
+            "source": self.plan.source, "runtime": service.runtime.name, "device": self.plan.machine.device.name,
+            "threads": self.threads, "repeat": self.repeat, "prompt_tokens": service.prompt_tokens,
+            "output_tokens": service.output_tokens,
+            "load_average": None if self.load_average is None else
+            {"before": self.load_average[0], "after": self.load_average[1]},
+            "memory": {name: compared.to_json() for name, compared in self.memory.items()},
+            "speed": {name: compared.to_json() for name, compared in self.speed.items()},
+            "notes": list(self.plan.notes),
+        }  # fmt: skip
+
+    def learned(self, found: Measured) -> Measured:
+        """What was measured on this machine with this run added: its factors move towards what the model took."""
+        decode, prefill = self.speed["tpot_s"].ratio, self.speed["ttft_s"].ratio
+        assert decode is not None
+        assert prefill is not None
+        return found.with_run(decode * (found.decode_factor or 1.0), prefill * (found.prefill_factor or 1.0))
+
+
+def measure(
+    source: str | Path,
+    on: Device,
+    *,
+    repeat: int = 5,
+    threads: int = 1,
+    prompt_tokens: int = 512,
+    output_tokens: int = 128,
+    tell: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Runs a model on this machine and plans the same.
+
+    Args:
+        source: a GGUF file.
+        on: this machine, as `weigh probe` measured it.
+        repeat: repetitions that count; one more before them does not.
+        threads: threads of the processor.
+        prompt_tokens: tokens of each prompt.
+        output_tokens: tokens of each answer; two or more.
+        tell: is told of each repetition.
+
+    Raises:
+        ConfigError: when the source is no GGUF file, the engine is not installed, or the run fails.
+    """
+    inspection = inspect(source)
+    path = Path(source)
+    if inspection.format != "gguf" or not path.is_file():
+        raise ConfigError(f"{source} is {inspection.format}", "a GGUF file, which llama.cpp runs",
+                          "convert it first: other formats are not run")  # fmt: skip
+    if output_tokens < 2:
+        raise ConfigError("answers of one token", "two or more: the time between tokens is measured", "ask for more")
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise ConfigError("no engine for GGUF files is installed", "the extra `run`",
+                          "run: pip install 'weighbridge[run]'")  # fmt: skip
+    plan = fit(inspection, on, runtime="llama.cpp", prompt_tokens=prompt_tokens, output_tokens=output_tokens,
+               threads=threads, alternatives=False)  # fmt: skip
+    architecture = inspection.architecture
+    assert architecture is not None
+    order = {"path": str(path.resolve()), "context": plan.service.context_tokens + 8, "threads": threads,
+             "repeat": repeat, "prompt": prompt_tokens, "output": output_tokens,
+             "vocabulary": max(2000, _vocabulary(inspection.checkpoint.tensors))}  # fmt: skip
+    before = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    limit = LOAD_SECONDS + (repeat + 1) * (prompt_tokens + output_tokens) / LEAST_TOKENS_PER_S
+    runs = run(order, limit, tell or (lambda text: None))
+    after = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    steps, firsts = tuple(r.step_s for r in runs), tuple(r.prompt_s for r in runs)
+    rates = tuple(1 / step for step in steps)
+    fast = plan.speed
+    speed = {
+        "prefill_tok_s": Compared(tuple(r.prompt_tokens / r.prompt_s for r in runs), fast.prefill_tok_s),
+        "decode_tok_s": Compared(rates, fast.decode_tok_s), "ttft_s": Compared(firsts, fast.ttft_s),
+        "tpot_s": Compared(steps, fast.tpot_s), "output_tok_s": Compared(rates, fast.output_tok_s),
+    }  # fmt: skip
+    peaks = tuple(float(r.peak_bytes) for r in runs if r.peak_bytes is not None)
+    memory = {"total_bytes": Compared(peaks[-1:], plan.memory.total_bytes)} if peaks else {}
+    load = None if before is None or after is None else (before, after)
+    return Comparison(plan, speed, memory, threads, repeat, load)
+
+
+def _vocabulary(tensors: Sequence[Any]) -> int:
+    return next((max(t.shape) for t in tensors if t.name == "token_embd.weight"), 0)
+
+
+def run(order: dict[str, Any], limit_s: float, tell: Callable[[str], None]) -> list[Repetition]:
+    """The repetitions of one order, the warm-up left out, by a process of its own.
+
+    Raises:
+        ConfigError: when the process fails, or takes too long.
+    """
+    command = [sys.executable, "-m", "weighbridge.measuring.llama_cpp"]
+    tell(f"{order['repeat']} repetitions and a warm-up")
+    try:
+        done = subprocess.run(command, input=json.dumps(order) + "\n", capture_output=True, text=True, check=False,
+                              timeout=limit_s, errors="replace")  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise ConfigError(f"the model had not finished after {limit_s:.0f} s", "a machine that is not busy",
+                          "ask for fewer tokens, fewer repetitions or one thread") from error  # fmt: skip
+    except OSError as error:
+        raise SourceError(f"no process could be started ({error})", "room for one more", "try again") from error
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    failed = next((line for line in lines if line["error"] or not line["timings"]), None)
+    if done.returncode or failed or len(lines) != order["repeat"] + 1:
+        said = str(failed["error"]) if failed else (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise ConfigError(f"llama.cpp could not run it (it said: {said[:300]})", "a model that it supports",
+                          "run it by hand to see more") from None  # fmt: skip
+    return [repetition(line) for line in lines if not line["warm_up"]]
+
+
+def repetition(line: dict[str, Any]) -> Repetition:
+    """One repetition from the engine's timings, which count the tokens after the first.
+
+    Example:
+        >>> timings = {"prompt_ms": 2000, "prompt_n": 100, "predicted_per_token_ms": 20}
+        >>> repetition({"timings": timings, "peak_bytes": None}).step_s
+        0.02
+    """
+    timings = line["timings"]
+    return Repetition(timings["prompt_ms"] / 1000, int(timings["prompt_n"]), timings["predicted_per_token_ms"] / 1000,
+                      line["peak_bytes"])  # fmt: skip

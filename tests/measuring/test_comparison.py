@@ -1,0 +1,121 @@
+"""Are repetitions summed up and held against the plan, and do failures of the engine's process become one sentence?"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.pages import small_llama
+
+from weighbridge.errors import ConfigError
+from weighbridge.estimate import Basis, Estimate
+from weighbridge.hardware.device import Device
+from weighbridge.hardware.measured import Measured
+from weighbridge.measuring import comparison
+from weighbridge.measuring.comparison import Compared, run
+from weighbridge.planning import fit
+
+PS = dict.fromkeys(("fp32", "fp16", "bf16", "q4_0", "q4_k", "q5_0", "q6_k", "q8_0"), 40.0)
+ORDER = {"repeat": 2}
+
+
+def machine(**changes: Any) -> Device:
+    facts: dict[str, Any] = {"threads": 2, "bytes_per_s_one": 1e11, "bytes_per_s_all": 1e11, "weight_ps": PS,
+                             "prompt_ps": PS, "process_bytes": 30_000_000, "engine": "test"} | changes  # fmt: skip
+    return Device(name="here", title="here", vendor="", kind="cpu", source="", checked=datetime.date(2026, 1, 1),
+                  memory_bytes=8 << 30, memory_bytes_per_s=1e11, cores=2, measured=Measured(**facts))  # fmt: skip
+
+
+def answer(**changes: Any) -> str:
+    timings = {"prompt_ms": 1000, "prompt_n": 512, "predicted_per_token_ms": 20}
+    return json.dumps({"timings": timings, "peak_bytes": 5, "warm_up": False, "error": None} | changes) + "\n"
+
+
+def reply(monkeypatch: pytest.MonkeyPatch, stdout: str, code: int = 0, stderr: str = "") -> None:
+    done = subprocess.CompletedProcess([], code, stdout, stderr)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+
+
+def test_the_warm_up_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    reply(monkeypatch, answer(warm_up=True) + answer() + answer())
+    runs = run(ORDER, 1.0, lambda text: None)
+    assert len(runs) == 2
+    assert (runs[0].prompt_s, runs[0].step_s) == (1.0, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("stdout", "code", "stderr", "said"),
+    [("", 1, "first\nno such arch\n", "no such arch"), (answer(error="too long"), 0, "", "too long"),
+     (answer(), 0, "", "nothing"), (answer() * 3, -11, "", "nothing")],
+)  # fmt: skip
+def test_a_failure_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, stdout: str, code: int, stderr: str, said: str
+) -> None:  # fmt: skip
+    reply(monkeypatch, stdout, code, stderr)
+    with pytest.raises(ConfigError, match=said):
+        run(ORDER, 1.0, lambda text: None)
+
+
+def test_a_run_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise subprocess.TimeoutExpired("x", 1.0)
+
+    monkeypatch.setattr(subprocess, "run", never)
+    with pytest.raises(ConfigError, match="had not finished"):
+        run(ORDER, 1.0, lambda text: None)
+
+
+def test_compared() -> None:
+    one = Compared((1.0, 3.0, 2.0), Estimate(4.0, 1.5, 8.0, "s", Basis.MODELLED))
+    assert (one.median, one.ratio, one.covered) == (2.0, 0.5, True)
+    assert not Compared((1.0,), one.predicted).covered
+    assert Compared((1.0,), Estimate(None, None, None, "s", Basis.MODELLED, "unknown")).ratio is None
+
+
+def test_only_gguf_files_are_run(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(small_llama()))
+    with pytest.raises(ConfigError, match="a GGUF file"):
+        comparison.measure(tmp_path / "config.json", machine())
+
+
+def test_slower_kernels_slow_the_plan_and_threads_speed_it() -> None:
+    model: dict[str, Any] = {"weights": "q8_0", "alternatives": False}
+    slow = machine(weight_ps=dict.fromkeys(PS, 400.0))
+    one = fit("llama-3.2-1b", machine(), threads=1, **model).speed
+    two = fit("llama-3.2-1b", machine(), threads=2, **model).speed
+    far = fit("llama-3.2-1b", slow, threads=1, **model).speed
+    assert one.decode_tok_s.value and two.decode_tok_s.value and far.decode_tok_s.value and one.prefill_tok_s.value
+    assert 0.04 < 1 / one.decode_tok_s.value < 0.07  # 1.24 G weights at 40 ps, and attention
+    assert 1.5 < two.decode_tok_s.value / one.decode_tok_s.value < 2.0
+    assert 8 < one.decode_tok_s.value / far.decode_tok_s.value < 10
+    assert far.prefill_tok_s.value == one.prefill_tok_s.value
+
+
+def test_a_kept_run_moves_the_plan_to_what_was_measured() -> None:
+    kept = machine(decode_factor=2.0, prefill_factor=0.5, runs=1)
+    before, after = (fit("llama-3.2-1b", on, weights="q8_0", threads=1, alternatives=False).speed
+                     for on in (machine(), kept))  # fmt: skip
+    assert before.tpot_s.value and after.tpot_s.value and before.ttft_s.value and after.ttft_s.value
+    assert after.tpot_s.value == pytest.approx(2 * before.tpot_s.value)
+    assert after.ttft_s.value == pytest.approx(before.ttft_s.value / 2)
+    assert after.tpot_s.high and before.tpot_s.high
+    assert after.tpot_s.high / after.tpot_s.value < before.tpot_s.high / before.tpot_s.value
+
+
+def test_an_encoding_that_was_not_timed_falls_to_the_general_model_and_says_so() -> None:
+    found = fit("llama-3.2-1b", machine(weight_ps={"fp32": 1.0, "fp16": 1.0}), weights="q4_k_m", alternatives=False)
+    assert any("no data for llama.cpp" in note for note in found.notes)
+
+
+def test_peak_memory_is_that_of_the_process_alone() -> None:
+    """A process that starts another must not hand its own peak down."""
+    held = bytearray(300_000_000)
+    code = "from weighbridge.measuring.llama_cpp import peak_resident_bytes as peak; print(peak())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert len(held) > 0
+    assert 1_000_000 < int(done.stdout) < 200_000_000
