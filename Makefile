@@ -10,6 +10,7 @@ SHELL := bash
 PYTHON ?= python3
 TORCH ?= 0
 REAL ?= 0
+DATA ?= ../shared/data
 
 TORCH_VERSION := 2.13.0
 HF_MEM_VERSION := 0.5.6
@@ -23,7 +24,7 @@ $(foreach switch,TORCH REAL,$(if $(filter-out 0 1,$($(switch))),$(error $(switch
 
 groups := $(strip $(if $(filter 1,$(REAL)),test-real) $(if $(filter 1,$(TORCH)),test-torch))
 
-.PHONY: help demo test test-default test-real test-torch lint types docs bench clean
+.PHONY: help demo test test-default test-real test-torch lint types docs bench refit clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -70,6 +71,10 @@ bench: .venv-bench/.ready  ## time weighbridge against its peers
 	$(call say,running the benchmarks)
 	@PATH="$(CURDIR)/.venv-bench/bin:$$PATH" .venv-bench/bin/python benchmarks/run.py
 
+refit: .venv-bench/.ready  ## fit the factors of predicted speed again, from DATA=../shared/data
+	$(call say,fitting the factors of predicted speed to the measurements in $(DATA))
+	@.venv-bench/bin/python benchmarks/fit_speed.py "$(DATA)"
+
 clean:  ## remove what was built and downloaded; the environments stay
 	$(call say,removing build and dist and the caches)
 	@rm -rf build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -108,5 +113,5 @@ check_python = @command -v "$(PYTHON)" >/dev/null || { echo "$(PYTHON) is not on
 .venv-bench/.ready: pyproject.toml | .venv-bench/bin/python
 	$(call say,installing torch $(TORCH_VERSION) and then the peers into .venv-bench (once; several minutes))
 	@.venv-bench/bin/python $(PIP_INSTALL) "torch==$(TORCH_VERSION)"
-	@.venv-bench/bin/python $(PIP_INSTALL) "torch==$(TORCH_VERSION)" accelerate transformers "hf-mem==$(HF_MEM_VERSION)" --editable .
+	@.venv-bench/bin/python $(PIP_INSTALL) "torch==$(TORCH_VERSION)" accelerate transformers scipy "hf-mem==$(HF_MEM_VERSION)" --editable .
 	@touch $@
