@@ -30,7 +30,7 @@ help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
 	@echo "Options: PYTHON=python3.12 for another interpreter; TORCH=1 or REAL=1 with make test."
 
-demo: .venv/.runtime  ## weigh a real language model and draw where its bytes are
+demo: .venv/.runtime  ## weigh a real language model, plan it on this machine, run it and compare
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" bash examples/demo.sh
 
 test: $(or $(groups),lint types docs test-default)  ## lint, types, docs and tests; TORCH=1 or REAL=1 run those groups instead
@@ -93,13 +93,15 @@ check_python = @command -v "$(PYTHON)" >/dev/null || { echo "$(PYTHON) is not on
 	@"$(PYTHON)" -m venv "$(firstword $(subst /, ,$@))"
 
 .venv/.runtime: pyproject.toml | .venv/bin/python
-	$(call say,installing weighbridge into .venv)
-	@.venv/bin/python $(PIP_INSTALL) --editable .
+	$(call say,installing weighbridge into .venv, with llama.cpp to run a model)
+	@.venv/bin/python $(PIP_INSTALL) --editable ".[run]" || { \
+	echo "llama.cpp cannot be installed here (the message is above): weighbridge is installed without it" >&2; \
+	.venv/bin/python $(PIP_INSTALL) --editable .; }
 	@touch $@
 
 .venv/.dev: pyproject.toml | .venv/bin/python
 	$(call say,installing weighbridge and its development tools into .venv (once; a minute or two))
-	@.venv/bin/python $(PIP_INSTALL) --editable ".[dev]"
+	@.venv/bin/python $(PIP_INSTALL) --editable ".[dev,run]"
 	@touch .venv/.runtime $@
 
 # torch comes first, alone and by its exact version: a later install then keeps it, where one step could choose a

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Weighs a real language model and draws where its bytes are. `make demo` runs it; so does this script alone, in an
-# environment where weighbridge is installed.
+# Weighs a real language model, draws where its bytes are, plans it on this machine, runs it and compares. `make demo`
+# runs it; so does this script alone, in an environment where weighbridge is installed with the extra `run`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -50,6 +50,16 @@ counted=$("$python" -c 'import json, sys; print(json.load(sys.stdin)["parameters
 for file in "$page" "$picture"; do
     [ -s "$file" ] || fail "weigh drew nothing into $file"
 done
+
+# What was measured of this machine stays with the demonstration, and a plan of the user's own is left alone.
+export XDG_CACHE_HOME="$PWD/build/demo/cache"
+run weigh probe --quick
+run weigh fit "$model" --on here --threads 1 --prompt 128 --output 32
+if "$python" -c 'import xllamacpp' 2>/dev/null; then
+    run weigh measure "$model" --threads 1 --repeat 3 --prompt 128 --output 32
+else
+    printf '\nLeft out: running the model. It needs the extra run, whose llama.cpp is not installed here.\n'
+fi
 
 printf '\nParameters: %s, the number that this file is known to hold.\n' "$counted"
 printf 'The picture of its bytes: %s\nThe same as a page:       %s\n' "$picture" "$page"

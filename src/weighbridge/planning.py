@@ -239,7 +239,7 @@ def _runtime(inspection: Inspection, kind: str, device: Device) -> str:
 
 
 def _alternatives(plan: Plan, need: Demand, adapter_bytes: int) -> Iterable[Alternative]:
-    """The same in smaller encodings, and on twice the devices."""
+    """The same in smaller encodings, and on twice the devices; of the machine that was measured there is one."""
     architecture = plan.inspection.architecture
     assert architecture is not None
     names = SMALLER if plan.service.runtime.splits_layers else SMALLER_SERVED
@@ -252,6 +252,8 @@ def _alternatives(plan: Plan, need: Demand, adapter_bytes: int) -> Iterable[Alte
         if stored.total_bytes < plan.weights.total_bytes:
             other = _plan(plan.inspection, need, stored, plan.machine, plan.service, adapter_bytes, None)
             yield Alternative(f"weights in {name}", other)
+    if plan.machine.device.measured:
+        return
     twice = machine(plan.machine.device, 2 * plan.machine.devices,
                     layers_split=plan.service.runtime.splits_layers)  # fmt: skip
     other = _plan(plan.inspection, need, plan.weights, twice, plan.service, adapter_bytes, None)
