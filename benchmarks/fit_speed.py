@@ -206,6 +206,85 @@ def served_samples(rows: Iterable[dict[str, str]]) -> tuple[Sample, Sample]:
     return tpot, ttft
 
 
+STATIC_RUNTIMES = {"vLLM": "vllm", "TensorRT-LLM": "tensorrt-llm"}
+
+
+def static_sample(rows: Iterable[dict[str, str]]) -> Sample:
+    """Seconds from the prompts of a static batch to its last token, in 16 bits."""
+    sample = Sample()
+    for row in rows:
+        if row["metric"] != "e2e_latency_s" or row["runtime"] not in STATIC_RUNTIMES:
+            continue
+        device, found = device_of(row), asked(row["model"])
+        weights = stored(row["model"], "fp16") if found else None
+        peak = device and speed.flops_per_s(device, "fp16")
+        if device is None or device.memory_bytes is None or peak is None or found is None or weights is None:
+            sample.left_out[row["model"]] += 1
+            continue
+        devices = int(row["n_devices"])
+        layout = {name: int(match[1]) if (match := re.search(rf"\b{name}(\d+)", row["parallelism"])) else otherwise
+                  for name, otherwise in (("TP", devices), ("PP", 1))}  # fmt: skip
+        rates = steps.Rates(
+            bytes_per_s=device.memory_bytes_per_s, flops_per_s=peak, link_bytes_per_s=device.link_bytes_per_s or 16e9,
+            devices=devices, tensor=layout["TP"], pipeline=layout["PP"],
+        )  # fmt: skip
+        prompt, output = int(row["input_len"]), int(row["output_len"])
+        terms, burst = steps.static_batch(found, weights, rates, running=int(row["batch_or_concurrency"]),
+                                          prompt=prompt, output=output, cache_bytes_per_element=2.0)  # fmt: skip
+        sample.terms.append([*(float(term) * output for term in terms), float(burst)])
+        sample.measured.append(float(row["value"]))
+        sample.rows.append(row)
+    return sample
+
+
+KINDS = ("reading", "compute", "overhead", "exchange")
+KIND_OF_TERM = [KINDS.index(steps.STATIC_KINDS[name]) for name in steps.STATIC]
+READ_IN_FULL = np.array([float(name in steps.READ_IN_FULL) for name in steps.STATIC])
+STATIC_BOUNDS = ([0.01, 0.01, 0.5, 0.8, 1e-7, 1e-7, 0.1, 1e-7, 0.5], [6, 20, 40, 20, 1e-3, 3e-3, 60, 3e-3, 20])
+
+
+def static_key(row: dict[str, str]) -> str:
+    """The engine and the device of a row, as the file of factors spells them."""
+    device = device_of(row)
+    assert device is not None
+    return f"{STATIC_RUNTIMES[row['runtime']]}/{device.name}"
+
+
+def static_factors(shared: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Factors of the terms from logarithms of the shared ones and of an engine's own on a device."""
+    return np.asarray(READ_IN_FULL + np.exp(shared + own[..., KIND_OF_TERM]))
+
+
+def fit_static(sample: Sample, chosen: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Logarithms of the shared factors, and of each engine's on each device for each kind, drawn towards 0."""
+    terms, logs = np.array(sample.terms)[chosen], np.log(np.array(sample.measured)[chosen])
+    keys = [static_key(sample.rows[i]) for i in chosen]
+    names = sorted(set(keys))
+    place = np.array([names.index(key) for key in keys])
+    count = len(steps.STATIC)
+
+    def residuals(found: np.ndarray) -> np.ndarray:
+        own = found[count:].reshape(-1, len(KINDS))
+        predicted = (terms * static_factors(found[:count], own[place])).sum(axis=1)
+        return np.concatenate([np.log(predicted) - logs, 0.5 * found[count:]])
+
+    low, high = (np.concatenate([np.log(bound), side * np.full(len(KINDS) * len(names), 3.0)])
+                 for bound, side in zip(STATIC_BOUNDS, (-1, 1), strict=True))  # fmt: skip
+    found = least_squares(residuals, (low + high) / 2, bounds=(low, high), loss="soft_l1", f_scale=0.15, max_nfev=60).x
+    return found[:count], dict(zip(names, found[count:].reshape(-1, len(KINDS)), strict=True))
+
+
+def unseen_static(sample: Sample) -> np.ndarray:
+    """Predictions of each (model, device) pair by a fit without it."""
+    predicted, groups = np.zeros(len(sample.measured)), sample.groups
+    for group in sorted(set(groups)):
+        shared, own = fit_static(sample, np.array([i for i, other in enumerate(groups) if other != group]))
+        for i in (i for i, other in enumerate(groups) if other == group):
+            factors = static_factors(shared, own.get(static_key(sample.rows[i]), np.zeros(len(KINDS))))
+            predicted[i] = np.array(sample.terms[i]) @ factors
+    return predicted
+
+
 RUNTIMES = ("vllm", "tensorrt-llm", "sglang")
 NAMES = {"trtllm": "tensorrt-llm"}
 
@@ -428,6 +507,14 @@ def main(folder: Path) -> None:
     middle = shared | {"start": float(np.median(found[4:7])), "burst": float(np.median(found[7:10]))}
     text += ["", "[first_token.others]", table(middle)]
 
+    static = static_sample(rows)
+    results.append(Result("latency of a static batch", "served", static, unseen_static(static),
+                          one_constant(static, (0, 1, 3))))  # fmt: skip
+    shared_logs, own_logs = fit_static(static, np.arange(len(static.measured)))
+    text += ["", "[static.shared]", table(dict(zip(steps.STATIC, np.exp(shared_logs), strict=True)))]
+    for name, logs in sorted(own_logs.items()):
+        text += ["", f'[static.devices."{name}"]', table(dict(zip(KINDS, np.exp(logs), strict=True)))]
+
     bounds = {"decode_tok_s": ([1, 0.5, 0.01, 1e-7, 1e-7], [4, 20, 20, 3e-3, 5e-3], steps.DECODE, "decode"),
               "prefill_tok_s": ([1, 0.01, 0.05, 1e-6], [10, 5, 20, 2e-3], steps.PREFILL, "prefill")}  # fmt: skip
     measured: dict[str, set[str]] = defaultdict(set)
@@ -447,7 +534,7 @@ def main(folder: Path) -> None:
                 measured["llama.cpp"].add(device.name)
         text += ["", f"[{title}.devices]", table(devices)]
     text += ["", "[cpu_weight_ps]", table(costs)]
-    keys = ["tpot", "ttft", *(f"{title}.{kind}" for title in ("decode", "prefill") for kind in speed.CLASSES)]
+    keys = ["tpot", "ttft", "static", *(f"{title}.{kind}" for title in ("decode", "prefill") for kind in speed.CLASSES)]
     for key, result in zip(keys, results, strict=True):
         bottom, top = result.interval
         text += ["", f"[residuals.{key}]", f"low = {bottom:.4f}", f"high = {top:.4f}", f"n = {len(result.ratios)}"]
@@ -456,7 +543,11 @@ def main(folder: Path) -> None:
         device = device_of(row)
         assert device is not None
         served[NAMES.get(row["runtime"], row["runtime"])].add(device.name)
-    for title, known in (("served", served), ("decode", measured)):
+    together: dict[str, set[str]] = defaultdict(set)
+    for key in own_logs:
+        runtime, _, name = key.partition("/")
+        together[runtime].add(name)
+    for title, known in (("served", served), ("static", together), ("decode", measured)):
         text += ["", f"[measured.{title}]"]
         text += [f'"{name}" = {sorted(found)}'.replace("'", '"') for name, found in sorted(known.items())]
     FITS.parent.mkdir(exist_ok=True)

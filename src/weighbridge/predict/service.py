@@ -94,6 +94,11 @@ class Service:
         return self.concurrency or self.batch
 
     @property
+    def is_static(self) -> bool:
+        """Whether the sequences start and end together, and no other client comes in between."""
+        return self.concurrency is None
+
+    @property
     def reserves(self) -> float | None:
         """The share of a device that the engine takes at start."""
         return self.runtime.reserves if self.utilization is None else self.utilization

@@ -184,6 +184,11 @@ def step(
         if machine.device.memory_bytes is not None:
             inside = running(demand, stored, found, machine.device.memory_bytes, service.reserves or 0.9,
                              prompt + output, per_element, sequences)  # fmt: skip
+        if service.is_static:
+            terms, _ = steps.static_batch(demand, stored, found, running=inside, prompt=prompt, output=output,
+                                          cache_bytes_per_element=per_element)  # fmt: skip
+            own_factors = static_factors(service.runtime.name, machine.device.name)
+            return Step(steps.STATIC[:-1], terms, [own_factors[n] for n in steps.STATIC[:-1]], 1.0, inside)
         terms = steps.served_step(demand, stored, found, running=inside, prompt=prompt, output=output,
                                   cache_bytes_per_element=per_element)  # fmt: skip
         return Step(steps.SERVED_STEP, terms, [fit["served_step"][n] for n in steps.SERVED_STEP], 1.0, inside)
@@ -206,12 +211,14 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
     found = step(demand, stored, machine, service, service.sequences, service.prompt_tokens, service.output_tokens)
     if found is None:
         return _unknown(f"the memory bandwidth of {machine.device.title} is unknown")
-    served = service.runtime.steps == "served"
-    known = _is_measured("served" if served else "decode", service.runtime.name, machine.device.name)
-    notes = [] if known else [f"no data for {service.runtime.name} on {machine.device.title}: intervals are wider"]
     kind = device_class(machine.device)
-    tpot = _interval("tpot" if served else f"decode.{kind}", float(found.seconds), "s", known)
-    first = _served_prompt if served else _single_prompt
+    way, metric, first = "decode", f"decode.{kind}", _single_prompt
+    if service.runtime.steps == "served":
+        way, metric, first = ("static", "static", _static_prompt) if service.is_static else (
+            "served", "tpot", _served_prompt)  # fmt: skip
+    known = _is_measured(way, service.runtime.name, machine.device.name)
+    notes = [] if known else [f"no data for {service.runtime.name} on {machine.device.title}: intervals are wider"]
+    tpot = _interval(metric, float(found.seconds), "s", known)
     prefill, ttft = first(demand, stored, machine, service, found, tpot, known)
     if prefill.value is None:
         notes.append(prefill.note)
@@ -219,6 +226,32 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
         prefill_tok_s=prefill, decode_tok_s=_inverse(tpot, 1.0, "token/s"), ttft_s=ttft, tpot_s=tpot,
         output_tok_s=_inverse(tpot, float(found.running), "token/s"), bound_by=_bound_by(found), notes=tuple(notes),
     )  # fmt: skip
+
+
+def _static_prompt(
+    demand: Demand, stored: StoredWeights, machine: Machine, service: Service, found: Step, tpot: Estimate, known: bool
+) -> tuple[Estimate, Estimate]:
+    """Tokens a second of the prompts of a static batch, and the time until all its sequences have their first token."""
+    at = rates(machine, stored.recipe)
+    assert at is not None
+    if math.isinf(at.flops_per_s):
+        note = f"the rate of arithmetic of {machine.device.title} is unknown: no speed of prompts"
+        return _missing("token/s", note), _missing("s", note)
+    _, burst = steps.static_batch(demand, stored, at, running=found.running, prompt=service.prompt_tokens,
+                                  output=service.output_tokens,
+                                  cache_bytes_per_element=service.cache_bytes_per_element)  # fmt: skip
+    seconds = float(burst) * static_factors(service.runtime.name, machine.device.name)["burst"]
+    prompts = _interval("ttft", seconds, "s", known)
+    tokens = float(found.running) * service.prompt_tokens
+    return _inverse(prompts, tokens, "token/s"), Estimate.sum([prompts, tpot])
+
+
+def static_factors(runtime: str, device: str) -> dict[str, float]:
+    """The factors of the terms `STATIC`: shared ones, times those of this engine on this device where it was measured."""
+    fit = fits()["static"]
+    own = fit["devices"].get(f"{runtime}/{device}", {})
+    return {name: (name in steps.READ_IN_FULL) + fit["shared"][name] * own.get(kind, 1.0)
+            for name, kind in steps.STATIC_KINDS.items()}  # fmt: skip
 
 
 def _served_prompt(

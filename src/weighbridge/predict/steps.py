@@ -6,7 +6,8 @@ what the machine would take at its specified rates; its factor says how far from
 Terms of a step that serves many sequences (engines that batch continuously): dense weights, touched experts, FLOPs, the
 cache, overhead a layer and a routed layer, what devices exchange, host work a sequence, and the prompts of other
 clients that are worked on in between. Of a step that decodes for one user (llama.cpp): weights and cache, unpacking of
-quantized weights, overhead a layer, hops between devices.
+quantized weights, overhead a layer, hops between devices. A static batch, whose prompts are all worked on before the
+first token and which no other client joins, has the terms of serving without the prompts of others, and those of its own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,14 @@ import numpy as np
 from weighbridge.predict.demand import Demand, StoredWeights
 
 SERVED_STEP = ("dense", "experts", "flops", "cache", "layers", "routed_layers", "exchange", "host", "prompts")
+STATIC = (*SERVED_STEP[:-1], "burst")
+STATIC_KINDS = {
+    "dense": "reading", "experts": "reading", "cache": "reading", "flops": "compute", "burst": "compute",
+    "layers": "overhead", "routed_layers": "overhead", "host": "overhead", "exchange": "exchange",
+}  # fmt: skip
+"""What each term of a static batch is a matter of: an engine on a device has one factor of its own for each kind."""
+READ_IN_FULL = ("dense", "experts")
+"""Terms of a static batch that can never be faster than specified: their factors are 1 and what is fitted."""
 FIRST_TOKEN = ("start", "prefill", "step", "burst", "queue", "tokens")
 DECODE = ("weights", "cache", "unpack", "layers", "hops")
 PREFILL = ("flops", "quantized", "scores", "chunks")
@@ -97,6 +106,16 @@ def served_step(
         running + 0.0,
         local / np.maximum(output, 1) * prefill_flops(demand, rates, prompt) / rates.flops_per_s,
     ]
+
+
+def static_batch(
+    demand: Demand, stored: StoredWeights, rates: Rates, *, running: Number, prompt: Number, output: Number,
+    cache_bytes_per_element: Number,
+) -> tuple[list[Number], Number]:  # fmt: skip
+    """The terms of one step of a static batch, and the seconds of all its prompts at the specified rate."""
+    terms = served_step(demand, stored, rates, running=running, prompt=prompt, output=output,
+                        cache_bytes_per_element=cache_bytes_per_element)[:-1]  # fmt: skip
+    return terms, running * prefill_flops(demand, rates, prompt) / rates.flops_per_s
 
 
 def first_token(
