@@ -7,7 +7,7 @@ Terms of a step that serves many sequences (engines that batch continuously): de
 cache, overhead a layer and a routed layer, what devices exchange, host work a sequence, and the prompts of other
 clients that are worked on in between. Of a step that decodes for one user (llama.cpp): weights and cache, unpacking of
 quantized weights, overhead a layer, hops between devices. A static batch, whose prompts are all worked on before the
-first token and which no other client joins, has the terms of serving without the prompts of others, and those of its own.
+first token and which no other client joins, has the terms of serving without the prompts of others, and its own prompts.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ def touched_share(demand: Demand, tokens: Number) -> Number:
 
 
 def prefill_flops(demand: Demand, rates: Rates, prompt: Number) -> Number:
-    """FLOPs of one prompt on each device of the group that works on it."""
+    """FLOPs of one prompt on each device of the group that works on it, all groups of layers one after another."""
     routed = demand.expert_elements * demand.experts_per_token / demand.num_experts if demand.num_experts else 0.0
     attention: Number = 0.0
     for window, flops in demand.flops_per_position:
         seen = prompt / 2 if window is None else np.minimum(prompt / 2, window)
         attention = attention + flops * seen
     multiplied = 2 * (demand.dense_elements / rates.tensor + routed * rates.data / rates.devices)
-    return (multiplied + attention / rates.tensor) * prompt / rates.pipeline
+    return (multiplied + attention / rates.tensor) * prompt
 
 
 def served_step(
@@ -88,23 +88,30 @@ def served_step(
     output: Number,
     cache_bytes_per_element: Number,
 ) -> list[Number]:
-    """The terms `SERVED_STEP` of one step in which so many sequences decode a token each, in seconds."""
-    local = running / rates.data
+    """The terms `SERVED_STEP` of one step in which so many sequences decode a token each, in seconds.
+
+    A replica of the attention holds whole sequences. Groups of layers work on as many parts of the batch at once, and
+    a token passes all of them: they divide what a batch costs, and not what one token waits for.
+    """
+    local = np.ceil(running / rates.data)
+    parts = np.minimum(rates.pipeline, local)
+    local, together = local / parts, running / parts
     several = rates.devices > 1
     cache = cache_bytes(demand, prompt + output / 2, rates.tensor, cache_bytes_per_element)
     routed = demand.expert_elements * demand.experts_per_token / demand.num_experts if demand.num_experts else 0.0
-    flops = 2 * (demand.dense_elements * local / rates.tensor + routed * running / rates.devices)
+    stage = rates.devices / rates.pipeline
+    flops = 2 * (demand.dense_elements * local / rates.tensor + routed * together / stage)
     exchanged = 4 * demand.num_layers * local * demand.hidden_size * 2 / rates.link_bytes_per_s
     return [
-        stored.dense_bytes / (rates.tensor * rates.pipeline) / rates.bytes_per_s,
-        stored.expert_bytes * touched_share(demand, running) / rates.devices / rates.bytes_per_s,
-        flops / rates.pipeline / rates.flops_per_s,
-        local * cache / rates.pipeline / rates.bytes_per_s,
+        stored.dense_bytes / rates.tensor / rates.bytes_per_s + 0.0 * running,
+        stored.expert_bytes * touched_share(demand, together) / stage / rates.bytes_per_s,
+        flops / rates.flops_per_s,
+        local * cache / rates.bytes_per_s,
         demand.num_layers + 0.0 * running,
         demand.routed_layers + 0.0 * running,
         np.where(several, exchanged, 0.0),
         running + 0.0,
-        local / np.maximum(output, 1) * prefill_flops(demand, rates, prompt) / rates.flops_per_s,
+        np.maximum(0.0, local - 1) / np.maximum(output, 1) * prefill_flops(demand, rates, prompt) / rates.flops_per_s,
     ]
 
 
@@ -112,10 +119,14 @@ def static_batch(
     demand: Demand, stored: StoredWeights, rates: Rates, *, running: Number, prompt: Number, output: Number,
     cache_bytes_per_element: Number,
 ) -> tuple[list[Number], Number]:  # fmt: skip
-    """The terms of one step of a static batch, and the seconds of all its prompts at the specified rate."""
+    """The terms of one step of a static batch, and the seconds of all its prompts at the specified rate.
+
+    Each replica works on its own prompts, and groups of layers on different ones at once.
+    """
     terms = served_step(demand, stored, rates, running=running, prompt=prompt, output=output,
                         cache_bytes_per_element=cache_bytes_per_element)[:-1]  # fmt: skip
-    return terms, running * prefill_flops(demand, rates, prompt) / rates.flops_per_s
+    each = prefill_flops(demand, rates, prompt) / rates.flops_per_s
+    return terms, each * (np.ceil(running / rates.data) + rates.pipeline - 1) / rates.pipeline
 
 
 def first_token(
@@ -135,7 +146,7 @@ def first_token(
         1.0 + 0.0 * clients,
         prefill + 0.0 * clients,
         step_s + 0.0 * clients,
-        clients / rates.data * prefill,
+        clients / rates.data / rates.pipeline * prefill,
         waiting * output * step_s,
         prompt * 1e-6 + 0.0 * clients,
     ]
