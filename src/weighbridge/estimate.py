@@ -7,7 +7,7 @@ bases weaken in the order written; a sum carries the weakest basis of its parts,
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -84,6 +84,17 @@ class Estimate:
         value, low, high = (sum(x for x in column if x is not None) for column in zip(
             *((p.value, p.low, p.high) for p in parts), strict=True))  # fmt: skip
         return Estimate(value, low, high, units.pop(), basis)
+
+    def times(self, factor: float) -> Estimate:
+        """The estimate of so many times as much.
+
+        Example:
+            >>> Estimate(2, 1, 4, "s", Basis.MODELLED).times(3).high
+            12
+        """
+        if self.value is None or self.low is None or self.high is None:
+            return self
+        return replace(self, value=factor * self.value, low=factor * self.low, high=factor * self.high)
 
     def to_json(self) -> dict[str, Any]:
         """The form `E` of the JSON contract."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from weighbridge.errors import ConfigError, WeighbridgeError
+from weighbridge.errors import ConfigError, UnitError, UnknownNameError, WeighbridgeError
 from weighbridge.estimate import Basis, Estimate, weakest
 from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.hardware import catalogue as hardware_catalogue
@@ -23,7 +23,7 @@ from weighbridge.model.catalogue import NamedModel
 from weighbridge.model.recipes import Recipe
 from weighbridge.predict import here, speed
 from weighbridge.predict.demand import Demand, StoredWeights, demand, stored_weights, weights_of_file
-from weighbridge.predict.memory import MemoryPlan, Planner
+from weighbridge.predict.memory import SYSTEM_SHARE, MemoryPlan, Planner
 from weighbridge.predict.service import Service, service
 from weighbridge.predict.speed import Speed
 
@@ -126,7 +126,7 @@ def fit(
     prompt_tokens: int = 512,
     output_tokens: int = 128,
     context_tokens: int | None = None,
-    batch: int = 1,
+    batch: int | None = None,
     concurrency: int | None = None,
     tensor_parallel: int | None = None,
     pipeline_parallel: int | None = None,
@@ -145,13 +145,13 @@ def fit(
         source: what `inspect` takes.
         on: a device of the catalogue by any of its names, or a device.
         devices: how many of them; without a layout they share each matrix, or the layers under llama.cpp.
-        weights: the encoding or mix of the weights; that of a GGUF file, or else bf16, without it.
+        weights: the encoding or mix of the weights; without it that of the file or the configuration, or else bf16.
         runtime: the engine; llama.cpp for a GGUF file, a GGUF encoding or a machine that is no accelerator, else vllm.
         kv: the encoding of the cache, or of keys and values as `q8_0/q4_0`; bf16 without it.
         prompt_tokens: tokens of a prompt.
         output_tokens: tokens of an answer.
         context_tokens: tokens that a sequence may hold; prompt and output together without it.
-        batch: sequences decoded together.
+        batch: sequences decoded together, from prompts that come together; 1 without it.
         concurrency: clients of a closed loop, each waiting for its answer.
         tensor_parallel: devices that share each matrix.
         pipeline_parallel: groups of layers.
@@ -182,20 +182,55 @@ def fit(
     device = on if isinstance(on, Device) else find_device(on, tuple(own_devices))
     name = ENCODINGS.get(weights or "", weights) or _stored_recipe(inspection)
     recipe = recipes.find(name)
-    engine = runtime or _runtime(inspection, recipe.kind, device)
+    engine = runtime or ("llama.cpp" if gpu_layers is not None else _runtime(inspection, recipe.kind, device))
     asked = service(engine, prompt_tokens=prompt_tokens, output_tokens=output_tokens, context_tokens=context_tokens,
                     batch=batch, concurrency=concurrency, kv=kv, utilization=utilization, threads=threads)  # fmt: skip
     built = machine(device, devices, tensor_parallel=tensor_parallel, pipeline_parallel=pipeline_parallel,
                     data_parallel=data_parallel, expert_parallel=expert_parallel,
                     layers_split=asked.runtime.splits_layers)  # fmt: skip
     need = demand(architecture)
+    _check(need, built, asked, name, gpu_layers)
     as_stored = weights is None and inspection.format == "gguf" and inspection.stored is not None
     stored = weights_of_file(recipe.name, inspection.checkpoint.tensors) if as_stored else _as_stored(
         stored_weights(architecture, recipe), recipe, asked)  # fmt: skip
     planned = _plan(inspection, need, stored, built, asked, adapter_bytes, gpu_layers)
     if not alternatives:
         return planned
-    return replace(planned, alternatives=tuple(_alternatives(planned, need, adapter_bytes)))
+    return replace(planned, alternatives=tuple(_alternatives(planned, need, adapter_bytes, gpu_layers)))
+
+
+def _check(need: Demand, built: Machine, asked: Service, recipe: str, gpu_layers: int | None) -> None:
+    """Refuses what the model or the engine cannot do, instead of leaving it aside.
+
+    Raises:
+        ConfigError: for models of pictures and sound alone, which no prompt of tokens describes.
+        UnitError: for a layout, a number of layers or an encoding that contradicts the model or the engine.
+    """
+    if need.vocab_size <= 1:
+        read = "a model without tokens"
+        raise ConfigError(read, "one that reads or writes text", "see `weigh inspect` for its bytes and FLOPs")
+    engine = asked.runtime
+    if not engine.splits_layers and need.num_heads % built.tensor_parallel:
+        read = f"{need.num_heads} heads on {built.tensor_parallel} devices that share each matrix"
+        raise UnitError(read, f"heads that divide evenly, as {engine.name} demands", "choose another layout")
+    if built.pipeline_parallel > need.num_layers:
+        read = f"{need.num_layers} layers in {built.pipeline_parallel} groups"
+        raise UnitError(read, "a layer for each group", "choose another layout")
+    if built.expert_parallel > 1 and not need.num_experts:
+        raise UnitError("expert parallelism for a model without experts", "a mixture", "leave it out")
+    if engine.splits_layers and recipe.startswith(("awq", "gptq", "bnb", "nvfp4")):
+        raise UnitError(f"{recipe} under {engine.name}", "an encoding of GGUF files", "choose one such as q4_k_m")
+    on_card = engine.splits_layers and built.device.kind in ("gpu", "accelerator")
+    if gpu_layers is not None and (gpu_layers < 0 or not on_card):
+        read = f"{gpu_layers} layers on {built.device.title} under {engine.name}"
+        raise UnitError(read, "layers on a card under llama.cpp", "leave the number of layers out")
+
+
+NO_DECODING = "the model does not generate: no speed is predicted"
+
+
+def _generates(need: Demand) -> bool:
+    return bool(need.caches or need.recurrent_elements or need.cross_elements)
 
 
 def _plan(
@@ -205,14 +240,27 @@ def _plan(
     planner = Planner(need, stored, built, asked, adapter_bytes, gpu_layers)
     memory = planner.plan()
     notes = list(inspection.notes)
-    if (found := built.device.measured) and here.is_timed(stored, found) and built.devices == 1:
+    if not _generates(need):
+        fastest = speed.unknown(NO_DECODING)
+    elif (found := built.device.measured) and here.is_timed(stored, found) and built.devices == 1:
         fastest = here.speed(need, stored, built, asked, found)
     else:
         fastest = speed.speed(need, stored, built, asked)
-        if gpu_layers is not None and gpu_layers < need.num_layers:
-            notes.append("layers that stay with the processor slow decoding down; the speed is that of all on the card")
+        if planner.host_share:
+            fastest = speed.offloaded(fastest, stored, need, asked, planner.host_share)
     if built.capacity_bytes is None:
         notes.append(f"the memory of {built.device.title} is unknown: whether it fits is not known")
+    elif memory.fits is False:
+        notes.append("it does not fit: the speed is that of a machine that has room")
+    if asked.concurrency is not None and memory.max_batch is not None and asked.concurrency > memory.max_batch > 0:
+        notes.append(f"{memory.max_batch:,} of the {asked.concurrency:,} clients have room at once; the others wait")
+    if built.device.kind in SYSTEM_SHARE and asked.reserves is None:
+        notes.append(f"a system lives in the memory too: {SYSTEM_SHARE[built.device.kind]:.0%} of it is assumed usable")
+    longest = inspection.longest_context
+    if longest is not None and max(asked.context_tokens, memory.max_context or 0) > longest:
+        notes.append(
+            f"the configuration has {longest:,} positions: longer contexts fit, and the model was not made for them"
+        )
     notes += fastest.notes
     return Plan(inspection.source, inspection, built, asked, stored, memory, fastest, notes=tuple(notes))
 
@@ -225,9 +273,11 @@ def _as_stored(stored: StoredWeights, recipe: Recipe, asked: Service) -> StoredW
 
 
 def _stored_recipe(inspection: Inspection) -> str:
-    """The recipe of a file's weights: that of most of its elements; bf16 for a configuration alone."""
+    """The recipe of a file's weights: that of most of its elements; of a configuration alone what it says, or bf16."""
     if inspection.stored is None or not inspection.stored.by_encoding:
-        return "bf16"
+        packed = (inspection.checkpoint.config or {}).get("quantization_config")
+        method = packed.get("quant_method") if isinstance(packed, Mapping) else None
+        return method if method in ("fp8", "mxfp4") else "bf16"
     most = max(inspection.stored.by_encoding.items(), key=lambda item: item[1])[0]
     return most if most in recipes.RECIPES else "bf16"
 
@@ -238,7 +288,7 @@ def _runtime(inspection: Inspection, kind: str, device: Device) -> str:
     return "vllm"
 
 
-def _alternatives(plan: Plan, need: Demand, adapter_bytes: int) -> Iterable[Alternative]:
+def _alternatives(plan: Plan, need: Demand, adapter_bytes: int, gpu_layers: int | None) -> Iterable[Alternative]:
     """The same in smaller encodings, and on twice the devices; of the machine that was measured there is one."""
     architecture = plan.inspection.architecture
     assert architecture is not None
@@ -250,13 +300,14 @@ def _alternatives(plan: Plan, need: Demand, adapter_bytes: int) -> Iterable[Alte
         except WeighbridgeError:
             continue
         if stored.total_bytes < plan.weights.total_bytes:
-            other = _plan(plan.inspection, need, stored, plan.machine, plan.service, adapter_bytes, None)
+            other = _plan(plan.inspection, need, stored, plan.machine, plan.service, adapter_bytes, gpu_layers)
             yield Alternative(f"weights in {name}", other)
-    if plan.machine.device.measured:
+    built, by_layers = plan.machine, plan.service.runtime.splits_layers
+    if built.device.measured or (need.num_heads % (2 * built.tensor_parallel) and not by_layers):
         return
-    twice = machine(plan.machine.device, 2 * plan.machine.devices,
-                    layers_split=plan.service.runtime.splits_layers)  # fmt: skip
-    other = _plan(plan.inspection, need, plan.weights, twice, plan.service, adapter_bytes, None)
+    twice = machine(built.device, 2 * built.devices, layers_split=by_layers, data_parallel=built.data_parallel,
+                    pipeline_parallel=None if by_layers else built.pipeline_parallel)  # fmt: skip
+    other = _plan(plan.inspection, need, plan.weights, twice, plan.service, adapter_bytes, gpu_layers)
     yield Alternative(f"{twice.devices} devices", other)
 
 
@@ -328,34 +379,58 @@ class Candidate:
         }  # fmt: skip
 
 
-def devices_for(source: Any, *, kinds: Sequence[str] = (), **options: Any) -> list[Candidate]:
+def _candidates(pairs: Iterable[tuple[str, str, Any, str | Device]], options: Mapping[str, Any]) -> list[Candidate]:
+    """The plans of these pairs of model and device; pairs that cannot be planned are left out, unless all are.
+
+    Raises:
+        WeighbridgeError: when no pair can be planned.
+    """
+    found: list[Candidate] = []
+    refusal: WeighbridgeError | None = None
+    for name, title, source, device in pairs:
+        try:
+            found.append(Candidate(name, title, fit(source, device, alternatives=False, **options)))
+        except WeighbridgeError as error:  # a pipeline, heads that do not divide, a recipe that cannot store it
+            refusal = error
+    if not found and refusal is not None:
+        raise refusal
+    return found
+
+
+def devices_for(source: Any, *, kinds: Sequence[str] = (), text: str = "", **options: Any) -> list[Candidate]:
     """Every device of the catalogue with known memory, those that the model fits on first, the smallest first.
 
     Args:
         source: what `inspect` takes.
         kinds: only devices of these kinds.
+        text: only devices whose names, vendor or kind hold it.
         options: as of `fit`.
+
+    Raises:
+        UnknownNameError: for a kind that no device has.
     """
+    known = {device.kind for device in hardware_catalogue.devices()}
+    for kind in kinds:
+        if kind not in known:
+            raise UnknownNameError("kind of device", kind, known, "name one of these")
     inspection = inspect(source)
-    found = [
-        Candidate(device.name, device.title, fit(inspection, device, alternatives=False, **options))
-        for device in hardware_catalogue.devices()
-        if device.memory_bytes is not None and (not kinds or device.kind in kinds)
-    ]
+    wanted = [device for device in hardware_catalogue.matching(text)
+              if device.memory_bytes is not None and (not kinds or device.kind in kinds)]  # fmt: skip
+    found = _candidates(((device.name, device.title, inspection, device) for device in wanted), options)
     return sorted(found, key=lambda c: (not c.plan.memory.fits, c.plan.machine.device.memory_bytes,
                                         -(c.plan.speed.decode_tok_s.value or 0.0)))  # fmt: skip
 
 
-def models_on(device: str | Device, **options: Any) -> list[Candidate]:
-    """Every named language model that can be planned, those that fit on this device first, the largest first."""
-    found = []
-    for model in catalogue.models():
-        if not model.config:
-            continue
-        try:
-            found.append(Candidate(model.name, model.title, fit(model, device, alternatives=False, **options)))
-        except ConfigError:
-            continue  # a pipeline, or a recipe that cannot store it
+def models_on(device: str | Device, *, text: str = "", **options: Any) -> list[Candidate]:
+    """Every named model that generates text and can be planned, those that fit on this device first, the largest first.
+
+    Raises:
+        WeighbridgeError: when no model can be planned so.
+    """
+    machine_of = device if isinstance(device, Device) else find_device(device)
+    wanted = (model for model in catalogue.matching(text) if model.config)
+    found = _candidates(((model.name, model.title, model, machine_of) for model in wanted), options)
+    found = [candidate for candidate in found if candidate.plan.speed.tpot_s.note != NO_DECODING]
     return sorted(found, key=lambda c: (not c.plan.memory.fits, -c.plan.inspection.parameters.total, c.name))
 
 

@@ -13,7 +13,7 @@ from weighbridge.cli.fit import plan_options
 @click.command("devices")
 @click.argument("text", required=False, default="")
 @click.option("--for", "source", metavar="SOURCE", help="Rank the devices for this model instead.")
-@click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only devices of this kind, with --for.")
+@click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only devices of this kind.")
 @click.option("--most", type=click.IntRange(1), default=25, show_default=True, help="How many to show, with --for.")
 @plan_options
 @output.json_option
@@ -29,7 +29,7 @@ def command(
     from weighbridge.show import plans
 
     if source is None:
-        found = list(catalogue.matching(text))
+        found = [device for device in catalogue.matching(text) if not kinds or device.kind in kinds]
         if as_json:
             output.print_json([device.to_json() for device in found])
         else:
@@ -37,7 +37,7 @@ def command(
         return
     from weighbridge.planning import devices_for
 
-    ranked = devices_for(source, kinds=kinds, **options)[:most]
+    ranked = devices_for(source, kinds=kinds, text=text, **options)[:most]
     if as_json:
         output.print_json([candidate.to_json() for candidate in ranked])
     else:

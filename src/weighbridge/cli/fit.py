@@ -25,7 +25,7 @@ _OPTIONS = (
                  help="Tokens of an answer."),
     click.option("--context", "context_tokens", type=output.Count(),
                  help="Tokens that a sequence may hold; prompt and output without it."),
-    click.option("--batch", type=output.Count(), default=1, show_default=True, help="Sequences decoded together."),
+    click.option("--batch", type=output.Count(), help="Sequences decoded together; 1 without it."),
     click.option("--concurrency", type=output.Count(), help="Clients of a closed loop, queueing included."),
     click.option("--tp", "tensor_parallel", type=output.Count(), help="Devices that share each matrix."),
     click.option("--pp", "pipeline_parallel", type=output.Count(), help="Groups of layers."),
@@ -62,8 +62,12 @@ def command(
     SOURCE is what `weigh inspect` takes. Exit code 1 when the model does not fit.
     """
     if (on is None) == (within is None):
-        raise click.UsageError("name a device with --on, or a size with --within")
+        raise click.UsageError("name a device with --on, or a size with --within: one of them")
     if within is not None:
+        given = click.get_current_context().get_parameter_source
+        for name in ("devices_file", *options):
+            if given(name) is not click.core.ParameterSource.DEFAULT:
+                raise click.UsageError(f"--within is about the weights alone: leave --{name.split('_')[0]} out")
         if svg is not None or html is not None:
             raise click.UsageError("--svg and --html draw a machine: name one with --on")
         _within(source, within, as_json)

@@ -27,7 +27,7 @@ def command(text: str, on: str | None, most: int, as_json: bool, **options: Any)
         from weighbridge.planning import models_on
         from weighbridge.show import plans
 
-        ranked = models_on(here.resolve(on), **options)[:most]
+        ranked = models_on(here.resolve(on), text=text, **options)[:most]
         if as_json:
             output.print_json([candidate.to_json() for candidate in ranked])
         else:

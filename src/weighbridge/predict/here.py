@@ -16,7 +16,7 @@ from weighbridge.hardware.machine import Machine
 from weighbridge.hardware.measured import Measured
 from weighbridge.predict.demand import Demand, Read, StoredWeights
 from weighbridge.predict.service import Service
-from weighbridge.predict.speed import Speed
+from weighbridge.predict.speed import Speed, output_rate
 from weighbridge.predict.steps import touched_share
 
 LAYER_S = 1e-4
@@ -71,8 +71,9 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
     first = _interval(prefill_s, "prefill", found)
     bound = "bandwidth" if is_bound else "overhead" if overhead_s > weights_s else "compute"
     return Speed(
-        prefill_tok_s=_inverse(first, prompt), decode_tok_s=_inverse(tpot, 1.0), ttft_s=first, tpot_s=tpot,
-        output_tok_s=_inverse(tpot, sequences), bound_by=bound,
+        prefill_tok_s=_inverse(first, prompt), decode_tok_s=_inverse(tpot, 1.0), ttft_s=first.times(sequences),
+        tpot_s=tpot, bound_by=bound,
+        output_tok_s=output_rate(first.times(sequences), tpot, service.output_tokens, sequences),
         notes=(f"from the kernels timed on this machine ({found.engine}), {threads} of {cores} cores",),
     )  # fmt: skip
 

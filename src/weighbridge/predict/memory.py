@@ -35,6 +35,9 @@ MOST_CONTEXT = 1 << 30
 
 DRIVER_BYTES = 450 * 2**20
 """What a driver and an engine's code take of a card before any tensor, about."""
+SYSTEM_SHARE = {"soc": 0.75, "npu": 0.75, "phone": 0.5, "board": 0.9, "cpu": 0.95}
+"""How much of a memory that a system lives in too an engine may fill, assumed: Apple's driver gives a graphics
+processor two thirds to three quarters, telephones an app about half."""
 GRAPH_BYTES = 600 * 2**20
 """What captured graphs and buffers of communication take of each device, about; low and high are half and twice it."""
 
@@ -104,17 +107,20 @@ class Planner:
         """The memory of the service that is asked for."""
         context, sequences = self.service.context_tokens, self.service.sequences
         capacity = self.machine.capacity_bytes
+        most = None if capacity is None else self._largest(lambda n: self.needed(context, n))
+        if self.service.concurrency is not None and self.service.runtime.reserves is not None and most is not None:
+            sequences = min(sequences, max(1, most))  # the engine lets the others wait
         return MemoryPlan(
             weights_bytes=Estimate.exact(self.weights_bytes() + self.adapter_bytes, "B"),
-            state_bytes=Estimate.exact(int(self.state_bytes(context, sequences)), "B"),
+            state_bytes=self._state(context, sequences),
             activation_bytes=self.activation(context, sequences),
             overhead_bytes=self.overhead(),
-            host_bytes=self.host_bytes(),
+            host_bytes=int(self.host_bytes(context, sequences)),
             reserved_bytes=self.reserved(context, sequences),
             capacity_bytes=capacity,
             fits=None if capacity is None else bool(self.needed(context, sequences) <= self.usable_bytes()),
             max_context=None if capacity is None else self._largest(lambda n: self.needed(n, sequences)),
-            max_batch=None if capacity is None else self._largest(lambda n: self.needed(context, n)),
+            max_batch=most,
         )
 
     def weights_bytes(self) -> int:
@@ -122,15 +128,27 @@ class Planner:
         copied = self.stored.total_bytes - self.stored.expert_bytes
         return self.stored.expert_bytes + copied * self.machine.data_parallel
 
-    def host_bytes(self) -> int:
-        """Bytes of the weights that stay with the processor: llama.cpp's token table, and layers left there."""
+    def _state(self, context: int, sequences: int) -> Estimate:
+        """The state as an estimate: caches are laid out as the engine does, recurrent states as the reference does."""
+        value = int(self.state_bytes(context, sequences))
+        if not self.demand.recurrent_elements:
+            return Estimate.exact(value, "B")
+        note = "engines may keep one column less of each convolution"
+        return Estimate(value, round(0.9 * value), value, "B", Basis.SPECIFIED, note)
+
+    @property
+    def host_share(self) -> float:
+        """The share of the layers that stays with the processor, their state with them."""
+        layers = self.demand.num_layers
+        return 0.0 if self.gpu_layers is None else 1.0 - min(self.gpu_layers, layers) / layers
+
+    def host_bytes(self, context: Number, sequences: Number) -> Number:
+        """Bytes that stay with the processor: llama.cpp's token table, and layers left there with their state."""
         if not self.service.runtime.splits_layers or not self._is_card:
             return 0
         inside = self.stored.total_bytes - self.stored.table_bytes
-        left = (
-            self.demand.num_layers - min(self.gpu_layers, self.demand.num_layers) if self.gpu_layers is not None else 0
-        )
-        return self.stored.table_bytes + inside * left // self.demand.num_layers
+        left = np.rint(self.host_share * (inside + self.state_bytes(context, sequences)))
+        return self.stored.table_bytes + left
 
     def state_bytes(self, context: Number, sequences: Number) -> Number:
         """Bytes of the caches of so many sequences at this context, replicas on several devices included.
@@ -238,8 +256,10 @@ class Planner:
         """Bytes that the fullest device needs, at the middle of what is modelled; takes arrays."""
         overhead = self.overhead().value
         assert overhead is not None
-        weights = self.weights_bytes() + self.adapter_bytes - self.host_bytes()
-        split = weights + self.state_bytes(context, sequences)
+        data = self.machine.data_parallel
+        fullest = np.ceil(sequences / data) * data  # a replica holds whole sequences
+        weights = self.weights_bytes() + self.adapter_bytes - self.host_bytes(context, fullest)
+        split = weights + self.state_bytes(context, fullest)
         layers = self.demand.num_layers
         uneven = -(-layers // self.machine.pipeline_parallel) * self.machine.pipeline_parallel / layers
         return (split * uneven + self.activation_bytes(context, sequences, prompt) + overhead) / self.machine.devices
@@ -248,7 +268,8 @@ class Planner:
         """Bytes of a device that an engine may fill: its share, and never what the driver has."""
         memory = self.machine.device.memory_bytes
         assert memory is not None
-        return min(memory * (self.service.reserves or 1.0), memory - (DRIVER_BYTES if self._is_card else 0))
+        share = self.service.reserves or SYSTEM_SHARE.get(self.machine.device.kind, 1.0)
+        return min(memory * share, memory - (DRIVER_BYTES if self._is_card else 0))
 
     def reserved(self, context: int, sequences: int) -> Estimate:
         """What the engine takes at start: a share of the device, or what it needs."""

@@ -34,6 +34,18 @@ class Runtime:
     recurrent_encoding: str
     batched_tokens: int
 
+    @property
+    def caches(self) -> tuple[str, ...]:
+        """Encodings that it can keep a cache in."""
+        return ENGINE_CACHES[self.steps]
+
+
+ENGINE_CACHES: Mapping[str, tuple[str, ...]] = MappingProxyType({
+    "llama.cpp": ("bf16", "fp16", "fp32", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"),
+    "served": ("bf16", "fp16", "fp32", "fp8", "int8", "nvfp4"),
+})  # fmt: skip
+"""Sources: llama.cpp `common/arg.cpp` (`kv_cache_types`), vLLM `config/cache.py` and TensorRT-LLM's KV cache page."""
+
 
 def _runtime(name: str, page: int, reserves: float | None, steps: str, batched: int, *, layers: bool = False,
              recurrent: str = "bf16") -> Runtime:  # fmt: skip
@@ -131,19 +143,23 @@ def service(
     prompt_tokens: int = 512,
     output_tokens: int = 128,
     context_tokens: int | None = None,
-    batch: int = 1,
+    batch: int | None = None,
     concurrency: int | None = None,
     kv: str | None = None,
     utilization: float | None = None,
     threads: int | None = None,
 ) -> Service:
-    """What is asked, checked: the context defaults to prompt and output together.
+    """What is asked, checked: the context defaults to prompt and output together, and the batch to 1.
 
     Raises:
         UnknownNameError: for an unknown runtime or encoding of the cache.
         UnitError: when a number is none that can be asked for.
     """
     context = prompt_tokens + output_tokens if context_tokens is None else context_tokens
+    if batch is not None and concurrency is not None:
+        read = f"a batch of {batch} and {concurrency} clients"
+        raise UnitError(read, "sequences decoded together, or clients of a closed loop", "leave one of them out")
+    batch = 1 if batch is None else batch
     for name, value in (("prompt", prompt_tokens), ("context", context), ("batch", batch),
                         ("concurrency", concurrency or 1), ("threads", threads or 1)):  # fmt: skip
         if not 1 <= value < 2**40:
@@ -152,9 +168,16 @@ def service(
         raise UnitError(f"the output is {output_tokens}", "a whole number of 0 or more", "correct it")
     if utilization is not None and not 0 < utilization <= 1:
         raise UnitError(f"the utilization is {utilization}", "a share above 0 and up to 1", "correct it")
+    if context < prompt_tokens + output_tokens:
+        read = f"a context of {context:,} for prompts of {prompt_tokens:,} and answers of {output_tokens:,}"
+        raise UnitError(read, "room for both", "enlarge --context, or shorten --prompt or --output")
     keys, _, values = (kv or "bf16").partition("/")
+    engine = find_runtime(runtime)
+    for name in (keys, values or keys):
+        if encodings.find(name).name not in engine.caches:
+            raise UnknownNameError(f"cache encoding of {engine.name}", name, engine.caches, "name one of these")
     return Service(
-        runtime=find_runtime(runtime), prompt_tokens=prompt_tokens, output_tokens=output_tokens,
+        runtime=engine, prompt_tokens=prompt_tokens, output_tokens=output_tokens,
         context_tokens=context, batch=batch, concurrency=concurrency, key_encoding=encodings.find(keys),
         value_encoding=encodings.find(values or keys), utilization=utilization, threads=threads,
     )  # fmt: skip

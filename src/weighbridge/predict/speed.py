@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.estimate import Basis, Estimate
+from weighbridge.estimate import Basis, Estimate, weakest
 from weighbridge.hardware.device import Device
 from weighbridge.hardware.machine import Machine
 from weighbridge.predict import steps
@@ -29,6 +29,10 @@ from weighbridge.predict.steps import Number, Rates
 FITS = Path(__file__).parent / "fits" / "speed.toml"
 CLASSES = ("gpu", "hbm", "soc", "cpu")
 DEFAULT_THREADS = 4
+HOST_BYTES_PER_S = (25e9, 60e9, 200e9)
+"""Bandwidth of a host's memory where none is named: two old channels, two of DDR5, a server's eight."""
+BUS_BYTES_PER_S = (8e9, 20e9, 50e9)
+"""Rate at which weights reach a card: PCIe 3 to 5 with 16 lanes, less what is lost."""
 UNMEASURED_WIDENS = 1.6
 """How much wider the interval is, in ratio, where nobody measured this engine on this device."""
 
@@ -210,7 +214,7 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
     """
     found = step(demand, stored, machine, service, service.sequences, service.prompt_tokens, service.output_tokens)
     if found is None:
-        return _unknown(f"the memory bandwidth of {machine.device.title} is unknown")
+        return unknown(f"the memory bandwidth of {machine.device.title} is unknown")
     kind = device_class(machine.device)
     way, metric, first = "decode", f"decode.{kind}", _single_prompt
     if service.runtime.steps == "served":
@@ -222,10 +226,61 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
     prefill, ttft = first(demand, stored, machine, service, found, tpot, known)
     if prefill.value is None:
         notes.append(prefill.note)
+    together = service.sequences if way == "served" else float(found.running)
     return Speed(
         prefill_tok_s=prefill, decode_tok_s=_inverse(tpot, 1.0, "token/s"), ttft_s=ttft, tpot_s=tpot,
-        output_tok_s=_inverse(tpot, float(found.running), "token/s"), bound_by=_bound_by(found), notes=tuple(notes),
+        output_tok_s=output_rate(ttft, tpot, service.output_tokens, together), bound_by=_bound_by(found),
+        notes=tuple(notes),
     )  # fmt: skip
+
+
+def offloaded(fast: Speed, stored: StoredWeights, demand: Demand, service: Service, host_share: float) -> Speed:
+    """The speed when a share of the layers stays with the processor, whose memory nobody named.
+
+    Decoding reads them at the host's bandwidth; for a prompt they cross the bus once for every chunk.
+    """
+    if fast.tpot_s.value is None:
+        return fast
+    read = host_share * (stored.dense_bytes + stored.expert_bytes * float(
+        steps.touched_share(demand, service.sequences)))  # fmt: skip
+    tpot = _beside(fast.tpot_s.times(1 - host_share), read, HOST_BYTES_PER_S)
+    chunks = math.ceil(service.prompt_tokens / service.runtime.batched_tokens)
+    moved = host_share * (stored.dense_bytes + stored.expert_bytes) * chunks
+    prefill, ttft = fast.prefill_tok_s, fast.ttft_s
+    if prefill.value is not None:
+        one = _beside(_inverse(prefill, service.prompt_tokens, "s"), moved, BUS_BYTES_PER_S)
+        prefill = _inverse(one, service.prompt_tokens, "token/s")
+        ttft = Estimate.sum([one.times(service.sequences), tpot])
+    return replace(
+        fast, prefill_tok_s=prefill, tpot_s=tpot, ttft_s=ttft, decode_tok_s=_inverse(tpot, 1.0, "token/s"),
+        output_tok_s=output_rate(ttft, tpot, service.output_tokens, service.sequences), bound_by="bandwidth",
+        notes=(*fast.notes, "layers on the processor: its memory is assumed to give 25 to 200 GB/s, the bus 8 to 50"),
+    )  # fmt: skip
+
+
+def _beside(seconds: Estimate, size_bytes: float, rate: tuple[float, float, float]) -> Estimate:
+    """A time with that of so many bytes beside it, at an assumed rate: low, middle, high."""
+    assert seconds.value is not None and seconds.low is not None and seconds.high is not None
+    low, middle, high = rate
+    return Estimate(seconds.value + size_bytes / middle, seconds.low + size_bytes / high,
+                    seconds.high + size_bytes / low, seconds.unit, Basis.ASSUMED)  # fmt: skip
+
+
+def output_rate(ttft: Estimate, tpot: Estimate, output: int, together: float) -> Estimate:
+    """Tokens of answers a second of the whole machine, the time of the prompts included.
+
+    Example:
+        >>> first, each = (Estimate(x, x, x, "s", Basis.MODELLED) for x in (1.0, 0.1))
+        >>> output_rate(first, each, 11, 4).value
+        22.0
+    """
+    if output < 1 or ttft.value is None or tpot.value is None:
+        return _missing("token/s", ttft.note if output else "no answers are asked for")
+    assert ttft.low is not None and ttft.high is not None and tpot.low is not None and tpot.high is not None
+    seconds = [first + (output - 1) * each for first, each in (
+        (ttft.value, tpot.value), (ttft.low, tpot.low), (ttft.high, tpot.high))]  # fmt: skip
+    basis = weakest([ttft.basis, tpot.basis])
+    return _inverse(Estimate(seconds[0], seconds[1], seconds[2], "s", basis), output * together, "token/s")
 
 
 def _static_prompt(
@@ -247,7 +302,7 @@ def _static_prompt(
 
 
 def static_factors(runtime: str, device: str) -> dict[str, float]:
-    """The factors of the terms `STATIC`: shared ones, times those of this engine on this device where it was measured."""
+    """The factors of the terms `STATIC`: shared ones, times an engine's own on a device where it was measured."""
     fit = fits()["static"]
     own = fit["devices"].get(f"{runtime}/{device}", {})
     return {name: (name in steps.READ_IN_FULL) + fit["shared"][name] * own.get(kind, 1.0)
@@ -290,7 +345,8 @@ def _single_prompt(
     own = math.exp(fit["prefill"]["devices"].get(device.name, 0.0))
     seconds = float(steps.weighted(terms, [fit["prefill"][kind][name] for name in steps.PREFILL])) * own
     prompt = _interval(f"prefill.{kind}", seconds, "s", known)
-    return _inverse(prompt, service.prompt_tokens, "token/s"), Estimate.sum([prompt, tpot])
+    burst = prompt.times(service.sequences)
+    return _inverse(prompt, service.prompt_tokens, "token/s"), Estimate.sum([burst, tpot])
 
 
 def _is_measured(kind: str, runtime: str, device: str) -> bool:
@@ -310,7 +366,7 @@ def _interval(metric: str, value: float, unit: str, known: bool) -> Estimate:
 
 def _inverse(seconds: Estimate, amount: float, unit: str) -> Estimate:
     assert seconds.value and seconds.low and seconds.high
-    return Estimate(amount / seconds.value, amount / seconds.high, amount / seconds.low, unit, Basis.MODELLED)
+    return Estimate(amount / seconds.value, amount / seconds.high, amount / seconds.low, unit, seconds.basis)
 
 
 def _bound_by(found: Step) -> str:
@@ -326,7 +382,8 @@ def _missing(unit: str, note: str) -> Estimate:
     return Estimate(None, None, None, unit, Basis.MODELLED, note)
 
 
-def _unknown(note: str) -> Speed:
+def unknown(note: str) -> Speed:
+    """A speed of which nothing is known, and why."""
     return Speed(prefill_tok_s=_missing("token/s", note), decode_tok_s=_missing("token/s", note),
                  ttft_s=_missing("s", note), tpot_s=_missing("s", note), output_tok_s=_missing("token/s", note),
                  bound_by=None, notes=(note,))  # fmt: skip

@@ -7,7 +7,7 @@ Terms of a step that serves many sequences (engines that batch continuously): de
 cache, overhead a layer and a routed layer, what devices exchange, host work a sequence, and the prompts of other
 clients that are worked on in between. Of a step that decodes for one user (llama.cpp): weights and cache, unpacking of
 quantized weights, overhead a layer, hops between devices. A static batch, whose prompts are all worked on before the
-first token and which no other client joins, has the terms of serving without the prompts of others, and its own prompts.
+first token and which no other client joins, has the terms of serving without prompts of others, and its own prompts.
 """
 
 from __future__ import annotations

@@ -107,8 +107,9 @@ def _row(bar: Bar, top: float, scale: float) -> list[str]:
         width = min(capacity * scale, WIDTH)
         box = f'<rect class="w-room" x="{EDGE}" y="{y}" width="{width:.1f}" height="{BAR}"/>'
         drawn.append(titled(f"memory of {label}: {capacity:,} B", box))
-    held = {"weights": (memory.weights_bytes.value or 0) - memory.host_bytes, "cache and state":
-            memory.state_bytes.value or 0, "activations": memory.activation_bytes.value or 0,
+    weights, state = memory.weights_bytes.value or 0, memory.state_bytes.value or 0
+    held = {"weights": max(0, weights - memory.host_bytes), "cache and state":
+            state - max(0, memory.host_bytes - weights), "activations": memory.activation_bytes.value or 0,
             "overhead": memory.overhead_bytes.value or 0}  # fmt: skip
     x = float(EDGE)
     for name, size in held.items():

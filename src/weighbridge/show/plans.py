@@ -86,7 +86,7 @@ def memory_rows(plan: Plan) -> list[tuple[str, str, str, str]]:
     whole = memory.capacity_bytes or memory.total_bytes.value or 1
     rows = [(name, size(part), part.basis.value, bar((part.value or 0) / whole)) for name, part in parts.items()]
     if memory.host_bytes:
-        rows.append(("of the weights on the host", f"-{format_bytes(memory.host_bytes)}", "exact", ""))
+        rows.append(("of these on the host", f"-{format_bytes(memory.host_bytes)}", "exact", ""))
     rows.append(("needed", size(memory.total_bytes), memory.total_bytes.basis.value,
                  bar((memory.total_bytes.value or 0) / whole)))  # fmt: skip
     rows.append(("reserved by the engine", size(memory.reserved_bytes), memory.reserved_bytes.basis.value, ""))

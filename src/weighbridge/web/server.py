@@ -171,7 +171,9 @@ def _api_fit(query: QueryParams, body: bytes) -> Any:
         except ValueError as error:
             read = f"the utilization is {query['utilization']!r}"
             raise UnitError(read, "a share above 0 and up to 1, such as 0.9", "correct it") from error
-    return fit(find_model(query.get("model", "")), query.get("on", ""), **options).to_json()
+    if not query.get("on"):
+        raise UnitError("no device is named", "on=DEVICE, such as on=h100-sxm", "see /api/devices")
+    return fit(find_model(query.get("model", "")), query["on"], **options).to_json()
 
 
 _API: tuple[tuple[str, str, Callable[[QueryParams, bytes], Any]], ...] = (

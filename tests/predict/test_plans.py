@@ -1,0 +1,137 @@
+"""Do plans follow what machines can and cannot do: layouts, offload, queues, prompts, engines?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from weighbridge.errors import ConfigError, UnitError, UnknownNameError
+from weighbridge.planning import NO_DECODING, Plan, devices_for, fit, models_on
+
+LLAMA = "llama-3.1-8b"
+
+
+def plan(model: str = LLAMA, on: str = "h100-sxm", **options: Any) -> Plan:
+    return fit(model, on, alternatives=False, **options)
+
+
+def tpot(found: Plan) -> float:
+    assert found.speed.tpot_s.value is not None
+    return found.speed.tpot_s.value
+
+
+def test_groups_of_layers_do_not_make_one_token_faster() -> None:
+    alone = tpot(plan(concurrency=1))
+    assert tpot(plan(concurrency=1, devices=4, pipeline_parallel=4, tensor_parallel=1)) >= alone
+    assert tpot(plan(concurrency=1, devices=4)) < alone  # shared matrices do
+    many = {"devices": 4, "tensor_parallel": 1, "concurrency": 64}
+    assert tpot(plan(pipeline_parallel=4, **many)) < tpot(plan(concurrency=64))
+
+
+def test_copies_do_not_split_one_sequence() -> None:
+    long = {"context_tokens": 600_000, "weights": "bf16", "runtime": "vllm"}
+    assert plan(**long).memory.fits is False
+    assert plan(devices=8, data_parallel=8, **long).memory.fits is False
+    assert plan(devices=8, **long).memory.fits is True
+    copies = {"devices": 8, "data_parallel": 8, "runtime": "vllm"}
+    assert tpot(plan(batch=9, **copies)) == pytest.approx(tpot(plan(batch=16, **copies)), rel=0.1)
+
+
+def test_one_clients_prompt_is_waited_for_once() -> None:
+    short, long = (plan(concurrency=1, prompt_tokens=n, output_tokens=10) for n in (512, 32_000))
+    assert tpot(long) < 2 * tpot(short)
+    assert (long.speed.ttft_s.value or 0) > 5 * (short.speed.ttft_s.value or 0)
+    first = [plan(concurrency=1, prompt_tokens=8_000, output_tokens=n).speed.ttft_s.value or 0 for n in (1, 1000)]
+    assert first[0] == pytest.approx(first[1], rel=0.1)
+
+
+def test_a_batch_is_no_closed_loop() -> None:
+    together, loop = plan(batch=32, runtime="vllm"), plan(concurrency=32, runtime="vllm")
+    assert together.speed != loop.speed
+    crowd = plan(concurrency=5000)
+    assert crowd.memory.fits is True and any("the others wait" in note for note in crowd.notes)
+    assert plan(batch=5000, runtime="vllm").memory.fits is False
+    with pytest.raises(UnitError, match="leave one of them out"):
+        plan(batch=4, concurrency=8)
+
+
+def test_output_and_cost_pay_for_the_prompt() -> None:
+    found = plan(on="rtx-4090", weights="q4_k_m", prompt_tokens=32_000, output_tokens=32)
+    speed = found.speed
+    assert speed.ttft_s.value and speed.tpot_s.value and speed.output_tok_s.value
+    seconds = speed.ttft_s.value + 31 * speed.tpot_s.value
+    assert speed.output_tok_s.value == pytest.approx(32 / seconds)
+    price = found.machine.device.price_usd_per_h
+    assert price is not None
+    assert found.to_json()["cost"]["usd_per_request"]["value"] == pytest.approx(price / 3600 * seconds)
+    assert plan(output_tokens=0).to_json()["cost"]["usd_per_million_output_tokens"]["value"] is None
+    one, many = (plan(on="rtx-4090", weights="q4_k_m", batch=n).speed.ttft_s.value or 0 for n in (1, 64))
+    assert many > 20 * one
+
+
+def test_layers_on_the_host_take_their_state_along_and_cost_time() -> None:
+    options = {"on": "rtx-4090", "weights": "q4_k_m", "context_tokens": 100_000}
+    plans = [plan(gpu_layers=n, **options) for n in (0, 16, 32)]
+    held = [p.memory.total_bytes.value or 0 for p in plans]
+    assert held == sorted(held) and plans[0].memory.host_bytes > (plans[0].memory.state_bytes.value or 0)
+    whole = plan(**options)
+    assert held[2] == whole.memory.total_bytes.value and tpot(plans[2]) == tpot(whole)
+    slow = tpot(plans[0])
+    assert plans[0].weights.dense_bytes / 200e9 < slow < plans[0].weights.dense_bytes / 25e9
+    assert plans[1].speed.tpot_s.basis.value == "assumed" and tpot(plans[2]) < tpot(plans[1]) < slow
+    assert plan(on="rtx-4090", gpu_layers=10).service.runtime.name == "llama.cpp"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"devices": 3}, "heads"),
+        ({"devices": 64, "tensor_parallel": 1, "pipeline_parallel": 64}, "32 layers in 64 groups"),
+        ({"devices": 4, "expert_parallel": 4}, "without experts"),
+        ({"context_tokens": 100}, "room for both"),
+        ({"gpu_layers": 5, "runtime": "vllm"}, "llama.cpp"),
+        ({"gpu_layers": -5}, "llama.cpp"),
+        ({"on": "apple-m2-max", "gpu_layers": 5}, "llama.cpp"),
+        ({"on": "rtx-4090", "weights": "awq-int4-g128", "runtime": "llama.cpp"}, "GGUF"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UnitError, match=words):
+        plan(**options)
+
+
+def test_an_engine_keeps_its_cache_in_what_it_can() -> None:
+    for runtime, kv in (("vllm", "q8_0"), ("llama.cpp", "fp8"), ("vllm", "bool")):
+        with pytest.raises(UnknownNameError, match="cache encoding"):
+            plan(runtime=runtime, kv=kv)
+
+
+def test_models_that_do_not_generate_get_no_speed() -> None:
+    encoder = plan("bert-base")
+    assert encoder.memory.weights_bytes.value == 218_964_480 or (encoder.memory.weights_bytes.value or 0) > 2e8
+    assert encoder.speed.tpot_s.value is None and encoder.speed.tpot_s.note == NO_DECODING
+    with pytest.raises(ConfigError, match="without tokens"):
+        plan("resnet-50")
+    ranked = models_on("rtx-4090", text="google")
+    assert len(ranked) > 10 and all(c.plan.speed.tpot_s.note != NO_DECODING for c in ranked)
+
+
+def test_a_system_lives_in_the_memory_too() -> None:
+    needs = plan(on="apple-m1-16gb" if False else "rpi-5-16gb" if False else "jetson-orin-nx-16gb", weights="bf16",
+                 runtime="llama.cpp")  # fmt: skip
+    assert needs.memory.fits is False
+    assert any("lives in the memory too" in note for note in needs.notes)
+
+
+def test_rankings_keep_to_what_is_asked() -> None:
+    apples = devices_for(LLAMA, text="apple", weights="q4_k_m")
+    assert apples and all(c.plan.machine.device.vendor == "Apple" for c in apples)
+    with pytest.raises(UnknownNameError, match="kind of device"):
+        devices_for(LLAMA, kinds=["gpus"])
+
+
+def test_packed_models_are_planned_as_published() -> None:
+    assert plan("gpt-oss-20b").weights.recipe == "mxfp4" and plan("gpt-oss-20b").memory.fits is True
+    published = plan("deepseek-v3", on="h200-sxm", devices=8)
+    assert published.weights.recipe == "fp8" and published.memory.fits is True
