@@ -167,3 +167,23 @@ def test_mxfp4_packs_the_experts_of_a_mixture_alone() -> None:
     experts = model.parameters.by_component["experts"]
     packed = recipes.find("mxfp4").pack(model.architecture).size_bytes
     assert packed == experts * 17 // 32 + 2 * (model.parameters.total - experts)
+
+
+def test_rules_by_role_give_what_verified_layouts_have() -> None:
+    """Llamas, mixtures and Qwens without a look at their layout: what is assumed is what their files hold."""
+    for name in ("llama-3.1-8b", "mixtral-8x7b", "qwen3-8b", "gemma-2-9b"):
+        model = inspect(name).architecture
+        assert model is not None
+        for mix in ("q4_k_m", "q3_k_l", "iq2_xs", "q8_0", "q4_0", "iq4_xs"):
+            exact, assumed = recipes.find(mix).pack(model), recipes.find(mix).assume(model)
+            assert assumed.is_assumed and not exact.is_assumed
+            assert assumed.size_bytes == pytest.approx(exact.size_bytes, rel=0.005)
+
+
+def test_only_models_that_read_tokens_are_assumed() -> None:
+    for name, expected in (("gemma-3-27b", True), ("vit-base-patch16-224", False), ("sdxl-base", False),
+                           ("llama-3.1-8b", False)):  # fmt: skip
+        model = inspect(name).architecture
+        assert model is not None
+        assert recipes.find("q4_k_m").can_assume(model) is expected
+        assert not recipes.find("bf16").can_assume(model)

@@ -17,7 +17,7 @@ kinds are known:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from weighbridge.errors import UnknownNameError
@@ -60,10 +60,14 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """A model stored by a recipe: the encoding and size of every tensor."""
+    """A model stored by a recipe: the encoding and size of every tensor.
+
+    `is_assumed` says that the layout of the family's files is not verified: see `Recipe.assume`.
+    """
 
     recipe: Recipe
     assignments: tuple[Assignment, ...]
+    is_assumed: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -118,8 +122,14 @@ class Recipe:
     """Whether a mixture has its routed experts packed and nothing else (MXFP4, as gpt-oss is published)."""
 
     def runs(self, architecture: Architecture) -> bool:
-        """Whether files of this kind exist for the model's family."""
+        """Whether files of this kind exist for the model's family, in a layout that is verified tensor by tensor."""
         return self.kind != "gguf" or architecture.gguf_architecture is not None
+
+    def can_assume(self, architecture: Architecture) -> bool:
+        """Whether `assume` has an answer where the layout is not verified: for one model that reads tokens."""
+        reads = any(g.weight.role == "token_embedding" and architecture.per_token(g.component)
+                    for g in architecture.groups)  # fmt: skip
+        return self.kind == "gguf" and not self.runs(architecture) and not architecture.parts and reads
 
     def pack(self, architecture: Architecture) -> Packing:
         """The model stored by this recipe; tied copies and buffers are not stored.
@@ -133,15 +143,25 @@ class Recipe:
             >>> find("bf16").pack(llama_2_70b).size_bytes, find("q4_k_m").pack(llama_2_70b).size_bytes
             (137953296384, 41422143488)
         """
-        groups = [
-            group
-            for group in architecture.groups
-            if group.weight.tied_to is None and group.weight.kind is Kind.PARAMETER and not group.mtp
-        ]
+        groups = _stored_groups(architecture)
         if self.kind == "gguf":
             return Packing(self, tuple(_assign_gguf(self, architecture, groups)))
         packed = (Component.EXPERTS,) if self.routed and architecture.num_experts > 1 else _LINEAR
         return Packing(self, tuple(self._assign_flat(group, packed) for group in groups))
+
+    def assume(self, architecture: Architecture) -> Packing:
+        """The model as one of llama.cpp's mixes would store it, by what its weights do, the family's layout unverified.
+
+        Matrices follow the rules that the mix has for their roles in other families, and its main encoding where it has
+        none; vectors and routers stay in fp32; towers lie in fp16, as in the separate files that hold projectors.
+
+        Example:
+            >>> from weighbridge.inspection import inspect
+            >>> mamba = inspect("mamba-2.8b").architecture
+            >>> find("q8_0").runs(mamba), find("q8_0").assume(mamba).is_assumed
+            (False, True)
+        """
+        return Packing(self, tuple(_assume_gguf(self, architecture, _stored_groups(architecture))), is_assumed=True)
 
     def _assign_flat(self, group: TensorGroup, packed: tuple[Component, ...]) -> Assignment:
         weight = group.weight
@@ -160,6 +180,15 @@ class Recipe:
         size += scales // 2 if self.zeros else 0
         size += 4 * inputs * weight.stacked if self.index else 0
         return Assignment(group, None, encoding, group.count * size)
+
+
+def _stored_groups(architecture: Architecture) -> list[TensorGroup]:
+    """What a file holds: no tied copies, no buffers, no layers that predict further tokens."""
+    return [
+        group
+        for group in architecture.groups
+        if group.weight.tied_to is None and group.weight.kind is Kind.PARAMETER and not group.mtp
+    ]
 
 
 _LINEAR = (Component.ATTENTION, Component.MLP, Component.EXPERTS, Component.SHARED_EXPERTS)
@@ -229,6 +258,73 @@ def _assign_gguf(recipe: Recipe, architecture: Architecture, groups: list[Tensor
             count = size if in_layers is None else len(in_layers)
             yield Assignment(group, None if in_layers is None else tuple(in_layers), encoding,
                              count * encoding.size_bytes(shape), None if encoding is wanted else wanted)  # fmt: skip
+
+
+# Roles of families whose layout is not verified, by the category of their names in llama.cpp: names are matched by
+# their parts, so that `ffn_down_shexp` is a `down`; merged gates and ups have the rule of either.
+_ASSUMED_CATEGORY = _CATEGORY | {
+    "attention_kv_b": "v", "linear_qkv": "qkv", "linear_output": "o",
+    "shared_up": "up", "shared_gate": "gate", "shared_down": "down", "mlp_gate_up": "up", "experts_gate_up": "up",
+    "channel_mix_key": "up", "channel_mix_value": "down",
+}  # fmt: skip
+_ASSUMED_FP32 = (
+    *_NEVER_QUANTIZED, "shared_router", "altup", "convolution", "ssm_convolution", "time_mix_low_rank",
+    "attention_bias", "attention_position", "recurrent",
+)  # fmt: skip
+"""Small matrices that llama.cpp keeps as they are: it skips convolutions, low ranks and tables of positions by name."""
+
+
+_PUBLISHED_IN_MXFP4 = ("gpt_oss",)
+"""Families whose experts come in MXFP4 and stay so in files of every mix: gpt-oss-120b is 63.4 GB as `q8_0` too."""
+
+
+def _assume_gguf(recipe: Recipe, architecture: Architecture, groups: list[TensorGroup]) -> Iterator[Assignment]:
+    # The rules ask for grouped queries and for Falcon: a model without attention has one head.
+    model = replace(architecture, num_heads=max(1, architecture.num_heads),
+                    num_kv_heads=max(1, architecture.num_kv_heads),
+                    gguf_architecture="falcon" if architecture.family == "falcon" else None)  # fmt: skip
+    inside = [group for group in groups if architecture.per_token(group.component)]
+    tied = not any(group.weight.role == "head" for group in inside)
+    values = [g for g in inside if _ASSUMED_CATEGORY.get(g.weight.role) in ("v", "qkv") and len(g.weight.shape) > 1]
+    order = {layer: place for place, layer in enumerate(sorted({layer for g in values for layer in _layers(g)}))}
+    for group in groups:
+        weight = group.weight
+        if not architecture.per_token(group.component):
+            name = "fp16" if len(weight.shape) > 1 else "fp32"
+            yield _assumed(group, None, ENCODINGS[name])
+            continue
+        category = _ASSUMED_CATEGORY.get(weight.role, "other")
+        if category == "embedding" and tied:
+            category = "output"
+        if len(weight.shape) < 2 or weight.use is Use.ELEMENTWISE or weight.role in _ASSUMED_FP32:
+            yield _assumed(group, None, ENCODINGS["fp32"])
+        elif weight.experts * weight.stacked > 1 and (
+            architecture.family in _PUBLISHED_IN_MXFP4 or recipe.name == "mxfp4_moe"
+        ):
+            yield _assumed(group, None, ENCODINGS["mxfp4"])
+        elif category not in _BY_LAYER or group.layers is None:
+            yield _assumed(group, None, ENCODINGS[_encoding_name(recipe, model, group, category)])
+        else:
+            chosen: dict[str, list[int]] = {}
+            for layer, number in zip(group.layers, _layers(group), strict=True):
+                place = (order[number], len(order)) if category in ("v", "qkv") else (number, model.num_layers)
+                name = _layer_encoding(recipe.name, model, category, *place) or recipe.default.name
+                chosen.setdefault(name, []).append(layer)
+            for name, in_layers in chosen.items():
+                yield _assumed(group, tuple(in_layers), ENCODINGS[name])
+
+
+def _layers(group: TensorGroup) -> list[int]:
+    """The layers of a group as the model counts them."""
+    return [layer + group.offset for layer in group.layers or ()]
+
+
+def _assumed(group: TensorGroup, layers: tuple[int, ...] | None, wanted: Encoding) -> Assignment:
+    row = group.weight.in_features
+    encoding = _fall_back(wanted, row)
+    copies = group.count if layers is None else len(layers) * group.weight.experts
+    size = copies * encoding.size_bytes((group.weight.elements // row, row))
+    return Assignment(group, layers, encoding, size, None if encoding is wanted else wanted)
 
 
 def _fall_back(wanted: Encoding, row: int) -> Encoding:
