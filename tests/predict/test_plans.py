@@ -25,16 +25,16 @@ def test_groups_of_layers_do_not_make_one_token_faster() -> None:
     alone = tpot(plan(concurrency=1))
     assert tpot(plan(concurrency=1, devices=4, pipeline_parallel=4, tensor_parallel=1)) >= alone
     assert tpot(plan(concurrency=1, devices=4)) < alone  # shared matrices do
-    many = {"devices": 4, "tensor_parallel": 1, "concurrency": 64}
+    many: dict[str, Any] = {"devices": 4, "tensor_parallel": 1, "concurrency": 64}
     assert tpot(plan(pipeline_parallel=4, **many)) < tpot(plan(concurrency=64))
 
 
 def test_copies_do_not_split_one_sequence() -> None:
-    long = {"context_tokens": 600_000, "weights": "bf16", "runtime": "vllm"}
+    long: dict[str, Any] = {"context_tokens": 600_000, "weights": "bf16", "runtime": "vllm"}
     assert plan(**long).memory.fits is False
     assert plan(devices=8, data_parallel=8, **long).memory.fits is False
     assert plan(devices=8, **long).memory.fits is True
-    copies = {"devices": 8, "data_parallel": 8, "runtime": "vllm"}
+    copies: dict[str, Any] = {"devices": 8, "data_parallel": 8, "runtime": "vllm"}
     assert tpot(plan(batch=9, **copies)) == pytest.approx(tpot(plan(batch=16, **copies)), rel=0.1)
 
 
@@ -71,7 +71,7 @@ def test_output_and_cost_pay_for_the_prompt() -> None:
 
 
 def test_layers_on_the_host_take_their_state_along_and_cost_time() -> None:
-    options = {"on": "rtx-4090", "weights": "q4_k_m", "context_tokens": 100_000}
+    options: dict[str, Any] = {"on": "rtx-4090", "weights": "q4_k_m", "context_tokens": 100_000}
     plans = [plan(gpu_layers=n, **options) for n in (0, 16, 32)]
     held = [p.memory.total_bytes.value or 0 for p in plans]
     assert held == sorted(held) and plans[0].memory.host_bytes > (plans[0].memory.state_bytes.value or 0)
@@ -109,7 +109,7 @@ def test_an_engine_keeps_its_cache_in_what_it_can() -> None:
 
 def test_models_that_do_not_generate_get_no_speed() -> None:
     encoder = plan("bert-base")
-    assert encoder.memory.weights_bytes.value == 218_964_480 or (encoder.memory.weights_bytes.value or 0) > 2e8
+    assert encoder.memory.weights_bytes.value == 2 * encoder.inspection.parameters.total
     assert encoder.speed.tpot_s.value is None and encoder.speed.tpot_s.note == NO_DECODING
     with pytest.raises(ConfigError, match="without tokens"):
         plan("resnet-50")
@@ -118,8 +118,7 @@ def test_models_that_do_not_generate_get_no_speed() -> None:
 
 
 def test_a_system_lives_in_the_memory_too() -> None:
-    needs = plan(on="apple-m1-16gb" if False else "rpi-5-16gb" if False else "jetson-orin-nx-16gb", weights="bf16",
-                 runtime="llama.cpp")  # fmt: skip
+    needs = plan(on="jetson-orin-nx-16gb", weights="bf16", runtime="llama.cpp")
     assert needs.memory.fits is False
     assert any("lives in the memory too" in note for note in needs.notes)
 

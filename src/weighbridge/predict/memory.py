@@ -111,7 +111,7 @@ class Planner:
         if self.service.concurrency is not None and self.service.runtime.reserves is not None and most is not None:
             sequences = min(sequences, max(1, most))  # the engine lets the others wait
         return MemoryPlan(
-            weights_bytes=Estimate.exact(self.weights_bytes() + self.adapter_bytes, "B"),
+            weights_bytes=replace_value(self.stored.estimate(self.weights_bytes()), self.adapter_bytes),
             state_bytes=self._state(context, sequences),
             activation_bytes=self.activation(context, sequences),
             overhead_bytes=self.overhead(),
