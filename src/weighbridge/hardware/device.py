@@ -15,6 +15,9 @@ from weighbridge.hardware.measured import Measured
 KINDS = ("gpu", "accelerator", "cpu", "soc", "npu", "phone", "board", "microcontroller")
 """`gpu` is a discrete card; `accelerator` a data-centre part that is none; `soc` shares memory among CPU and GPU."""
 
+FORMATS = ("fp32", "bf16", "fp16", "fp8", "int8", "fp4")
+"""The number formats that a device may have a rate of."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
