@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from weighbridge.hardware import catalogue
 from weighbridge.hardware.catalogue import devices, find_device, matching
 from weighbridge.hardware.device import Device
 from weighbridge.names import plain
+from weighbridge.predict.speed import prompt_flops_per_s
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "perf"
 """The project's published measurements, where they lie beside the checkout."""
@@ -73,7 +75,8 @@ def test_sources(device: Device) -> None:
         assert source.startswith("https://")
         assert getattr(device, fact), f"a source of {fact}, which is unknown"
     if device.price_usd_per_h is not None:
-        assert re.search(r"\d{4}-\d\d-\d\d", device.source_of("price_usd_per_h")), "a price has a date"
+        where = r"\((?P<provider>[A-Z][\w ]+), (?P<region>[\w() -]+), \d{4}-\d\d-\d\d; "
+        assert re.search(where, device.source_of("price_usd_per_h")), "a price has a provider, a region and a date"
 
 
 @every_device
@@ -114,6 +117,62 @@ def test_unstated_knows_nothing() -> None:
 def test_unknown_name_lists_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="h100"):
         find_device("h100-smx")
+
+
+def test_an_unknown_name_without_neighbours_lists_well_known_ones() -> None:
+    with pytest.raises(UnknownNameError) as raised:
+        find_device("nope")
+    assert {"h100-sxm", "a100-sxm-80", "rtx-4090", "apple-m2-max"} <= set(raised.value.nearest)
+    assert set(raised.value.nearest) <= {device.name for device in devices()}
+
+
+@pytest.mark.parametrize(
+    ("printed", "name"),
+    [("NVIDIA A100-SXM4-80GB", "a100-sxm-80"), ("NVIDIA A100-SXM4-40GB", "a100-sxm-40"),
+     ("NVIDIA A100-PCIE-40GB", "a100-pcie-40"), ("NVIDIA A100 80GB PCIe", "a100-pcie-80"),
+     ("NVIDIA GeForce RTX 4090", "rtx-4090"), ("NVIDIA H100 80GB HBM3", "h100-sxm"), ("NVIDIA H100 PCIe", "h100-pcie"),
+     ("NVIDIA H100 NVL", "h100-nvl"), ("NVIDIA H200", "h200-sxm"), ("NVIDIA B200", "b200"), ("Tesla T4", "t4"),
+     ("Tesla V100-SXM2-16GB", "v100-sxm2-16"), ("Tesla V100-SXM2-32GB", "v100-sxm2-32"), ("Tesla P40", "p40"),
+     ("Tesla V100-PCIE-16GB", "v100-pcie-16"), ("NVIDIA RTX 6000 Ada Generation", "rtx-6000-ada"),
+     ("NVIDIA L40S", "l40s"), ("NVIDIA L4", "l4"), ("NVIDIA A10G", "a10g"), ("NVIDIA RTX A6000", "rtx-a6000"),
+     ("NVIDIA GH200 480GB", "gh200"), ("AMD Instinct MI300X", "mi300x"), ("AMD Instinct MI210", "mi210"),
+     ("AMD Radeon RX 7900 XTX", "rx-7900-xtx")],
+)  # fmt: skip
+def test_names_that_tools_print(printed: str, name: str) -> None:
+    assert find_device(printed).name == name
+
+
+@pytest.mark.parametrize("name", ["rtx 4090 48GB", "h100-sxm-40gb", "Tesla", "NVIDIA", "80GB", "-", ""])
+def test_a_printed_name_of_another_size_is_unknown(name: str) -> None:
+    with pytest.raises(UnknownNameError):
+        find_device(name)
+
+
+def test_sixteen_bits() -> None:
+    assert find_device("jetson-agx-thor").peak_flops_per_s("bf16") == 258.5e12
+    assert find_device("arc-a580").peak_flops_per_s("fp16") == 98.5e12
+    assert find_device("max-1100").peak_flops_per_s("bf16") == 355.5e12
+    assert find_device("gb10").peak_flops_per_s("bf16") is None
+    assert find_device("a100-sxm-80").peak_flops_per_s("fp8") == 312e12, "a card without fp8 runs it in 16 bits"
+    assert find_device("gtx-1080").peak_flops_per_s("bf16") == 8.87e12, "a card without 16 bits runs them in fp32"
+    p40 = find_device("p40")
+    assert p40.peak_flops_per_s("fp16") == p40.flops_per_s["fp32"]
+
+
+def test_fp32_does_not_stand_in_for_matrix_units() -> None:
+    device = replace(find_device("jetson-agx-thor"), flops_per_s={"fp32": 8e12, "fp4": 1e15})
+    assert [device.peak_flops_per_s(name) for name in ("fp4", "fp8", "bf16", "fp16", "int8", "fp32")] == [
+        1e15, None, None, None, None, 8e12]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["orange-pi-5", "rock-5b", "xdna-2-npu", "snapdragon-x-elite-npu", "hailo-8"])
+def test_prompts_do_not_run_at_the_rate_of_an_npu(name: str) -> None:
+    assert prompt_flops_per_s(find_device(name)) is None
+
+
+def test_prompts_run_at_half_of_int8_on_cards() -> None:
+    card = find_device("rtx-3090")
+    assert prompt_flops_per_s(card) == card.flops_per_s["int8"] / 2
 
 
 def test_matching() -> None:

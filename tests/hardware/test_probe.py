@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from weighbridge.cli import main
 from weighbridge.errors import FormatError, SourceError
 from weighbridge.hardware import kernels, probe
-from weighbridge.hardware.gpu_tools import apple, known, nvidia, rocm
+from weighbridge.hardware.catalogue import printed_device
+from weighbridge.hardware.gpu_tools import apple, nvidia, rocm
 from weighbridge.hardware.measured import Measured, measured
 from weighbridge.hardware.probe import Probe, saved_device, with_measured
 
@@ -69,7 +70,7 @@ def test_system_profiler() -> None:
      ("NVIDIA RTX 6000 Ada Generation", "rtx-6000-ada"), ("NVIDIA RTX A6000", "rtx-a6000"), ("NVIDIA L4", "l4")],
 )  # fmt: skip
 def test_names_that_tools_print_are_found(title: str, name: str) -> None:
-    found = known(title)
+    found = printed_device(title)
     assert found is not None
     assert found.name == name
 
@@ -106,7 +107,8 @@ def test_a_saved_probe_is_the_same_device(tmp_path: Path) -> None:
 def test_a_file_that_is_no_probe_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="weigh probe"):
         saved_device(tmp_path / "none.toml")
-    for text in ("[here]\n", "no toml", small().to_toml().replace("bytes_per_s_one = 2", "bytes_per_s_one = -2")):
+    slow = small().to_toml().replace("memory_bytes_per_s = 3", "memory_bytes_per_s = -3")
+    for text in ("[here]\n", "no toml", slow, small().to_toml().replace("bytes_per_s_one = 2", "bytes_per_s_one = -2")):
         (tmp_path / "here.toml").write_text(text)
         with pytest.raises(FormatError, match="weigh probe"):
             saved_device(tmp_path / "here.toml")

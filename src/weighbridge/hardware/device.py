@@ -15,6 +15,9 @@ from weighbridge.hardware.measured import Measured
 KINDS = ("gpu", "accelerator", "cpu", "soc", "npu", "phone", "board", "microcontroller")
 """`gpu` is a discrete card; `accelerator` a data-centre part that is none; `soc` shares memory among CPU and GPU."""
 
+FORMATS = ("fp32", "bf16", "fp16", "fp8", "int8", "fp4")
+"""The number formats that a device may have a rate of."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
@@ -63,6 +66,9 @@ class Device:
     def peak_flops_per_s(self, encoding: str) -> float | None:
         """The dense peak for a number format; the next wider one that it has stands in for one that it lacks.
 
+        Only matrix units multiply fp8 and fp4, and those multiply 16 bits too: where such a rate is known and none of
+        16 bits is, that one is unknown, and the rate of fp32 outside of the matrix units does not stand in for it.
+
         Example:
             >>> rates = {"fp32": 20e12, "fp16": 300e12}
             >>> today = datetime.date(2026, 1, 1)
@@ -73,7 +79,10 @@ class Device:
         wider = {"fp4": ("fp4", "fp8", "bf16", "fp16", "fp32"), "fp8": ("fp8", "bf16", "fp16", "fp32"),
                  "int8": ("int8", "fp8", "bf16", "fp16", "fp32"), "bf16": ("bf16", "fp16", "fp32"),
                  "fp16": ("fp16", "bf16", "fp32"), "fp32": ("fp32",)}  # fmt: skip
-        return next((self.flops_per_s[name] for name in wider[encoding] if name in self.flops_per_s), None)
+        found = next((name for name in wider[encoding] if name in self.flops_per_s), None)
+        if found is None or (found == "fp32" != encoding and {"fp8", "fp4"} & self.flops_per_s.keys()):
+            return None
+        return self.flops_per_s[found]
 
     def to_json(self) -> dict[str, Any]:
         """One entry of the document of `weigh devices --json`; null is unknown."""

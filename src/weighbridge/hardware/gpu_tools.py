@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from weighbridge.errors import UnknownNameError
-from weighbridge.hardware.catalogue import find_device
+from weighbridge.hardware.catalogue import printed_device
 from weighbridge.hardware.device import Device
 
 TOOL_SECONDS = 10
@@ -35,7 +34,7 @@ class Gpu:
     @property
     def device(self) -> Device | None:
         """The catalogue's entry; None when no name fits."""
-        return known(self.title, self.memory_bytes)
+        return printed_device(self.title, self.memory_bytes)
 
     def to_json(self) -> dict[str, Any]:
         """One entry of `gpus`."""
@@ -43,34 +42,6 @@ class Gpu:
         return {"title": self.title, "memory_bytes": self.memory_bytes, "power_limit_w": self.power_limit_w,
                 "memory_clock_mhz": self.memory_clock_mhz, "tool": self.tool,
                 "device": found.name if found else None}  # fmt: skip
-
-
-def known(title: str, memory_bytes: int | None = None) -> Device | None:
-    """The device of the catalogue that a tool's name means: vendor words and memory sizes may be there or not.
-
-    Example:
-        >>> known("NVIDIA GeForce RTX 4090").name, known("NVIDIA H100 80GB HBM3").name
-        ('rtx-4090', 'h100-sxm')
-        >>> known("Voodoo 2") is None
-        True
-    """
-    words = r"nvidia|tesla|amd|ati|apple inc\.?|geforce|instinct|radeon (?=rx|pro)|graphics|generation"
-    short = re.sub(rf"(?i)\b({words})\b", " ", title)
-    short = re.sub(r"[\[\]()]", " ", short)
-    bare = re.sub(r"(?i)\b\d+\s?gi?b\b|\bhbm\d?e?\b", " ", short)
-    size = "" if memory_bytes is None else f" {round(memory_bytes / 2**30)}GB"
-    form = re.sub(r"(?i)sxm\d", "SXM", bare)
-    hbm = f"{bare} SXM" if re.search(r"(?i)hbm3", title) else ""
-    tries = (title, short, hbm, bare + size, bare, form + size, form, "apple " + bare + size, "apple " + bare)
-    for name in tries:
-        text = " ".join(name.split())
-        if not text:
-            continue
-        try:
-            return find_device(text)
-        except UnknownNameError:
-            continue
-    return None
 
 
 def nvidia(text: str) -> Iterator[Gpu]:

@@ -12,6 +12,9 @@ from typing import Any
 from weighbridge.errors import UnitError
 from weighbridge.hardware.device import Device
 
+MOST_DEVICES = 100_000
+"""More than any machine has that runs one model."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
@@ -56,7 +59,7 @@ def machine(
     llama.cpp does. A layout that is given in part leaves the rest to tensor parallelism.
 
     Raises:
-        UnitError: when the layout does not multiply to the number of devices.
+        UnitError: when a number is none from 1 to `MOST_DEVICES`, or the layout does not multiply to that of devices.
 
     Example:
         >>> import datetime
@@ -65,8 +68,18 @@ def machine(
         >>> machine(card, 8, data_parallel=2).tensor_parallel, machine(card, 4, layers_split=True).pipeline_parallel
         (4, 4)
     """
-    if devices < 1:
-        raise UnitError(f"{devices} devices", "one or more", "correct the number")
+    parts: dict[str, Any] = {
+        "devices": devices, "tensor parallelism": tensor_parallel, "pipeline parallelism": pipeline_parallel,
+        "data parallelism": data_parallel, "expert parallelism": expert_parallel,
+    }  # fmt: skip
+    for name, number in parts.items():
+        if number is not None and not (isinstance(number, int) and 1 <= number <= MOST_DEVICES):
+            shown = (
+                f"{number:,}"
+                if abs(number) <= MOST_DEVICES
+                else f"{'less than minus' if number < 0 else 'more than'} {MOST_DEVICES:,}"
+            )
+            raise UnitError(f"{name}: {shown}", f"a whole number from 1 to {MOST_DEVICES:,}", "correct the number")
     data, pipeline = data_parallel or 1, pipeline_parallel or 1
     tensor = tensor_parallel
     if layers_split and tensor is None and pipeline_parallel is None:
@@ -77,7 +90,7 @@ def machine(
         read = f"tensor {tensor} x pipeline {pipeline} x data {data} parallelism on {devices} devices"
         raise UnitError(read, "a product that is the number of devices", "correct the layout or the number")
     experts = expert_parallel or 1
-    if experts < 1 or devices % experts:
+    if devices % experts:
         raise UnitError(f"expert parallelism {experts} on {devices} devices", "a divisor of them", "correct it")
     return Machine(device=device, devices=devices, tensor_parallel=tensor, pipeline_parallel=pipeline,
                    data_parallel=data, expert_parallel=experts)  # fmt: skip

@@ -19,11 +19,12 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from weighbridge.errors import FormatError
+from weighbridge.errors import ConfigError, FormatError
+from weighbridge.hardware.catalogue import checks
 from weighbridge.hardware.device import Device
 from weighbridge.hardware.gpu_tools import Gpu, gpus
 from weighbridge.hardware.kernels import time_kernels
@@ -120,9 +121,10 @@ def saved_device(path: Path) -> Device:
     tables = read_tables(path)
     try:
         facts = dict(tables[HERE])
-        checked = datetime.date.fromisoformat(facts.pop("checked_on"))
-        notes = tuple(facts.pop("notes", ()))
-        return Device(name=HERE, **facts, checked=checked, notes=notes, measured=measured(tables["measured"]))
+        facts["checked"] = datetime.date.fromisoformat(facts.pop("checked_on"))
+        return replace(checks.device(HERE, facts, str(path)), measured=measured(tables["measured"]))
+    except ConfigError as error:
+        raise FormatError(error.read, error.expected, "run `weigh probe` again") from error
     except (KeyError, TypeError, ValueError, AssertionError) as error:
         raise FormatError(f"{path} holds no probe ({error!r})", "what `weigh probe` writes",
                           "run `weigh probe` again") from error  # fmt: skip

@@ -105,9 +105,10 @@ def flops_per_s(device: Device, recipe: str) -> float | None:
 def prompt_flops_per_s(device: Device) -> float | None:
     """The peak that llama.cpp's prompts run at: fp16 products summed in fp16, which GeForce cards do at twice the rate.
 
-    Half of the int8 peak is that rate on all cards that have one.
+    Half of the int8 peak is that rate on all cards that have one. Elsewhere int8 may be that of an NPU, which llama.cpp
+    does not use.
     """
-    rates = [device.peak_flops_per_s("fp16"), device.flops_per_s.get("int8", 0.0) / 2]
+    rates = [device.peak_flops_per_s("fp16"), device.flops_per_s.get("int8", 0.0) / 2 if device.kind == "gpu" else None]
     return max((rate for rate in rates if rate), default=None)
 
 
