@@ -441,7 +441,7 @@ def test_http_takes_every_option_of_a_plan() -> None:
     row = next(line for line in read("docs/reference/http.md").splitlines() if line.startswith("| `GET /api/fit`"))
     for parameter in COMMANDS["weigh fit"].params:
         name = max(parameter.opts, key=len).removeprefix("--").replace("-", "_")
-        elsewhere = ("on", "within", "devices_file", "svg", "html", "json", "help")
+        elsewhere = ("on", "within", "devices_file", "adapter", "svg", "html", "json", "help")
         if isinstance(parameter, click.Option) and name not in elsewhere:
             assert in_code(name, row), name
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from weighbridge.errors import ConfigError, UnitError, UnknownNameError, WeighbridgeError
+from weighbridge.errors import ConfigError, SourceError, UnitError, UnknownNameError, WeighbridgeError
 from weighbridge.estimate import Basis, Estimate, weakest
+from weighbridge.formats import reader
 from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.hardware import catalogue as hardware_catalogue
 from weighbridge.hardware.catalogue import find_device
@@ -19,6 +20,7 @@ from weighbridge.hardware.device import Device
 from weighbridge.hardware.machine import Machine, machine
 from weighbridge.inspection import Inspection, inspect
 from weighbridge.model import catalogue, recipes
+from weighbridge.model.architecture import Architecture
 from weighbridge.model.catalogue import NamedModel
 from weighbridge.model.recipes import Recipe
 from weighbridge.predict import here, speed
@@ -135,7 +137,8 @@ def fit(
     utilization: float | None = None,
     threads: int | None = None,
     gpu_layers: int | None = None,
-    adapter_bytes: int = 0,
+    cpu_experts: int | None = None,
+    adapters: Sequence[str | Path] = (),
     own_devices: Sequence[Device] = (),
     alternatives: bool = True,
 ) -> Plan:
@@ -160,7 +163,8 @@ def fit(
         utilization: the share of a device that the engine takes.
         threads: threads of a processor.
         gpu_layers: layers on the card under llama.cpp; the others stay with the processor.
-        adapter_bytes: bytes of an adapter that is held beside the weights.
+        cpu_experts: layers whose routed experts stay with the processor under llama.cpp.
+        adapters: folders or files of low-rank adapters that are held beside the weights, as PEFT writes them.
         own_devices: devices of the user's own file.
         alternatives: whether to plan smaller encodings and more devices too.
 
@@ -182,24 +186,59 @@ def fit(
     device = on if isinstance(on, Device) else find_device(on, tuple(own_devices))
     name = ENCODINGS.get(weights or "", weights) or _stored_recipe(inspection)
     recipe = recipes.find(name)
-    engine = runtime or ("llama.cpp" if gpu_layers is not None else _runtime(inspection, recipe.kind, device))
+    engine = runtime or (
+        "llama.cpp" if gpu_layers is not None or cpu_experts else _runtime(inspection, recipe.kind, device)
+    )
     asked = service(engine, prompt_tokens=prompt_tokens, output_tokens=output_tokens, context_tokens=context_tokens,
                     batch=batch, concurrency=concurrency, kv=kv, utilization=utilization, threads=threads)  # fmt: skip
     built = machine(device, devices, tensor_parallel=tensor_parallel, pipeline_parallel=pipeline_parallel,
                     data_parallel=data_parallel, expert_parallel=expert_parallel,
                     layers_split=asked.runtime.splits_layers)  # fmt: skip
     need = demand(architecture)
-    _check(need, built, asked, name, gpu_layers)
+    host = Host(gpu_layers, cpu_experts or 0)
+    _check(need, built, asked, name, host)
     as_stored = weights is None and inspection.format == "gguf" and inspection.stored is not None
     stored = weights_of_file(recipe.name, inspection.checkpoint.tensors) if as_stored else _as_stored(
         stored_weights(architecture, recipe), recipe, asked)  # fmt: skip
-    planned = _plan(inspection, need, stored, built, asked, adapter_bytes, gpu_layers)
+    adapter_bytes = sum(_adapter_bytes(adapter, architecture) for adapter in adapters)
+    planned = _plan(inspection, need, stored, built, asked, adapter_bytes, host)
     if not alternatives:
         return planned
-    return replace(planned, alternatives=tuple(_alternatives(planned, need, adapter_bytes, gpu_layers)))
+    return replace(planned, alternatives=tuple(_alternatives(planned, need, adapter_bytes, host)))
 
 
-def _check(need: Demand, built: Machine, asked: Service, recipe: str, gpu_layers: int | None) -> None:
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What llama.cpp leaves to the processor: all layers but so many, and the experts of so many of the others."""
+
+    gpu_layers: int | None = None
+    cpu_experts: int = 0
+
+
+def _adapter_bytes(source: str | Path, architecture: Architecture) -> int:
+    """Bytes of the tensors of a low-rank adapter.
+
+    Raises:
+        SourceError: when there is none.
+        ConfigError: when its matrices do not fit those of the model.
+    """
+    place = Path(source)
+    if place.is_dir():
+        names = ("adapter_model.safetensors", "adapter_model.bin")
+        found = next((place / name for name in names if (place / name).exists()), None)
+        if found is None:
+            raise SourceError(f"{source} has no adapter", " or ".join(names), "name the folder that PEFT wrote")
+        place = found
+    checkpoint = reader.read(place)
+    sizes = {size for group in architecture.groups for size in group.weight.shape}
+    for tensor in checkpoint.tensors:
+        if ".lora_" in tensor.name and not sizes.intersection(tensor.shape):
+            read = f"{place.name} has {tensor.name[:100]} of {' x '.join(map(str, tensor.shape))}"
+            raise ConfigError(read, "an adapter of this model", "name one that was made for it")
+    return sum(tensor.size_bytes for tensor in checkpoint.tensors)
+
+
+def _check(need: Demand, built: Machine, asked: Service, recipe: str, host: Host) -> None:
     """Refuses what the model or the engine cannot do, instead of leaving it aside.
 
     Raises:
@@ -221,9 +260,12 @@ def _check(need: Demand, built: Machine, asked: Service, recipe: str, gpu_layers
     if engine.splits_layers and recipe.startswith(("awq", "gptq", "bnb", "nvfp4")):
         raise UnitError(f"{recipe} under {engine.name}", "an encoding of GGUF files", "choose one such as q4_k_m")
     on_card = engine.splits_layers and built.device.kind in ("gpu", "accelerator")
-    if gpu_layers is not None and (gpu_layers < 0 or not on_card):
-        read = f"{gpu_layers} layers on {built.device.title} under {engine.name}"
+    if host.gpu_layers is not None and (host.gpu_layers < 0 or not on_card):
+        read = f"{host.gpu_layers} layers on {built.device.title} under {engine.name}"
         raise UnitError(read, "layers on a card under llama.cpp", "leave the number of layers out")
+    if host.cpu_experts and (host.cpu_experts < 0 or not on_card or not need.num_experts):
+        read = f"experts of {host.cpu_experts} layers on the processor, beside {built.device.title} under {engine.name}"
+        raise UnitError(read, "a mixture on a card under llama.cpp", "leave the number of layers out")
 
 
 NO_DECODING = "the model does not generate: no speed is predicted"
@@ -235,9 +277,10 @@ def _generates(need: Demand) -> bool:
 
 def _plan(
     inspection: Inspection, need: Demand, stored: StoredWeights, built: Machine, asked: Service, adapter_bytes: int,
-    gpu_layers: int | None,
+    host: Host,
 ) -> Plan:  # fmt: skip
-    planner = Planner(need, stored, built, asked, adapter_bytes, gpu_layers)
+    planner = Planner(need, stored, built, asked, adapter_bytes, host.gpu_layers, host.cpu_experts)
+    read = replace(stored, dense_bytes=stored.dense_bytes + adapter_bytes)
     memory = planner.plan()
     notes = list(inspection.notes)
     if not _generates(need):
@@ -245,9 +288,9 @@ def _plan(
     elif (found := built.device.measured) and here.is_timed(stored, found) and built.devices == 1:
         fastest = here.speed(need, stored, built, asked, found)
     else:
-        fastest = speed.speed(need, stored, built, asked)
-        if planner.host_share:
-            fastest = speed.offloaded(fastest, stored, need, asked, planner.host_share)
+        fastest = speed.speed(need, read, built, asked)
+        if planner.host_share or planner.expert_share:
+            fastest = speed.offloaded(fastest, read, need, asked, planner.host_share, planner.expert_share)
     if built.capacity_bytes is None:
         notes.append(f"the memory of {built.device.title} is unknown: whether it fits is not known")
     elif memory.fits is False:
@@ -288,7 +331,7 @@ def _runtime(inspection: Inspection, kind: str, device: Device) -> str:
     return "vllm"
 
 
-def _alternatives(plan: Plan, need: Demand, adapter_bytes: int, gpu_layers: int | None) -> Iterable[Alternative]:
+def _alternatives(plan: Plan, need: Demand, adapter_bytes: int, host: Host) -> Iterable[Alternative]:
     """The same in smaller encodings, and on twice the devices; of the machine that was measured there is one."""
     architecture = plan.inspection.architecture
     assert architecture is not None
@@ -300,14 +343,14 @@ def _alternatives(plan: Plan, need: Demand, adapter_bytes: int, gpu_layers: int 
         except WeighbridgeError:
             continue
         if stored.total_bytes < plan.weights.total_bytes:
-            other = _plan(plan.inspection, need, stored, plan.machine, plan.service, adapter_bytes, gpu_layers)
+            other = _plan(plan.inspection, need, stored, plan.machine, plan.service, adapter_bytes, host)
             yield Alternative(f"weights in {name}", other)
     built, by_layers = plan.machine, plan.service.runtime.splits_layers
     if built.device.measured or (need.num_heads % (2 * built.tensor_parallel) and not by_layers):
         return
     twice = machine(built.device, 2 * built.devices, layers_split=by_layers, data_parallel=built.data_parallel,
                     pipeline_parallel=None if by_layers else built.pipeline_parallel)  # fmt: skip
-    other = _plan(plan.inspection, need, plan.weights, twice, plan.service, adapter_bytes, gpu_layers)
+    other = _plan(plan.inspection, need, plan.weights, twice, plan.service, adapter_bytes, host)
     yield Alternative(f"{twice.devices} devices", other)
 
 

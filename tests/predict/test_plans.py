@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
+import struct
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from weighbridge.errors import ConfigError, UnitError, UnknownNameError
+from weighbridge.errors import ConfigError, SourceError, UnitError, UnknownNameError
 from weighbridge.planning import NO_DECODING, Plan, devices_for, fit, models_on
 
 LLAMA = "llama-3.1-8b"
@@ -134,3 +138,44 @@ def test_packed_models_are_planned_as_published() -> None:
     assert plan("gpt-oss-20b").weights.recipe == "mxfp4" and plan("gpt-oss-20b").memory.fits is True
     published = plan("deepseek-v3", on="h200-sxm", devices=8)
     assert published.weights.recipe == "fp8" and published.memory.fits is True
+
+
+def test_experts_on_the_host_leave_room_and_cost_time() -> None:
+    options: dict[str, Any] = {"on": "rtx-4090", "weights": "q4_k_m"}
+    all_on, half, none_on = (plan("qwen3-30b-a3b", cpu_experts=n, **options) for n in (None, 24, 48))
+    experts = all_on.weights.expert_bytes
+    assert half.memory.host_bytes - all_on.memory.host_bytes == pytest.approx(experts / 2, rel=1e-6)
+    assert none_on.memory.host_bytes - all_on.memory.host_bytes == experts
+    assert tpot(all_on) < tpot(half) < tpot(none_on)
+    with pytest.raises(UnitError, match="a mixture on a card"):
+        plan(on="rtx-4090", weights="q4_k_m", cpu_experts=4)
+
+
+def write_adapter(folder: Path, width: int) -> Path:
+    """A LoRA adapter of rank 8 on the query maps of two layers."""
+    folder.mkdir()
+    tensors: dict[str, tuple[int, int]] = {}
+    for layer in range(2):
+        name = f"base_model.model.model.layers.{layer}.self_attn.q_proj.lora_"
+        tensors |= {f"{name}A.weight": (8, width), f"{name}B.weight": (width, 8)}
+    header, offset = {}, 0
+    for name, shape in tensors.items():
+        size = 2 * math.prod(shape)
+        header[name] = {"dtype": "F16", "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    text = json.dumps(header).encode()
+    (folder / "adapter_model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(offset))
+    return folder
+
+
+def test_adapters_lie_beside_the_weights(tmp_path: Path) -> None:
+    ours, other = write_adapter(tmp_path / "ours", 4096), write_adapter(tmp_path / "other", 576)
+    plain, adapted, twice = (plan(adapters=a) for a in ((), (ours,), (ours, ours)))
+    size = 4 * 8 * 4096 * 2
+    held = [p.memory.weights_bytes.value or 0 for p in (plain, adapted, twice)]
+    assert [x - held[0] for x in held] == [0, size, 2 * size]
+    assert tpot(plain) < tpot(adapted) < tpot(twice)
+    with pytest.raises(ConfigError, match="an adapter of this model"):
+        plan(adapters=(other,))
+    with pytest.raises(SourceError, match="PEFT"):
+        plan(adapters=(tmp_path,))

@@ -32,6 +32,8 @@ _OPTIONS = (
     click.option("--ep", "expert_parallel", type=output.Count(), help="Groups of experts."),
     click.option("--dp", "data_parallel", type=output.Count(), help="Copies of the attention."),
     click.option("--gpu-layers", type=output.Count(), help="Layers on the card under llama.cpp."),
+    click.option("--cpu-experts", type=output.Count(), help="Layers whose experts stay with the processor, likewise."),
+    click.option("--adapter", "adapters", metavar="DIR", multiple=True, help="A LoRA adapter beside the weights."),
     click.option("--threads", type=output.Count(), help="Threads of a processor."),
     click.option("--utilization", type=float, help="Share of a device that the engine takes."),
 )  # fmt: skip

@@ -102,6 +102,7 @@ class Planner:
     service: Service
     adapter_bytes: int = 0
     gpu_layers: int | None = None
+    cpu_experts: int = 0
 
     def plan(self) -> MemoryPlan:
         """The memory of the service that is asked for."""
@@ -142,12 +143,19 @@ class Planner:
         layers = self.demand.num_layers
         return 0.0 if self.gpu_layers is None else 1.0 - min(self.gpu_layers, layers) / layers
 
+    @property
+    def expert_share(self) -> float:
+        """The share of the layers with experts that leaves these to the processor, of the layers on the card."""
+        layers = self.demand.routed_layers
+        return min(self.cpu_experts, layers) / layers if layers else 0.0
+
     def host_bytes(self, context: Number, sequences: Number) -> Number:
         """Bytes that stay with the processor: llama.cpp's token table, and layers left there with their state."""
         if not self.service.runtime.splits_layers or not self._is_card:
             return 0
         inside = self.stored.total_bytes - self.stored.table_bytes
-        left = np.rint(self.host_share * (inside + self.state_bytes(context, sequences)))
+        left = np.rint(self.host_share * (inside + self.state_bytes(context, sequences))
+                       + (1 - self.host_share) * self.expert_share * self.stored.expert_bytes)  # fmt: skip
         return self.stored.table_bytes + left
 
     def state_bytes(self, context: Number, sequences: Number) -> Number:

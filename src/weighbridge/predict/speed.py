@@ -235,18 +235,21 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
     )  # fmt: skip
 
 
-def offloaded(fast: Speed, stored: StoredWeights, demand: Demand, service: Service, host_share: float) -> Speed:
-    """The speed when a share of the layers stays with the processor, whose memory nobody named.
+def offloaded(
+    fast: Speed, stored: StoredWeights, demand: Demand, service: Service, host_share: float, expert_share: float
+) -> Speed:
+    """The speed when shares of the layers, and of the experts in the others, stay with a processor that nobody named.
 
     Decoding reads them at the host's bandwidth; for a prompt they cross the bus once for every chunk.
     """
     if fast.tpot_s.value is None:
         return fast
-    read = host_share * (stored.dense_bytes + stored.expert_bytes * float(
-        steps.touched_share(demand, service.sequences)))  # fmt: skip
-    tpot = _beside(fast.tpot_s.times(1 - host_share), read, HOST_BYTES_PER_S)
+    experts = host_share + (1 - host_share) * expert_share
+    touched = stored.expert_bytes * float(steps.touched_share(demand, service.sequences))
+    read = host_share * stored.dense_bytes + experts * touched
+    tpot = _beside(fast.tpot_s.times(1 - read / (stored.dense_bytes + touched)), read, HOST_BYTES_PER_S)
     chunks = math.ceil(service.prompt_tokens / service.runtime.batched_tokens)
-    moved = host_share * (stored.dense_bytes + stored.expert_bytes) * chunks
+    moved = (host_share * stored.dense_bytes + experts * stored.expert_bytes) * chunks
     prefill, ttft = fast.prefill_tok_s, fast.ttft_s
     if prefill.value is not None:
         one = _beside(_inverse(prefill, service.prompt_tokens, "s"), moved, BUS_BYTES_PER_S)

@@ -152,7 +152,8 @@ def _api_design(query: QueryParams, body: bytes) -> Any:
 _PLAN_COUNTS = {
     "devices": "devices", "prompt": "prompt_tokens", "output": "output_tokens", "context": "context_tokens",
     "batch": "batch", "concurrency": "concurrency", "tp": "tensor_parallel", "pp": "pipeline_parallel",
-    "ep": "expert_parallel", "dp": "data_parallel", "gpu_layers": "gpu_layers", "threads": "threads",
+    "ep": "expert_parallel", "dp": "data_parallel", "gpu_layers": "gpu_layers", "cpu_experts": "cpu_experts",
+    "threads": "threads",
 }  # fmt: skip
 _PLAN_WORDS = ("weights", "kv", "runtime")
 """What `/api/fit` takes beside model, device and utilization: the options of `weigh fit`, without dashes."""
