@@ -299,10 +299,11 @@ def with_steps(ttft: Sample, factors: list[float]) -> Sample:
         step = steps.weighted(
             steps.served_step(found, weights, rates, running=running, prompt=prompt, output=output,
                               cache_bytes_per_element=per_element), factors)  # fmt: skip
-        start, prefill, step_s, burst, queue, tokens = (float(x) for x in steps.first_token(
-            found, rates, step_s=step, running=running, clients=clients, prompt=prompt, output=output))  # fmt: skip
+        terms = steps.first_token(found, weights, rates, step_s=step, running=running, clients=clients, prompt=prompt,
+                                  output=output)  # fmt: skip
+        start, prefill, step_s, burst, *others = map(float, terms)
         own = [float(NAMES.get(row["runtime"], row["runtime"]) == name) for name in RUNTIMES]
-        done.terms.append([prefill, step_s, queue, tokens, *(start * x for x in own), *(burst * x for x in own)])
+        done.terms.append([prefill, step_s, *others, *(start * x for x in own), *(burst * x for x in own)])
     return done
 
 
@@ -493,18 +494,20 @@ def main(folder: Path) -> None:
                           one_constant(tpot, (0, 1, 3))))  # fmt: skip
     step = [factor * centre for factor in step]
     first = with_steps(ttft, step)
-    low, high = [0.3, 0.01, 1e-5, 0.01, *[1e-4] * 6], [20, 10, 1, 300, *[0.5] * 3, *[3] * 3]
+    low = [0.3, 0.01, 1e-5, 0.01, *[1e-4] * 3, *[1e-4] * 6]
+    high = [20, 10, 1, 300, 30, 10, 10, *[0.5] * 3, *[3] * 3]
     guess = unseen(first, low, high, lambda i: first.groups[i])
     centre = centred(first, guess)
     results.append(Result("time to first token", "served", first, guess * centre,
                           one_constant(first, (0,))))  # fmt: skip
     found = [factor * centre for factor in fit(first, low, high)]
     text += ["", "[served_step]", table(dict(zip(steps.SERVED_STEP, step, strict=True)))]
-    shared = dict(zip(("prefill", "step", "queue", "tokens"), found[:4], strict=True))
-    for place, name in enumerate(RUNTIMES):
-        own = shared | {"start": found[4 + place], "burst": found[7 + place]}
-        text += ["", f"[first_token.{name}]", table(own)]
-    middle = shared | {"start": float(np.median(found[4:7])), "burst": float(np.median(found[7:10]))}
+    common = [name for name in steps.FIRST_TOKEN if name not in ("start", "burst")]
+    shared = dict(zip(common, found[: len(common)], strict=True))
+    starts, bursts = found[len(common) : -len(RUNTIMES)], found[-len(RUNTIMES) :]
+    for name, start, burst in zip(RUNTIMES, starts, bursts, strict=True):
+        text += ["", f"[first_token.{name}]", table(shared | {"start": start, "burst": burst})]
+    middle = shared | {"start": float(np.median(starts)), "burst": float(np.median(bursts))}
     text += ["", "[first_token.others]", table(middle)]
 
     static = static_sample(rows)

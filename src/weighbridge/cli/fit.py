@@ -33,7 +33,6 @@ _OPTIONS = (
     click.option("--dp", "data_parallel", type=output.Count(), help="Copies of the attention."),
     click.option("--gpu-layers", type=output.Count(), help="Layers on the card under llama.cpp."),
     click.option("--cpu-experts", type=output.Count(), help="Layers whose experts stay with the processor, likewise."),
-    click.option("--adapter", "adapters", metavar="DIR", multiple=True, help="A LoRA adapter beside the weights."),
     click.option("--threads", type=output.Count(), help="Threads of a processor."),
     click.option("--utilization", type=float, help="Share of a device that the engine takes."),
 )  # fmt: skip
@@ -52,6 +51,7 @@ def plan_options(function: F) -> F:
 @click.option("--within", metavar="SIZE", help="Instead: which encodings fit into so many bytes, such as 100MB?")
 @click.option("--devices-file", metavar="FILE", help="A TOML file with devices of your own.")
 @plan_options
+@click.option("--adapter", "adapters", metavar="DIR", multiple=True, help="A LoRA adapter beside the weights.")
 @click.option("--svg", metavar="FILE", help="Draw the memory against each machine.")
 @click.option("--html", metavar="FILE", help="Write the whole plan as one page, with its pictures.")
 @output.json_option

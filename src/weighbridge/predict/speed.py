@@ -323,10 +323,10 @@ def _served_prompt(
         note = f"the rate of arithmetic of {machine.device.title} is unknown: no speed of prompts"
         return _missing("token/s", note), _missing("s", note)
     start = fits()["first_token"].get(service.runtime.name, fits()["first_token"]["others"])
-    terms = steps.first_token(demand, at, step_s=float(found.seconds), running=found.running,
+    terms = steps.first_token(demand, stored, at, step_s=float(found.seconds), running=found.running,
                               clients=service.sequences, prompt=service.prompt_tokens,
                               output=service.output_tokens)  # fmt: skip
-    alone = {"prefill", "tokens"}
+    alone = {"prefill", "tokens", "exchange"}
     parts = {name: float(term) * start[name] for name, term in zip(steps.FIRST_TOKEN, terms, strict=True)}
     ttft = _interval("ttft", sum(parts.values()), "s", known)
     prompt = _interval("ttft", sum(parts[name] for name in alone), "s", known)

@@ -28,7 +28,11 @@ STATIC_KINDS = {
 """What each term of a static batch is a matter of: an engine on a device has one factor of its own for each kind."""
 READ_IN_FULL = ("dense", "experts")
 """Terms of a static batch that can never be faster than specified: their factors are 1 and what is fitted."""
-FIRST_TOKEN = ("start", "prefill", "step", "burst", "queue", "tokens")
+FIRST_TOKEN = (
+    "start", "prefill", "step", "burst", "queue", "tokens", "exchange", "burst_exchange", "burst_reading",
+)  # fmt: skip
+PROMPT_TOKENS = 8192
+"""The most prompt tokens of one pass, which reads the weights once; the engines' usual limit."""
 DECODE = ("weights", "cache", "unpack", "layers", "hops")
 PREFILL = ("flops", "quantized", "scores", "chunks")
 PIPELINE_GAIN = 0.5
@@ -131,6 +135,7 @@ def static_batch(
 
 def first_token(
     demand: Demand,
+    stored: StoredWeights,
     rates: Rates,
     *,
     step_s: Number,
@@ -142,6 +147,10 @@ def first_token(
     """The terms `FIRST_TOKEN`: from a request to its first token, in a closed loop of so many clients."""
     prefill = prefill_flops(demand, rates, prompt) / rates.flops_per_s
     waiting = np.maximum(0.0, clients - running) / np.maximum(running, 1.0)
+    exchange = np.where(rates.devices > 1, 4 * demand.num_layers * prompt * demand.hidden_size * 2
+                        / rates.link_bytes_per_s, 0.0)  # fmt: skip
+    read = (stored.dense_bytes / rates.tensor + stored.expert_bytes / rates.devices) / rates.bytes_per_s
+    passes = np.ceil(clients / rates.data * prompt / PROMPT_TOKENS)
     return [
         1.0 + 0.0 * clients,
         prefill + 0.0 * clients,
@@ -149,6 +158,9 @@ def first_token(
         clients / rates.data / rates.pipeline * prefill,
         waiting * output * step_s,
         prompt * 1e-6 + 0.0 * clients,
+        exchange + 0.0 * clients,
+        clients / rates.data * exchange,
+        passes * read,
     ]
 
 
