@@ -14,7 +14,7 @@ import math
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -109,10 +109,10 @@ class Sample:
         count = Counter(keys)
         return np.array([1 / count[key] for key in keys])
 
-    @property
-    def groups(self) -> list[tuple[str, str]]:
-        """The (model, device) pair of each row."""
-        return [(row["model"], row["hardware_key"]) for row in self.rows]
+    def groups(self, by: str = "pair") -> list[tuple[str, ...]]:
+        """What is left out with each row: its (model, device) pair, its device or its model."""
+        keys = {"pair": ("model", "hardware_key"), "device": ("hardware_key",), "model": ("model",)}[by]
+        return [tuple(row[key] for key in keys) for row in self.rows]
 
 
 def fit(sample: Sample, low: Sequence[float], high: Sequence[float], chosen: np.ndarray | None = None) -> list[float]:
@@ -130,11 +130,10 @@ def fit(sample: Sample, low: Sequence[float], high: Sequence[float], chosen: np.
     return [float(x) for x in np.exp(found.x)]
 
 
-def unseen(sample: Sample, low: Sequence[float], high: Sequence[float], key: Callable[[int], Any]) -> np.ndarray:
+def unseen(sample: Sample, low: Sequence[float], high: Sequence[float], by: str = "pair") -> np.ndarray:
     """What is predicted for each row by factors that saw no row of its group."""
-    terms, predicted = np.array(sample.terms), np.zeros(len(sample.measured))
-    groups = [key(place) for place in range(len(sample.measured))]
-    for group in sorted(set(groups), key=str):
+    terms, predicted, groups = np.array(sample.terms), np.zeros(len(sample.measured)), sample.groups(by)
+    for group in sorted(set(groups)):
         inside = np.array([place for place, other in enumerate(groups) if other == group])
         outside = np.array([place for place, other in enumerate(groups) if other != group])
         predicted[inside] = terms[inside] @ np.array(fit(sample, low, high, outside))
@@ -274,9 +273,9 @@ def fit_static(sample: Sample, chosen: np.ndarray) -> tuple[np.ndarray, dict[str
     return found[:count], dict(zip(names, found[count:].reshape(-1, len(KINDS)), strict=True))
 
 
-def unseen_static(sample: Sample) -> np.ndarray:
-    """Predictions of each (model, device) pair by a fit without it."""
-    predicted, groups = np.zeros(len(sample.measured)), sample.groups
+def unseen_static(sample: Sample, by: str = "pair") -> np.ndarray:
+    """As `unseen`, with the own factors of engines on devices."""
+    predicted, groups = np.zeros(len(sample.measured)), sample.groups(by)
     for group in sorted(set(groups)):
         shared, own = fit_static(sample, np.array([i for i, other in enumerate(groups) if other != group]))
         for i in (i for i, other in enumerate(groups) if other == group):
@@ -354,10 +353,10 @@ def own_factors(sample: Sample, predicted: np.ndarray, prior: float = 3.0) -> di
     return {name: sum(found) / (len(found) + prior) for name, found in sorted(logs.items())}
 
 
-def unseen_with_own(sample: Sample, low: Sequence[float], high: Sequence[float]) -> np.ndarray:
-    """As `unseen` by (model, device) pairs, each device's own factor taken from its other rows."""
+def unseen_with_own(sample: Sample, low: Sequence[float], high: Sequence[float], by: str = "pair") -> np.ndarray:
+    """As `unseen`, each device's own factor taken from its other rows."""
     terms, predicted = np.array(sample.terms), np.zeros(len(sample.measured))
-    groups = sample.groups
+    groups = sample.groups(by)
     for group in sorted(set(groups)):
         inside = np.array([place for place, other in enumerate(groups) if other == group])
         outside = np.array([place for place, other in enumerate(groups) if other != group])
@@ -417,6 +416,8 @@ class Result:
     predicted: np.ndarray
     plain: np.ndarray
     """What one constant, calibrated on the other pairs, times the plainest term predicts."""
+    strangers: dict[str, np.ndarray]
+    """Predictions by fits that saw nothing of the row's device, or of its model."""
 
     @property
     def ratios(self) -> np.ndarray:
@@ -444,12 +445,25 @@ class Result:
                  f"{covered:.0%}", f"{middle:.1%}", f"{float(np.average(coarse, weights=weight)):.1%}")  # fmt: skip
         return "| " + " | ".join(cells) + " |"
 
+    def strangers_row(self) -> str:
+        """Median and mean error when pairs, devices or models are left out whole."""
+        cells = [self.metric, self.kind]
+        for predicted in (self.predicted, *self.strangers.values()):
+            weight, error = self.sample.weights, np.abs(predicted / np.array(self.sample.measured) - 1)
+            order = np.argsort(error)
+            median = float(error[order][np.searchsorted(np.cumsum(weight[order]), weight.sum() / 2)])
+            cells += [f"{median:.1%}", f"{float(np.average(error, weights=weight)):.1%}"]
+        return "| " + " | ".join(cells) + " |"
+
+
+STRANGERS = ("device", "model")
+
 
 def one_constant(sample: Sample, places: Sequence[int]) -> np.ndarray:
     """The sum of these terms times one constant, which for each pair is the median over all other pairs."""
     terms = np.array(sample.terms)[:, list(places)].sum(axis=1)
     ratios, predicted = np.array(sample.measured) / terms, np.zeros(len(terms))
-    groups = sample.groups
+    groups = sample.groups()
     for group in sorted(set(groups)):
         inside = np.array([other == group for other in groups])
         outside = ~inside if not inside.all() else inside
@@ -488,18 +502,20 @@ def main(folder: Path) -> None:
     tpot, ttft = served_samples(rows)
     low, high = [1, 1, 1, 1, 1e-7, 1e-7, 0.5, 1e-7, 0.1], [4, 8, 20, 10, 2e-4, 3e-4, 30, 5e-4, 30]
     step = fit(tpot, low, high)
-    guess = unseen(tpot, low, high, lambda i: tpot.groups[i])
+    guess = unseen(tpot, low, high)
     centre = centred(tpot, guess)
     results.append(Result("time per output token", "served", tpot, guess * centre,
-                          one_constant(tpot, (0, 1, 3))))  # fmt: skip
+                          one_constant(tpot, (0, 1, 3)),
+                          {by: unseen(tpot, low, high, by) * centre for by in STRANGERS}))  # fmt: skip
     step = [factor * centre for factor in step]
     first = with_steps(ttft, step)
     low = [0.3, 0.01, 1e-5, 0.01, *[1e-4] * 3, *[1e-4] * 6]
     high = [20, 10, 1, 300, 30, 10, 10, *[0.5] * 3, *[3] * 3]
-    guess = unseen(first, low, high, lambda i: first.groups[i])
+    guess = unseen(first, low, high)
     centre = centred(first, guess)
     results.append(Result("time to first token", "served", first, guess * centre,
-                          one_constant(first, (0,))))  # fmt: skip
+                          one_constant(first, (0,)),
+                          {by: unseen(first, low, high, by) * centre for by in STRANGERS}))  # fmt: skip
     found = [factor * centre for factor in fit(first, low, high)]
     text += ["", "[served_step]", table(dict(zip(steps.SERVED_STEP, step, strict=True)))]
     common = [name for name in steps.FIRST_TOKEN if name not in ("start", "burst")]
@@ -512,7 +528,8 @@ def main(folder: Path) -> None:
 
     static = static_sample(rows)
     results.append(Result("latency of a static batch", "served", static, unseen_static(static),
-                          one_constant(static, (0, 1, 3))))  # fmt: skip
+                          one_constant(static, (0, 1, 3)),
+                          {by: unseen_static(static, by) for by in STRANGERS}))  # fmt: skip
     shared_logs, own_logs = fit_static(static, np.arange(len(static.measured)))
     text += ["", "[static.shared]", table(dict(zip(steps.STATIC, np.exp(shared_logs), strict=True)))]
     for name, logs in sorted(own_logs.items()):
@@ -530,7 +547,8 @@ def main(folder: Path) -> None:
             devices |= own_factors(sample, np.array(sample.terms) @ np.array(factors))
             results.append(Result("decoding a token" if title == "decode" else "a prompt", f"llama.cpp, {kind}", sample,
                                   unseen_with_own(sample, low, high),
-                                  one_constant(sample, (0, 1) if title == "decode" else (0,))))  # fmt: skip
+                                  one_constant(sample, (0, 1) if title == "decode" else (0,)),
+                                  {by: unseen_with_own(sample, low, high, by) for by in STRANGERS}))  # fmt: skip
             for row in sample.rows:
                 device = device_of(row)
                 assert device is not None
@@ -559,13 +577,15 @@ def main(folder: Path) -> None:
              "one constant, median", "one constant, mean")  # fmt: skip
     lines = ["| " + " | ".join(heads) + " |", "| --- | --- |" + " ---: |" * (len(heads) - 2),
              *(result.row() for result in results)]  # fmt: skip
-    print("\n".join(lines))
-    begin, end = "<!-- fitted: errors -->", "<!-- end fitted -->"
+    strangers = ["| metric | engine |" + "".join(f" {by}, median | {by}, mean |" for by in ("pair", *STRANGERS)),
+                 "| --- | --- |" + " ---: |" * 6, *(result.strangers_row() for result in results)]  # fmt: skip
     page = ACCURACY.read_text(encoding="utf-8")
-    before, rest = page.split(begin)
-    ACCURACY.write_text(
-        f"{before}{begin}\n\n" + "\n".join(lines) + f"\n\n{end}{rest.split(end, 1)[1]}", encoding="utf-8"
-    )
+    for name, table_lines in (("errors", lines), ("strangers", strangers)):
+        print("\n".join(table_lines))
+        begin, end = f"<!-- fitted: {name} -->", "<!-- end fitted -->"
+        before, rest = page.split(begin)
+        page = f"{before}{begin}\n\n" + "\n".join(table_lines) + f"\n\n{end}{rest.split(end, 1)[1]}"
+    ACCURACY.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

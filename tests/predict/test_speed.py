@@ -136,5 +136,7 @@ def test_every_factor_and_residual_is_there() -> None:
 
 def test_the_table_of_errors_is_that_of_the_page() -> None:
     page = (Path(__file__).parents[2] / "docs" / "reference" / "accuracy.md").read_text(encoding="utf-8")
-    lines = re.findall(r"(?m)^\| (time per output token|time to first token|decoding a token|a prompt) \|.*$", page)
-    assert len(lines) == 2 + 2 * len(speed.CLASSES)
+    metrics = "time per output token|time to first token|latency of a static batch|decoding a token|a prompt"
+    for name in ("errors", "strangers"):
+        table = page.split(f"<!-- fitted: {name} -->")[1].split("<!-- end fitted -->")[0]
+        assert len(re.findall(rf"(?m)^\| ({metrics}) \|.*$", table)) == 3 + 2 * len(speed.CLASSES)
