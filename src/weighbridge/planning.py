@@ -18,6 +18,8 @@ from weighbridge.hardware import catalogue as hardware_catalogue
 from weighbridge.hardware.catalogue import find_device
 from weighbridge.hardware.device import Device
 from weighbridge.hardware.machine import Machine, machine
+from weighbridge.hardware.measured import HERE
+from weighbridge.hardware.probe import kept_at, saved_device
 from weighbridge.inspection import Inspection, inspect
 from weighbridge.model import catalogue, recipes
 from weighbridge.model.architecture import Architecture
@@ -146,7 +148,7 @@ def fit(
 
     Args:
         source: what `inspect` takes.
-        on: a device of the catalogue by any of its names, or a device.
+        on: a device of the catalogue by any of its names, a device, or `here` for this machine as it was probed.
         devices: how many of them; without a layout they share each matrix, or the layers under llama.cpp.
         weights: the encoding or mix of the weights; without it that of the file or the configuration, or else bf16.
         runtime: the engine; llama.cpp for a GGUF file, a GGUF encoding or a machine that is no accelerator, else vllm.
@@ -183,7 +185,7 @@ def fit(
     if architecture is None:
         read = f"{inspection.source} has no description: what it keeps and computes is unknown"
         raise ConfigError(read, "a model of a known family", "name its config.json, or see `weigh inspect`")
-    device = on if isinstance(on, Device) else find_device(on, tuple(own_devices))
+    device = find(on, own_devices)
     name = ENCODINGS.get(weights or "", weights) or _stored_recipe(inspection)
     recipe = recipes.find(name)
     engine = runtime or (
@@ -205,6 +207,20 @@ def fit(
     if not alternatives:
         return planned
     return replace(planned, alternatives=tuple(_alternatives(planned, need, adapter_bytes, host)))
+
+
+def find(on: str | Device, own_devices: Sequence[Device] = ()) -> Device:
+    """The device of a name, among the user's own ones first; `here` is this machine as `weigh probe` saved it.
+
+    Raises:
+        UnknownNameError: when there is none.
+        SourceError: for `here` without a saved probe.
+    """
+    if isinstance(on, Device):
+        return on
+    if on.strip().lower() == HERE:
+        return saved_device(kept_at())
+    return find_device(on, tuple(own_devices))
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,24 +456,27 @@ def _candidates(pairs: Iterable[tuple[str, str, Any, str | Device]], options: Ma
     return found
 
 
-def devices_for(source: Any, *, kinds: Sequence[str] = (), text: str = "", **options: Any) -> list[Candidate]:
+def devices_for(
+    source: Any, *, kinds: Sequence[str] = (), text: str = "", own_devices: Sequence[Device] = (), **options: Any
+) -> list[Candidate]:
     """Every device of the catalogue with known memory, those that the model fits on first, the smallest first.
 
     Args:
         source: what `inspect` takes.
         kinds: only devices of these kinds.
-        text: only devices whose names, vendor or kind hold it.
+        text: only devices of the catalogue whose names, vendor or kind hold it.
+        own_devices: devices of the user's own file, ranked among them.
         options: as of `fit`.
 
     Raises:
         UnknownNameError: for a kind that no device has.
     """
-    known = {device.kind for device in hardware_catalogue.devices()}
+    known = {device.kind for device in (*own_devices, *hardware_catalogue.devices())}
     for kind in kinds:
         if kind not in known:
             raise UnknownNameError("kind of device", kind, known, "name one of these")
     inspection = inspect(source)
-    wanted = [device for device in hardware_catalogue.matching(text)
+    wanted = [device for device in (*own_devices, *hardware_catalogue.matching(text))
               if device.memory_bytes is not None and (not kinds or device.kind in kinds)]  # fmt: skip
     found = _candidates(((device.name, device.title, inspection, device) for device in wanted), options)
     return sorted(found, key=lambda c: (not c.plan.memory.fits, c.plan.machine.device.memory_bytes,
@@ -470,7 +489,7 @@ def models_on(device: str | Device, *, text: str = "", **options: Any) -> list[C
     Raises:
         WeighbridgeError: when no model can be planned so.
     """
-    machine_of = device if isinstance(device, Device) else find_device(device)
+    machine_of = find(device, options.pop("own_devices", ()))
     wanted = (model for model in catalogue.matching(text) if model.config)
     found = _candidates(((model.name, model.title, model, machine_of) for model in wanted), options)
     found = [candidate for candidate in found if candidate.plan.speed.tpot_s.note != NO_DECODING]

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from weighbridge.cli import main
 from weighbridge.errors import ConfigError, SourceError, UnitError, UnknownNameError
 from weighbridge.planning import NO_DECODING, Plan, devices_for, fit, models_on
 
@@ -179,3 +181,14 @@ def test_adapters_lie_beside_the_weights(tmp_path: Path) -> None:
         plan(adapters=(other,))
     with pytest.raises(SourceError, match="PEFT"):
         plan(adapters=(tmp_path,))
+
+
+def test_here_is_the_machine_as_it_was_probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(SourceError, match="weigh probe"):
+        plan("smollm2-135m", "here")
+    assert CliRunner().invoke(main, ["probe", "--quick", "--json"]).exit_code == 0
+    ours = plan("smollm2-135m", "here")
+    assert ours.machine.device.name == "here" and ours.speed.tpot_s.value
+    printed = CliRunner().invoke(main, ["fit", "smollm2-135m", "--on", "here", "--json"])
+    assert json.loads(printed.stdout)["speed"] == ours.speed.to_json()

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from weighbridge.cli import output
-from weighbridge.cli.fit import plan_options
+from weighbridge.cli.fit import plan_options, with_own_devices
 
 
 @click.command("devices")
@@ -37,7 +37,7 @@ def command(
         return
     from weighbridge.planning import devices_for
 
-    ranked = devices_for(source, kinds=kinds, text=text, **options)[:most]
+    ranked = devices_for(source, kinds=kinds, text=text, **with_own_devices(options))[:most]
     if as_json:
         output.print_json([candidate.to_json() for candidate in ranked])
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from weighbridge.cli import here, output
+from weighbridge.cli import output
 
 if TYPE_CHECKING:
     from weighbridge.planning import Plan
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = (
+    click.option("--devices-file", metavar="FILE", help="A TOML file with devices of your own."),
     click.option("--devices", type=output.Count(), default=1, show_default=True, help="How many devices."),
     click.option("--weights", metavar="ENCODING", help="Encoding or mix of the weights, such as q4_k_m or fp8."),
     click.option("--kv", metavar="ENCODING", help="Encoding of the cache, or of keys/values as q8_0/q4_0."),
@@ -38,6 +39,15 @@ _OPTIONS = (
 )  # fmt: skip
 
 
+def with_own_devices(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a plan with the devices of the user's file instead of its name."""
+    from weighbridge.hardware import catalogue
+
+    named = {name: value for name, value in options.items() if name != "devices_file"}
+    path = options["devices_file"]
+    return named if path is None else {**named, "own_devices": catalogue.read(path)}
+
+
 def plan_options(function: F) -> F:
     """The options of a plan, for every command that makes one."""
     for option in reversed(_OPTIONS):
@@ -49,14 +59,13 @@ def plan_options(function: F) -> F:
 @click.argument("source")
 @click.option("--on", metavar="DEVICE", help="A device that `weigh devices` lists, or here.")
 @click.option("--within", metavar="SIZE", help="Instead: which encodings fit into so many bytes, such as 100MB?")
-@click.option("--devices-file", metavar="FILE", help="A TOML file with devices of your own.")
 @plan_options
 @click.option("--adapter", "adapters", metavar="DIR", multiple=True, help="A LoRA adapter beside the weights.")
 @click.option("--svg", metavar="FILE", help="Draw the memory against each machine.")
 @click.option("--html", metavar="FILE", help="Write the whole plan as one page, with its pictures.")
 @output.json_option
 def command(
-    source: str, on: str | None, within: str | None, devices_file: str | None, svg: str | None, html: str | None,
+    source: str, on: str | None, within: str | None, svg: str | None, html: str | None,
     as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Plan a model on a machine: memory, speed, cost. Each part has its interval.
@@ -67,19 +76,18 @@ def command(
         raise click.UsageError("name a device with --on, or a size with --within: one of them")
     if within is not None:
         given = click.get_current_context().get_parameter_source
-        for name in ("devices_file", *options):
+        for name in options:
             if given(name) is not click.core.ParameterSource.DEFAULT:
                 raise click.UsageError(f"--within is about the weights alone: leave --{name.split('_')[0]} out")
         if svg is not None or html is not None:
             raise click.UsageError("--svg and --html draw a machine: name one with --on")
         _within(source, within, as_json)
         return
-    from weighbridge.hardware import catalogue
     from weighbridge.planning import fit
 
     assert on is not None
-    own = catalogue.read(devices_file) if devices_file else ()
-    plan = fit(source, here.resolve(on), own_devices=own, **options)
+    options = with_own_devices(options)
+    plan = fit(source, on, **options)
     if svg is not None or html is not None:
         _draw(plan, options, source, svg, html)
     if as_json:

@@ -26,17 +26,17 @@ def command(
     Run `weigh probe` first.
     """
     from weighbridge.hardware.measured import HERE
-    from weighbridge.hardware.probe import saved_device, with_measured
+    from weighbridge.hardware.probe import kept_at, saved_device, with_measured
     from weighbridge.measuring.comparison import measure
     from weighbridge.output_file import write_text
 
-    device = saved_device(here.place())
+    device = saved_device(kept_at())
     assert device.name == HERE
     found = measure(source, device, repeat=repeat, threads=threads, prompt_tokens=prompt_tokens,
                     output_tokens=output_tokens, tell=here.progress())  # fmt: skip
     if save:
         assert device.measured is not None
-        write_text(here.place(), with_measured(here.place(), found.learned(device.measured)))
+        write_text(kept_at(), with_measured(kept_at(), found.learned(device.measured)))
     if as_json:
         output.print_json(found.to_json())
         return

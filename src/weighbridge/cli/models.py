@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from weighbridge.cli import here, output
-from weighbridge.cli.fit import plan_options
+from weighbridge.cli import output
+from weighbridge.cli.fit import plan_options, with_own_devices
 
 
 @click.command("models")
@@ -27,7 +27,7 @@ def command(text: str, on: str | None, most: int, as_json: bool, **options: Any)
         from weighbridge.planning import models_on
         from weighbridge.show import plans
 
-        ranked = models_on(here.resolve(on), text=text, **options)[:most]
+        ranked = models_on(on, text=text, **with_own_devices(options))[:most]
         if as_json:
             output.print_json([candidate.to_json() for candidate in ranked])
         else:

@@ -20,11 +20,11 @@ def command(quick: bool, path: str | None, as_json: bool) -> None:
     Memory bandwidth, fp32 products, the disk, the engine's kernels by encoding where the extra `run` is installed, and
     graphics processors through their vendors' tools. The result is kept in the user's cache directory.
     """
-    from weighbridge.hardware.probe import probe
+    from weighbridge.hardware.probe import kept_at, probe
     from weighbridge.output_file import write_text
 
     found = probe(quick=quick, environment=dict(os.environ), tell=here.progress())
-    target = Path(path) if path else here.place()
+    target = Path(path) if path else kept_at()
     if not path:
         output.make_folder(target.parent)
     write_text(target, found.to_toml())

@@ -111,6 +111,12 @@ class Probe:
         return toml({HERE: facts, "measured": self.measured.to_json()})
 
 
+def kept_at() -> Path:
+    """The file of the saved probe, in the user's cache directory."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "weighbridge" / "here.toml"
+
+
 def saved_device(path: Path) -> Device:
     """The machine as a probe was saved.
 
