@@ -25,13 +25,14 @@ class Sweep:
     """One row for each machine, one column for each batch, one layer for each context; NaN where a rate is unknown.
 
     `needed_bytes` is that of the fullest device, `tpot_s` the middle of the interval of the time per output token.
+    `fits` is NaN where the memory of a machine is unknown, else 1 or 0.
     """
 
     machines: tuple[Machine, ...]
     batches: tuple[int, ...]
     contexts: tuple[int, ...]
     needed_bytes: NDArray[np.float64]
-    fits: NDArray[np.bool_]
+    fits: NDArray[np.float64]
     tpot_s: NDArray[np.float64]
 
     @property
@@ -64,12 +65,12 @@ def sweep(
         >>> found = sweep(demand(model), stored_weights(model, recipes.find("bf16")), cards, service("vllm"),
         ...               [1, 8, 64], [1024, 8192])
         >>> found.fits.shape, found.fits[1, :, 0].tolist()
-        ((2, 3, 2), [True, True, True])
+        ((2, 3, 2), [1.0, 1.0, 1.0])
     """
     batch = np.array(batches, dtype=np.float64)[:, None]
     context = np.array(contexts, dtype=np.float64)[None, :]
     shape = (len(machines), len(batches), len(contexts))
-    needed, fits, tpot = np.zeros(shape), np.zeros(shape, dtype=bool), np.full(shape, math.nan)
+    needed, fits, tpot = np.zeros(shape), np.full(shape, math.nan), np.full(shape, math.nan)
     output = service.output_tokens
     prompt = np.maximum(1.0, context - output)
     for place, machine in enumerate(machines):
