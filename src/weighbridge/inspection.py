@@ -126,6 +126,13 @@ class Inspection:
         padding = self.hyperparameters.settings.get("pad_token_id", 1)
         return rows - padding - 1 if type(padding) is int else rows
 
+    def too_long(self, context_tokens: int) -> tuple[str, ...]:
+        """A note when a context is longer than the configuration's positions; nothing otherwise."""
+        longest = self.longest_context
+        if longest is None or context_tokens <= longest:
+            return ()
+        return (f"the context of {context_tokens:,} is longer than the {longest:,} positions of the config",)
+
     @cached_property
     def family_guess(self) -> FamilyGuess | None:
         """The families that a file without a description comes nearest to, by the names of its tensors."""
@@ -370,11 +377,7 @@ def inspect(
         notes.append("total counts the stored floating-point elements that are no buffers by name, type or rule")
     found = Inspection(checkpoint.source, checkpoint.format, checkpoint, hyperparameters, architecture, reconciliation,
                        context_tokens, tuple(notes), basis)  # fmt: skip
-    longest = found.longest_context
-    if longest is None or context_tokens <= longest:
-        return found
-    note = f"the context of {context_tokens:,} is longer than the {longest:,} positions of the config"
-    return replace(found, notes=(*found.notes, note))
+    return replace(found, notes=(*found.notes, *found.too_long(context_tokens)))
 
 
 def _without_effect(before: Mapping[str, Any], changed: Checkpoint) -> str:

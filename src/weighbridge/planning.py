@@ -315,9 +315,7 @@ def _plan(
         notes.append(f"{memory.max_batch:,} of the {asked.concurrency:,} clients have room at once; the others wait")
     if built.device.kind in SYSTEM_SHARE and asked.reserves is None:
         notes.append(f"a system lives in the memory too: {SYSTEM_SHARE[built.device.kind]:.0%} of it is assumed usable")
-    longest = inspection.longest_context
-    if longest is not None and max(asked.context_tokens, memory.max_context or 0) > longest:
-        notes.append(f"the configuration has {longest:,} positions: the model was not made for longer contexts")
+    notes += inspection.too_long(asked.context_tokens)
     notes += fastest.notes
     return Plan(inspection.source, inspection, built, asked, stored, memory, fastest, notes=tuple(notes))
 

@@ -16,7 +16,7 @@ from weighbridge.hardware.machine import Machine
 from weighbridge.hardware.measured import Measured
 from weighbridge.predict.demand import Demand, Read, StoredWeights
 from weighbridge.predict.service import Service
-from weighbridge.predict.speed import Speed, output_rate
+from weighbridge.predict.speed import Speed, output_rate, per_second
 from weighbridge.predict.steps import touched_share
 
 LAYER_S = 1e-4
@@ -71,7 +71,7 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
     first = _interval(prefill_s, "prefill", found)
     bound = "bandwidth" if is_bound else "overhead" if overhead_s > weights_s else "compute"
     return Speed(
-        prefill_tok_s=_inverse(first, prompt), decode_tok_s=_inverse(tpot, 1.0), ttft_s=first.times(sequences),
+        prefill_tok_s=per_second(first, prompt), decode_tok_s=per_second(tpot, 1.0), ttft_s=first.times(sequences),
         tpot_s=tpot, bound_by=bound,
         output_tok_s=output_rate(first.times(sequences), tpot, service.output_tokens, sequences),
         notes=(f"from the kernels timed on this machine ({found.engine}), {threads} of {cores} cores",),
@@ -91,11 +91,3 @@ def _interval(seconds: float, kind: str, found: Measured) -> Estimate:
     spread = SPREAD_AFTER_RUNS if found.runs else SPREAD[kind]
     return Estimate(seconds, seconds * math.exp(-spread), seconds * math.exp(spread), "s", Basis.MODELLED,
                     "from measurements of this machine")  # fmt: skip
-
-
-def _inverse(seconds: Estimate, amount: float) -> Estimate:
-    assert seconds.value
-    assert seconds.low
-    assert seconds.high
-    return Estimate(amount / seconds.value, amount / seconds.high, amount / seconds.low, "token/s", Basis.MODELLED,
-                    seconds.note)  # fmt: skip

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.estimate import Basis, Estimate
+from weighbridge.estimate import Basis, Estimate, weakest
 from weighbridge.hardware.machine import Machine
 from weighbridge.model import encodings
 from weighbridge.predict.demand import Demand, StoredWeights
@@ -52,7 +52,7 @@ REPACKED = ("q4_0", "q4_k", "iq4_nl")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPlan:
-    """The memory of one plan, of all devices together. `host_bytes` of the weights are not on the devices.
+    """The memory of one plan, of all devices together. `host_bytes` of weights and state are not on the devices.
 
     `fits` is None where the memory of the device is unknown. `max_context` and `max_batch` are the largest that would
     fit with everything else as it is; None without a bound, or where the memory is unknown.
@@ -63,6 +63,7 @@ class MemoryPlan:
     activation_bytes: Estimate
     overhead_bytes: Estimate
     host_bytes: int
+    host_basis: Basis
     reserved_bytes: Estimate
     capacity_bytes: int | None
     fits: bool | None
@@ -117,6 +118,9 @@ class Planner:
             activation_bytes=self.activation(context, sequences),
             overhead_bytes=self.overhead(),
             host_bytes=int(self.host_bytes(context, sequences)),
+            host_basis=weakest(
+                [self.stored.basis, Basis.MODELLED if self.gpu_layers is not None or self.cpu_experts else Basis.EXACT]
+            ),
             reserved_bytes=self.reserved(context, sequences),
             capacity_bytes=capacity,
             fits=None if capacity is None else bool(self.needed(context, sequences) <= self.usable_bytes()),

@@ -229,7 +229,7 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
         notes.append(prefill.note)
     together = service.sequences if way == "served" else float(found.running)
     return Speed(
-        prefill_tok_s=prefill, decode_tok_s=_inverse(tpot, 1.0, "token/s"), ttft_s=ttft, tpot_s=tpot,
+        prefill_tok_s=prefill, decode_tok_s=per_second(tpot, 1.0, "token/s"), ttft_s=ttft, tpot_s=tpot,
         output_tok_s=output_rate(ttft, tpot, service.output_tokens, together), bound_by=_bound_by(found),
         notes=tuple(notes),
     )  # fmt: skip
@@ -252,11 +252,11 @@ def offloaded(
     moved = (host_share * stored.dense_bytes + experts * stored.expert_bytes) * chunks
     prefill, ttft = fast.prefill_tok_s, fast.ttft_s
     if prefill.value is not None:
-        one = _beside(_inverse(prefill, service.prompt_tokens, "s"), moved, BUS_BYTES_PER_S)
-        prefill = _inverse(one, service.prompt_tokens, "token/s")
+        one = _beside(per_second(prefill, service.prompt_tokens, "s"), moved, BUS_BYTES_PER_S)
+        prefill = per_second(one, service.prompt_tokens, "token/s")
         ttft = Estimate.sum([one.times(service.sequences), tpot])
     return replace(
-        fast, prefill_tok_s=prefill, tpot_s=tpot, ttft_s=ttft, decode_tok_s=_inverse(tpot, 1.0, "token/s"),
+        fast, prefill_tok_s=prefill, tpot_s=tpot, ttft_s=ttft, decode_tok_s=per_second(tpot, 1.0, "token/s"),
         output_tok_s=output_rate(ttft, tpot, service.output_tokens, service.sequences), bound_by="bandwidth",
         notes=(*fast.notes, "layers on the processor: its memory is assumed to give 25 to 200 GB/s, the bus 8 to 50"),
     )  # fmt: skip
@@ -284,7 +284,7 @@ def output_rate(ttft: Estimate, tpot: Estimate, output: int, together: float) ->
     seconds = [first + (output - 1) * each for first, each in (
         (ttft.value, tpot.value), (ttft.low, tpot.low), (ttft.high, tpot.high))]  # fmt: skip
     basis = weakest([ttft.basis, tpot.basis])
-    return _inverse(Estimate(seconds[0], seconds[1], seconds[2], "s", basis), output * together, "token/s")
+    return per_second(Estimate(seconds[0], seconds[1], seconds[2], "s", basis), output * together, "token/s")
 
 
 def _static_prompt(
@@ -302,7 +302,7 @@ def _static_prompt(
     seconds = float(burst) * static_factors(service.runtime.name, machine.device.name)["burst"]
     prompts = _interval("ttft", seconds, "s", known)
     tokens = float(found.running) * service.prompt_tokens
-    return _inverse(prompts, tokens, "token/s"), Estimate.sum([prompts, tpot])
+    return per_second(prompts, tokens, "token/s"), Estimate.sum([prompts, tpot])
 
 
 def static_factors(runtime: str, device: str) -> dict[str, float]:
@@ -330,7 +330,7 @@ def _served_prompt(
     parts = {name: float(term) * start[name] for name, term in zip(steps.FIRST_TOKEN, terms, strict=True)}
     ttft = _interval("ttft", sum(parts.values()), "s", known)
     prompt = _interval("ttft", sum(parts[name] for name in alone), "s", known)
-    return _inverse(prompt, service.prompt_tokens, "token/s"), ttft
+    return per_second(prompt, service.prompt_tokens, "token/s"), ttft
 
 
 def _single_prompt(
@@ -350,7 +350,7 @@ def _single_prompt(
     seconds = float(steps.weighted(terms, [fit["prefill"][kind][name] for name in steps.PREFILL])) * own
     prompt = _interval(f"prefill.{kind}", seconds, "s", known)
     burst = prompt.times(service.sequences)
-    return _inverse(prompt, service.prompt_tokens, "token/s"), Estimate.sum([burst, tpot])
+    return per_second(prompt, service.prompt_tokens, "token/s"), Estimate.sum([burst, tpot])
 
 
 def _is_measured(kind: str, runtime: str, device: str) -> bool:
@@ -368,9 +368,11 @@ def _interval(metric: str, value: float, unit: str, known: bool) -> Estimate:
     return Estimate(value, value * math.exp(low), value * math.exp(high), unit, Basis.MODELLED)
 
 
-def _inverse(seconds: Estimate, amount: float, unit: str) -> Estimate:
+def per_second(seconds: Estimate, amount: float, unit: str = "token/s") -> Estimate:
+    """So much in a time, as a rate; the bounds change places."""
     assert seconds.value and seconds.low and seconds.high
-    return Estimate(amount / seconds.value, amount / seconds.high, amount / seconds.low, unit, seconds.basis)
+    return Estimate(amount / seconds.value, amount / seconds.high, amount / seconds.low, unit, seconds.basis,
+                    seconds.note)  # fmt: skip
 
 
 def _bound_by(found: Step) -> str:

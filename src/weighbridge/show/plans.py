@@ -34,8 +34,18 @@ def amount(estimate: Estimate) -> str:
     if estimate.value is None or estimate.low is None or estimate.high is None:
         return f"unknown: {estimate.note}"
     if estimate.low == estimate.high:
-        return f"{estimate.value:,.4g}"
-    return f"{estimate.value:,.4g} ({estimate.low:,.3g} to {estimate.high:,.3g})"
+        return figure(estimate.value)
+    return f"{figure(estimate.value)} ({figure(estimate.low, 3)} to {figure(estimate.high, 3)})"
+
+
+def figure(value: float, digits: int = 4) -> str:
+    """A number in so many digits, written out where it has more before the point.
+
+    Example:
+        >>> figure(0.0123456), figure(27460.4), figure(44512.0, 3)
+        ('0.01235', '27,460', '44,512')
+    """
+    return f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:,.{digits}g}"
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:
@@ -86,7 +96,7 @@ def memory_rows(plan: Plan) -> list[tuple[str, str, str, str]]:
     whole = memory.capacity_bytes or memory.total_bytes.value or 1
     rows = [(name, size(part), part.basis.value, bar((part.value or 0) / whole)) for name, part in parts.items()]
     if memory.host_bytes:
-        rows.append(("of these on the host", f"-{format_bytes(memory.host_bytes)}", "exact", ""))
+        rows.append(("of these on the host", f"-{format_bytes(memory.host_bytes)}", memory.host_basis.value, ""))
     rows.append(("needed", size(memory.total_bytes), memory.total_bytes.basis.value,
                  bar((memory.total_bytes.value or 0) / whole)))  # fmt: skip
     rows.append(("reserved by the engine", size(memory.reserved_bytes), memory.reserved_bytes.basis.value, ""))
@@ -98,7 +108,11 @@ def memory_rows(plan: Plan) -> list[tuple[str, str, str, str]]:
 def limit_words(plan: Plan) -> str:
     """The largest context and batch that fit; empty where both are without a bound or unknown."""
     most = {"context": plan.memory.max_context, "batch": plan.memory.max_batch}
-    return "; ".join(f"largest {name}: {value:,}" for name, value in most.items() if value is not None)
+    words = {name: f"largest {name}: {value:,}" for name, value in most.items() if value is not None}
+    longest = plan.inspection.longest_context
+    if longest is not None and (most["context"] or 0) > longest:
+        words["context"] += f" (the model has {longest:,} positions)"
+    return "; ".join(words.values())
 
 
 def speed_title(plan: Plan) -> str:
