@@ -204,6 +204,9 @@ def fit(
         stored_weights(architecture, recipe), recipe, asked)  # fmt: skip
     adapter_bytes = sum(_adapter_bytes(adapter, architecture) for adapter in adapters)
     planned = _plan(inspection, need, stored, built, asked, adapter_bytes, host)
+    if as_stored:
+        mixed = f"the weights are planned as the file stores them, {name} being the encoding of most of them"
+        planned = replace(planned, notes=(*planned.notes, mixed))
     if not alternatives:
         return planned
     return replace(planned, alternatives=tuple(_alternatives(planned, need, adapter_bytes, host)))

@@ -192,3 +192,10 @@ def test_here_is_the_machine_as_it_was_probed(tmp_path: Path, monkeypatch: pytes
     assert ours.machine.device.name == "here" and ours.speed.tpot_s.value
     printed = CliRunner().invoke(main, ["fit", "smollm2-135m", "--on", "here", "--json"])
     assert json.loads(printed.stdout)["speed"] == ours.speed.to_json()
+
+
+def test_an_empty_list_says_why() -> None:
+    for what in ("devices", "models"):
+        result = CliRunner().invoke(main, [what, "zzz", "--json"])
+        assert (result.exit_code, json.loads(result.stdout)) == (0, [])
+        assert f"`weigh {what}` without it lists all" in result.stderr

@@ -30,6 +30,7 @@ def command(
 
     if source is None:
         found = [device for device in catalogue.matching(text) if not kinds or device.kind in kinds]
+        output.tell_if_none(found, "device", text)
         if as_json:
             output.print_json([device.to_json() for device in found])
         else:

@@ -36,6 +36,7 @@ def command(text: str, on: str | None, most: int, as_json: bool, **options: Any)
     from weighbridge.model import catalogue
 
     found = list(catalogue.matching(text))
+    output.tell_if_none(found, "model", text)
     if as_json:
         output.print_json([model.to_json() for model in found])
         return

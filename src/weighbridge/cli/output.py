@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from weighbridge.errors import SourceError, UnitError
+from weighbridge.errors import SourceError, UnitError, printable
 from weighbridge.units import parse_count
 
 if TYPE_CHECKING:
@@ -60,6 +60,12 @@ def check_outputs(inspection: Inspection, source: str, *outputs: str | None) -> 
         if target in taken:
             raise UnitError(f"{output_path} is read or written by the same command", "another file", "choose another")
         taken.add(target)
+
+
+def tell_if_none(found: Sequence[object], what: str, text: str) -> None:
+    """Tells a person why a list is empty; standard output keeps to the list."""
+    if not found:
+        click.echo(f"no {what} holds {printable(text)!r}: `weigh {what}s` without it lists all", err=True)
 
 
 def make_folder(path: Path) -> None:
