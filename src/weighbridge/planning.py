@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from weighbridge import units
 from weighbridge.errors import ConfigError, SourceError, UnitError, UnknownNameError, WeighbridgeError
 from weighbridge.estimate import Basis, Estimate, weakest
 from weighbridge.formats import reader
@@ -27,7 +28,7 @@ from weighbridge.model.catalogue import NamedModel
 from weighbridge.model.recipes import Recipe
 from weighbridge.predict import here, speed
 from weighbridge.predict.demand import Demand, StoredWeights, demand, stored_weights, weights_of_file
-from weighbridge.predict.memory import SYSTEM_SHARE, MemoryPlan, Planner
+from weighbridge.predict.memory import SYSTEM_SHARE, Beside, Draft, MemoryPlan, Planner
 from weighbridge.predict.service import Service, service
 from weighbridge.predict.speed import Speed
 
@@ -141,6 +142,7 @@ def fit(
     gpu_layers: int | None = None,
     cpu_experts: int | None = None,
     adapters: Sequence[str | Path] = (),
+    draft: str | Path | NamedModel | None = None,
     own_devices: Sequence[Device] = (),
     alternatives: bool = True,
 ) -> Plan:
@@ -167,6 +169,7 @@ def fit(
         gpu_layers: layers on the card under llama.cpp; the others stay with the processor.
         cpu_experts: layers whose routed experts stay with the processor under llama.cpp.
         adapters: folders or files of low-rank adapters that are held beside the weights, as PEFT writes them.
+        draft: a smaller model that guesses the next tokens, held beside the model; what `inspect` takes.
         own_devices: devices of the user's own file.
         alternatives: whether to plan smaller encodings and more devices too.
 
@@ -181,13 +184,9 @@ def fit(
         False
     """
     inspection = source if isinstance(source, Inspection) else inspect(source)
-    architecture = inspection.architecture
-    if architecture is None:
-        read = f"{inspection.source} has no description: what it keeps and computes is unknown"
-        raise ConfigError(read, "a model of a known family", "name its config.json, or see `weigh inspect`")
+    architecture = _described(inspection)
     device = find(on, own_devices)
-    name = ENCODINGS.get(weights or "", weights) or _stored_recipe(inspection)
-    recipe = recipes.find(name)
+    recipe = _recipe(inspection, weights)
     engine = runtime or (
         "llama.cpp" if gpu_layers is not None or cpu_experts else _runtime(inspection, recipe.kind, device)
     )
@@ -198,18 +197,17 @@ def fit(
                     layers_split=asked.runtime.splits_layers)  # fmt: skip
     need = demand(architecture)
     host = Host(gpu_layers, cpu_experts or 0)
-    _check(need, built, asked, name, host)
-    as_stored = weights is None and inspection.format == "gguf" and inspection.stored is not None
-    stored = weights_of_file(recipe.name, inspection.checkpoint.tensors) if as_stored else _as_stored(
-        stored_weights(architecture, recipe), recipe, asked)  # fmt: skip
-    adapter_bytes = sum(_adapter_bytes(adapter, architecture) for adapter in adapters)
-    planned = _plan(inspection, need, stored, built, asked, adapter_bytes, host)
-    if as_stored:
-        mixed = f"the weights are planned as the file stores them, {name} being the encoding of most of them"
+    _check(need, built, asked, recipe.name, host)
+    stored = _stored(inspection, architecture, weights, asked)
+    beside = Beside(sum(_adapter_bytes(adapter, architecture) for adapter in adapters),
+                    None if draft is None else _draft(draft, need, weights, asked))  # fmt: skip
+    planned = _plan(inspection, need, stored, built, asked, beside, host)
+    if _is_as_stored(inspection, weights):
+        mixed = f"the weights are planned as the file stores them, {recipe.name} being the encoding of most of them"
         planned = replace(planned, notes=(*planned.notes, mixed))
     if not alternatives:
         return planned
-    return replace(planned, alternatives=tuple(_alternatives(planned, need, adapter_bytes, host)))
+    return replace(planned, alternatives=tuple(_alternatives(planned, need, beside, host)))
 
 
 def find(on: str | Device, own_devices: Sequence[Device] = ()) -> Device:
@@ -276,6 +274,9 @@ def _check(need: Demand, built: Machine, asked: Service, recipe: str, host: Host
         raise UnitError(read, "a layer for each group", "choose another layout")
     if built.expert_parallel > 1 and not need.num_experts:
         raise UnitError("expert parallelism for a model without experts", "a mixture", "leave it out")
+    if need.num_experts and built.expert_parallel > need.num_experts:
+        read = f"{need.num_experts} experts in {built.expert_parallel} groups"
+        raise UnitError(read, "an expert for each group", "choose another layout")
     if engine.splits_layers and recipe.startswith(("awq", "gptq", "bnb", "nvfp4")):
         raise UnitError(f"{recipe} under {engine.name}", "an encoding of GGUF files", "choose one such as q4_k_m")
     on_card = engine.splits_layers and built.device.kind in ("gpu", "accelerator")
@@ -295,11 +296,11 @@ def _generates(need: Demand) -> bool:
 
 
 def _plan(
-    inspection: Inspection, need: Demand, stored: StoredWeights, built: Machine, asked: Service, adapter_bytes: int,
+    inspection: Inspection, need: Demand, stored: StoredWeights, built: Machine, asked: Service, beside: Beside,
     host: Host,
 ) -> Plan:  # fmt: skip
-    planner = Planner(need, stored, built, asked, adapter_bytes, host.gpu_layers, host.cpu_experts)
-    read = replace(stored, dense_bytes=stored.dense_bytes + adapter_bytes)
+    planner = Planner(need, stored, built, asked, beside, host.gpu_layers, host.cpu_experts)
+    read = replace(stored, dense_bytes=stored.dense_bytes + beside.adapter_bytes)
     memory = planner.plan()
     notes = list(inspection.notes)
     if not _generates(need):
@@ -316,11 +317,57 @@ def _plan(
         notes.append("it does not fit: the speed is that of a machine that has room")
     if asked.concurrency is not None and memory.max_batch is not None and asked.concurrency > memory.max_batch > 0:
         notes.append(f"{memory.max_batch:,} of the {asked.concurrency:,} clients have room at once; the others wait")
+    if beside.draft is not None:
+        size = units.format_bytes(beside.draft.stored.total_bytes)
+        notes.append(f"the draft {beside.draft.name}, {size} of weights, is counted in the memory, not in the speed: "
+                     "how many of its guesses hold depends on the text")  # fmt: skip
     if built.device.kind in SYSTEM_SHARE and asked.reserves is None:
         notes.append(f"a system lives in the memory too: {SYSTEM_SHARE[built.device.kind]:.0%} of it is assumed usable")
     notes += inspection.too_long(asked.context_tokens)
     notes += fastest.notes
     return Plan(inspection.source, inspection, built, asked, stored, memory, fastest, notes=tuple(notes))
+
+
+def _is_as_stored(inspection: Inspection, weights: str | None) -> bool:
+    return weights is None and inspection.format == "gguf" and inspection.stored is not None
+
+
+def _stored(inspection: Inspection, architecture: Architecture, weights: str | None, asked: Service) -> StoredWeights:
+    """The weights in the encoding that is asked for, or as the file stores them."""
+    recipe = _recipe(inspection, weights)
+    if _is_as_stored(inspection, weights):
+        return weights_of_file(recipe.name, inspection.checkpoint.tensors)
+    return _as_stored(stored_weights(architecture, recipe), recipe, asked)
+
+
+VOCABULARIES_DIFFER = 128
+"""Tokens by which the vocabularies of model and draft may differ in llama.cpp (`common/speculative.cpp`): padding."""
+
+
+def _draft(source: str | Path | NamedModel, need: Demand, weights: str | None, asked: Service) -> Draft:
+    """A model that guesses the next tokens of another.
+
+    Raises:
+        ConfigError: when it is not described, or has another vocabulary.
+    """
+    inspection = inspect(source)
+    architecture = _described(inspection)
+    found = demand(architecture)
+    if abs(found.vocab_size - need.vocab_size) > VOCABULARIES_DIFFER:
+        read = f"a draft model with {found.vocab_size:,} tokens for a model with {need.vocab_size:,}"
+        raise ConfigError(read, "the vocabulary of the model", "name a smaller model of its family")
+    return Draft(inspection.source, found, _stored(inspection, architecture, weights, asked))
+
+
+def _described(inspection: Inspection) -> Architecture:
+    if inspection.architecture is None:
+        read = f"{inspection.source} has no description: what it keeps and computes is unknown"
+        raise ConfigError(read, "a model of a known family", "name its config.json, or see `weigh inspect`")
+    return inspection.architecture
+
+
+def _recipe(inspection: Inspection, weights: str | None) -> Recipe:
+    return recipes.find(ENCODINGS.get(weights or "", weights) or _stored_recipe(inspection))
 
 
 def _as_stored(stored: StoredWeights, recipe: Recipe, asked: Service) -> StoredWeights:
@@ -346,7 +393,7 @@ def _runtime(inspection: Inspection, kind: str, device: Device) -> str:
     return "vllm"
 
 
-def _alternatives(plan: Plan, need: Demand, adapter_bytes: int, host: Host) -> Iterable[Alternative]:
+def _alternatives(plan: Plan, need: Demand, beside: Beside, host: Host) -> Iterable[Alternative]:
     """The same in smaller encodings, and on twice the devices; of the machine that was measured there is one."""
     architecture = plan.inspection.architecture
     assert architecture is not None
@@ -358,14 +405,14 @@ def _alternatives(plan: Plan, need: Demand, adapter_bytes: int, host: Host) -> I
         except WeighbridgeError:
             continue
         if stored.total_bytes < plan.weights.total_bytes:
-            other = _plan(plan.inspection, need, stored, plan.machine, plan.service, adapter_bytes, host)
+            other = _plan(plan.inspection, need, stored, plan.machine, plan.service, beside, host)
             yield Alternative(f"weights in {name}", other)
     built, by_layers = plan.machine, plan.service.runtime.splits_layers
     if built.device.measured or (need.num_heads % (2 * built.tensor_parallel) and not by_layers):
         return
     twice = machine(built.device, 2 * built.devices, layers_split=by_layers, data_parallel=built.data_parallel,
                     pipeline_parallel=None if by_layers else built.pipeline_parallel)  # fmt: skip
-    other = _plan(plan.inspection, need, plan.weights, twice, plan.service, adapter_bytes, host)
+    other = _plan(plan.inspection, need, plan.weights, twice, plan.service, beside, host)
     yield Alternative(f"{twice.devices} devices", other)
 
 

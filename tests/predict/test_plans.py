@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from click.testing import CliRunner
 from weighbridge.cli import main
 from weighbridge.errors import ConfigError, SourceError, UnitError, UnknownNameError
 from weighbridge.planning import NO_DECODING, Plan, devices_for, fit, models_on
+from weighbridge.predict.demand import demand
+from weighbridge.predict.memory import Planner
 
 LLAMA = "llama-3.1-8b"
 
@@ -181,6 +184,50 @@ def test_adapters_lie_beside_the_weights(tmp_path: Path) -> None:
         plan(adapters=(other,))
     with pytest.raises(SourceError, match="PEFT"):
         plan(adapters=(tmp_path,))
+
+
+def test_a_draft_model_takes_memory_and_not_time() -> None:
+    whole = {"devices": 4, "runtime": "vllm", "context_tokens": 4096, "batch": 3}
+    alone, small = plan("llama-3.1-70b", "h100-sxm", **whole), plan("llama-3.2-1b", "h100-sxm", **whole)
+    both = plan("llama-3.1-70b", "h100-sxm", draft="llama-3.2-1b", **whole)
+    assert total(both) - total(alone) == held(small)
+    assert held(small) == 1_235_814_400 * 2 + 3 * 4096 * 32_768
+    assert tpot(both) == tpot(alone)
+    assert (both.memory.max_context or 0) < (alone.memory.max_context or 0)
+    assert any("llama-3.2-1b" in note for note in both.notes)
+    copies = plan("llama-3.1-70b", "h100-sxm", draft="llama-3.2-1b", **whole, tensor_parallel=2, data_parallel=2)
+    single = plan("llama-3.1-70b", "h100-sxm", **whole, tensor_parallel=2, data_parallel=2)
+    assert (copies.memory.weights_bytes.value or 0) - (single.memory.weights_bytes.value or 0) == 2 * 2 * 1_235_814_400
+    quantized = plan("llama-3.1-8b", "rtx-4090", weights="q4_k_m", draft="llama-3.2-1b", gpu_layers=16)
+    assert total(quantized) - total(plan("llama-3.1-8b", "rtx-4090", weights="q4_k_m", gpu_layers=16)) == held(
+        plan("llama-3.2-1b", "rtx-4090", weights="q4_k_m"))  # fmt: skip
+    with pytest.raises(ConfigError, match="the vocabulary of the model"):
+        plan("llama-3.1-70b", "h100-sxm", draft="smollm2-135m", **whole)
+
+
+def held(found: Plan) -> float:
+    """Weights and state."""
+    return (found.memory.weights_bytes.value or 0) + (found.memory.state_bytes.value or 0)
+
+
+def total(found: Plan) -> float:
+    """All that the devices hold."""
+    return found.memory.total_bytes.value or 0
+
+
+def test_whole_experts_do_not_always_divide() -> None:
+    sliced, whole, uneven = (
+        plan("mixtral-8x7b", "h100-sxm", devices=n, tensor_parallel=1, data_parallel=n, expert_parallel=groups)
+        for n, groups in ((8, 1), (8, 8), (6, 6))
+    )
+    assert sliced.memory.max_context == whole.memory.max_context
+    architecture = uneven.inspection.architecture
+    assert architecture is not None
+    layouts = uneven.machine, replace(uneven.machine, expert_parallel=1)
+    most, mean = (Planner(demand(architecture), uneven.weights, m, uneven.service).needed(640, 1) for m in layouts)
+    assert most - mean == pytest.approx(uneven.weights.expert_bytes * (2 / 8 - 1 / 6))
+    with pytest.raises(UnitError, match="an expert for each group"):
+        plan("mixtral-8x7b", "h100-sxm", devices=16, expert_parallel=16)
 
 
 def test_here_is_the_machine_as_it_was_probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,7 @@ def plan_options(function: F) -> F:
 @click.option("--within", metavar="SIZE", help="Instead: which encodings fit into so many bytes, such as 100MB?")
 @plan_options
 @click.option("--adapter", "adapters", metavar="DIR", multiple=True, help="A LoRA adapter beside the weights.")
+@click.option("--draft", metavar="SOURCE", help="A smaller model beside it that guesses the next tokens.")
 @click.option("--svg", metavar="FILE", help="Draw the memory against each machine.")
 @click.option("--html", metavar="FILE", help="Write the whole plan as one page, with its pictures.")
 @output.json_option

@@ -94,6 +94,26 @@ def replace_value(estimate: Estimate, more: int) -> Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """A smaller model that guesses the next tokens: it has weights and a cache of its own."""
+
+    name: str
+    demand: Demand
+    stored: StoredWeights
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What lies beside the model: low-rank adapters, and a draft model."""
+
+    adapter_bytes: int = 0
+    draft: Draft | None = None
+
+
+NOTHING_BESIDE = Beside()
+
+
+@dataclass(frozen=True, slots=True)
 class Planner:
     """A model, stored in a recipe, on a machine: its parts of memory at any context and batch."""
 
@@ -101,7 +121,7 @@ class Planner:
     stored: StoredWeights
     machine: Machine
     service: Service
-    adapter_bytes: int = 0
+    beside: Beside = NOTHING_BESIDE
     gpu_layers: int | None = None
     cpu_experts: int = 0
 
@@ -113,7 +133,7 @@ class Planner:
         if self.service.concurrency is not None and self.service.runtime.reserves is not None and most is not None:
             sequences = min(sequences, max(1, most))  # the engine lets the others wait
         return MemoryPlan(
-            weights_bytes=replace_value(self.stored.estimate(self.weights_bytes()), self.adapter_bytes),
+            weights_bytes=self._weights(),
             state_bytes=self._state(context, sequences),
             activation_bytes=self.activation(context, sequences),
             overhead_bytes=self.overhead(),
@@ -129,14 +149,24 @@ class Planner:
         )
 
     def weights_bytes(self) -> int:
-        """Bytes of all weights, with the copies that data parallelism makes."""
+        """Bytes of the model's own weights, with the copies that data parallelism makes."""
         copied = self.stored.total_bytes - self.stored.expert_bytes
         return self.stored.expert_bytes + copied * self.machine.data_parallel
+
+    def _draft_bytes(self) -> int:
+        draft = self.beside.draft
+        return draft.stored.total_bytes * self.machine.data_parallel if draft else 0
+
+    def _weights(self) -> Estimate:
+        """All weights as an estimate: those of the model, of adapters and of a draft model."""
+        own = replace_value(self.stored.estimate(self.weights_bytes()), self.beside.adapter_bytes)
+        draft = self.beside.draft
+        return Estimate.sum([own, draft.stored.estimate(self._draft_bytes())]) if draft else own
 
     def _state(self, context: int, sequences: int) -> Estimate:
         """The state as an estimate: caches are laid out as the engine does, recurrent states as the reference does."""
         value = int(self.state_bytes(context, sequences))
-        if not self.demand.recurrent_elements:
+        if not any(demand.recurrent_elements for demand in self._demands):
             return Estimate.exact(value, "B")
         note = "engines may keep one column less of each convolution"
         return Estimate(value, round(0.9 * value), value, "B", Basis.SPECIFIED, note)
@@ -158,9 +188,13 @@ class Planner:
         if not self.service.runtime.splits_layers or not self._is_card:
             return 0
         inside = self.stored.total_bytes - self.stored.table_bytes
-        left = np.rint(self.host_share * (inside + self.state_bytes(context, sequences))
+        left = np.rint(self.host_share * (inside + self._state_of(self.demand, context, sequences))
                        + (1 - self.host_share) * self.expert_share * self.stored.expert_bytes)  # fmt: skip
         return self.stored.table_bytes + left
+
+    @property
+    def _demands(self) -> tuple[Demand, ...]:
+        return (self.demand, self.beside.draft.demand) if self.beside.draft else (self.demand,)
 
     def state_bytes(self, context: Number, sequences: Number) -> Number:
         """Bytes of the caches of so many sequences at this context, replicas on several devices included.
@@ -180,14 +214,17 @@ class Planner:
             >>> planner.state_bytes(4096, 1)
             np.float64(1342177280.0)
         """
+        return sum(self._state_of(demand, context, sequences) for demand in self._demands)
+
+    def _state_of(self, demand: Demand, context: Number, sequences: Number) -> Number:
         service, tensor = self.service, self.machine.tensor_parallel
         elements: Number = 0
-        for cache in self.demand.caches:
+        for cache in demand.caches:
             copies = tensor // math.gcd(tensor, cache.heads)
             elements = elements + cache.elements_per_token * self._cells(cache.window, context) * copies
         per_element = service.cache_bytes_per_element
         recurrent = encodings.find(service.runtime.recurrent_encoding).bytes_per_block
-        fixed = self.demand.recurrent_elements * recurrent + self.demand.cross_elements * per_element
+        fixed = demand.recurrent_elements * recurrent + demand.cross_elements * per_element
         return 1.0 * sequences * np.rint(elements * per_element + fixed)
 
     def _cells(self, window: int | None, context: Number) -> Number:
@@ -270,11 +307,17 @@ class Planner:
         assert overhead is not None
         data = self.machine.data_parallel
         fullest = np.ceil(sequences / data) * data  # a replica holds whole sequences
-        weights = self.weights_bytes() + self.adapter_bytes - self.host_bytes(context, fullest)
+        weights = self.weights_bytes() + self._uneven_experts() - self.host_bytes(context, fullest)
+        weights = weights + self.beside.adapter_bytes + self._draft_bytes()
         split = weights + self.state_bytes(context, fullest)
         layers = self.demand.num_layers
         uneven = -(-layers // self.machine.pipeline_parallel) * self.machine.pipeline_parallel / layers
         return (split * uneven + self.activation_bytes(context, sequences, prompt) + overhead) / self.machine.devices
+
+    def _uneven_experts(self) -> float:
+        """What all devices would hold more if each held as much as the fullest, which has whole experts."""
+        experts, groups = self.demand.num_experts, self.machine.expert_parallel
+        return self.stored.expert_bytes * (math.ceil(experts / groups) * groups / experts - 1) if experts else 0.0
 
     def usable_bytes(self) -> float:
         """Bytes of a device that an engine may fill: its share, and never what the driver has."""

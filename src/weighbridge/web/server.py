@@ -156,11 +156,11 @@ _PLAN_COUNTS = {
     "threads": "threads",
 }  # fmt: skip
 _PLAN_WORDS = ("weights", "kv", "runtime")
-"""What `/api/fit` takes beside model, device and utilization: the options of `weigh fit`, without dashes."""
+"""What `/api/fit` takes beside models, device and utilization: the options of `weigh fit`, without dashes."""
 
 
 def _api_fit(query: QueryParams, body: bytes) -> Any:
-    known = {"model", "on", "utilization", *_PLAN_WORDS, *_PLAN_COUNTS}
+    known = {"model", "on", "draft", "utilization", *_PLAN_WORDS, *_PLAN_COUNTS}
     for name in query:
         if name not in known:
             raise UnitError(f"the query has {name!r}", f"one of {', '.join(sorted(known))}", "leave it out")
@@ -174,6 +174,8 @@ def _api_fit(query: QueryParams, body: bytes) -> Any:
             raise UnitError(read, "a share above 0 and up to 1, such as 0.9", "correct it") from error
     if not query.get("on"):
         raise UnitError("no device is named", "on=DEVICE, such as on=h100-sxm", "see /api/devices")
+    if "draft" in query:
+        options["draft"] = find_model(query["draft"])
     return fit(find_model(query.get("model", "")), query["on"], **options).to_json()
 
 
