@@ -303,10 +303,11 @@ def _plan(
     read = replace(stored, dense_bytes=stored.dense_bytes + beside.adapter_bytes)
     memory = planner.plan()
     notes = list(inspection.notes)
+    kernels = built.device.measured and built.device.measured.kernels_of(asked.runtime.name)
     if not _generates(need):
         fastest = speed.unknown(NO_DECODING)
-    elif (found := built.device.measured) and here.is_timed(stored, found) and built.devices == 1:
-        fastest = here.speed(need, stored, built, asked, found)
+    elif kernels and here.is_timed(stored, kernels) and built.devices == 1:
+        fastest = here.speed(need, stored, built, asked, kernels)
     else:
         fastest = speed.speed(need, read, built, asked)
         if planner.host_share or planner.expert_share:

@@ -18,7 +18,7 @@ from weighbridge.errors import FormatError, SourceError
 from weighbridge.hardware import kernels, probe
 from weighbridge.hardware.catalogue import printed_device
 from weighbridge.hardware.gpu_tools import apple, nvidia, rocm
-from weighbridge.hardware.measured import Measured, measured
+from weighbridge.hardware.measured import Kernels, Measured, measured
 from weighbridge.hardware.probe import Probe, saved_device, with_measured
 
 NVIDIA = """name, memory.total [MiB], power.limit [W], clocks.max.memory [MHz]
@@ -93,11 +93,12 @@ def small(**changes: Any) -> Probe:
 
 def test_a_saved_probe_is_the_same_device(tmp_path: Path) -> None:
     found = small()
-    kept = replace(found.measured, weight_ps={"q4_0": 40.5}, prompt_ps={"q4_0": 20.0}, engine="x 1", process_bytes=1)
+    timed = Kernels(engine="x 1", weight_ps={"q4_0": 40.5}, prompt_ps={"q4_0": 20.0}, process_bytes=1)
+    kept = replace(found.measured, kernels={"llama.cpp": timed})
     found = small(measured=kept)
     (tmp_path / "here.toml").write_text(found.to_toml())
     assert saved_device(tmp_path / "here.toml") == found.device
-    learned = kept.with_run(2.0, 0.5)
+    learned = replace(kept, kernels={"llama.cpp": timed.with_run(2.0, 0.5)})
     (tmp_path / "here.toml").write_text(with_measured(tmp_path / "here.toml", learned))
     again = saved_device(tmp_path / "here.toml")
     assert again.measured == learned
@@ -118,7 +119,7 @@ def test_a_file_that_is_no_probe_is_refused(tmp_path: Path) -> None:
 
 def test_probe_measures_keeps_and_fit_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(probe, "time_kernels", lambda: ({}, "not timed"))
+    monkeypatch.setattr(probe, "time_kernels", lambda: ({}, ["not timed"]))
     monkeypatch.setattr(probe, "ARRAY_BYTES_QUICK", 8 << 20)
     monkeypatch.setattr(probe, "DISK_BYTES_QUICK", 4 << 20)
     without = CliRunner().invoke(main, ["fit", "llama-3.2-1b", "--on", "here"])
@@ -142,5 +143,5 @@ def test_probe_measures_keeps_and_fit_uses_it(tmp_path: Path, monkeypatch: pytes
 def test_kernels_say_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert kernels.time_kernels() == (
-        {}, "the engine's kernels were not timed: install the extra `run` (pip install 'weighbridge[run]')"
+        {}, ["llama.cpp's kernels were not timed: install the extra `run` (pip install 'weighbridge[run]')"]
     )  # fmt: skip

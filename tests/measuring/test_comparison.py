@@ -11,24 +11,26 @@ from typing import Any
 
 import pytest
 from tests.pages import small_llama
+from tests.test_unknown_families import write_safetensors
 
 from weighbridge.errors import ConfigError
 from weighbridge.estimate import Basis, Estimate
 from weighbridge.hardware.device import Device
-from weighbridge.hardware.measured import Measured
+from weighbridge.hardware.measured import Kernels, Measured
 from weighbridge.measuring import comparison
-from weighbridge.measuring.comparison import Compared, run
+from weighbridge.measuring.comparison import RUNNERS, Compared, run
 from weighbridge.planning import fit
 
 PS = dict.fromkeys(("fp32", "fp16", "bf16", "q4_0", "q4_k", "q5_0", "q6_k", "q8_0"), 40.0)
 ORDER = {"repeat": 2}
 
 
-def machine(**changes: Any) -> Device:
-    facts: dict[str, Any] = {"threads": 2, "bytes_per_s_one": 1e11, "bytes_per_s_all": 1e11, "weight_ps": PS,
-                             "prompt_ps": PS, "process_bytes": 30_000_000, "engine": "test"} | changes  # fmt: skip
+def machine(runtime: str = "llama.cpp", **changes: Any) -> Device:
+    facts: dict[str, Any] = {"weight_ps": PS, "prompt_ps": PS, "process_bytes": 30_000_000} | changes
+    kernels = Kernels(engine="test", **facts)
+    measured = Measured(threads=2, bytes_per_s_one=1e11, bytes_per_s_all=1e11, kernels={runtime: kernels})
     return Device(name="here", title="here", vendor="", kind="cpu", source="", checked=datetime.date(2026, 1, 1),
-                  memory_bytes=8 << 30, memory_bytes_per_s=1e11, cores=2, measured=Measured(**facts))  # fmt: skip
+                  memory_bytes=8 << 30, memory_bytes_per_s=1e11, cores=2, measured=measured)  # fmt: skip
 
 
 def answer(**changes: Any) -> str:
@@ -43,7 +45,7 @@ def reply(monkeypatch: pytest.MonkeyPatch, stdout: str, code: int = 0, stderr: s
 
 def test_the_warm_up_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     reply(monkeypatch, answer(warm_up=True) + answer() + answer())
-    runs = run(ORDER, 1.0, lambda text: None)
+    runs = run(RUNNERS["gguf"], ORDER, 1.0, lambda text: None)
     assert len(runs) == 2
     assert (runs[0].prompt_s, runs[0].step_s) == (1.0, 0.02)
 
@@ -58,7 +60,7 @@ def test_a_failure_is_one_sentence(
 ) -> None:  # fmt: skip
     reply(monkeypatch, stdout, code, stderr)
     with pytest.raises(ConfigError, match=said):
-        run(ORDER, 1.0, lambda text: None)
+        run(RUNNERS["gguf"], ORDER, 1.0, lambda text: None)
 
 
 def test_a_run_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +69,7 @@ def test_a_run_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(subprocess, "run", never)
     with pytest.raises(ConfigError, match="had not finished"):
-        run(ORDER, 1.0, lambda text: None)
+        run(RUNNERS["gguf"], ORDER, 1.0, lambda text: None)
 
 
 def test_compared() -> None:
@@ -77,10 +79,29 @@ def test_compared() -> None:
     assert Compared((1.0,), Estimate(None, None, None, "s", Basis.MODELLED, "unknown")).ratio is None
 
 
-def test_only_gguf_files_are_run(tmp_path: Path) -> None:
+def test_a_configuration_alone_does_not_run(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(small_llama()))
-    with pytest.raises(ConfigError, match="a GGUF file"):
+    with pytest.raises(ConfigError, match="a GGUF file, or a folder of safetensors"):
         comparison.measure(tmp_path / "config.json", machine())
+
+
+def test_an_engine_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weighbridge.hardware.kernels.is_installed", lambda runtime: False)
+    (tmp_path / "config.json").write_text(json.dumps(small_llama()))
+    write_safetensors(tmp_path / "model.safetensors", {"model.norm.weight": (64,)})
+    with pytest.raises(ConfigError, match=r"weighbridge\[torch\]"):
+        comparison.measure(tmp_path, machine())
+
+
+def test_the_plan_follows_the_runtimes_own_kernels() -> None:
+    on = machine("transformers", layer_s=1e-3, hidden_ps=1e4, process_bytes=400_000_000)
+    asked: dict[str, Any] = {"weights": "bf16", "threads": 1, "alternatives": False}
+    torch, other = (fit("llama-3.2-1b", on, runtime=name, **asked) for name in ("transformers", "llama.cpp"))
+    assert torch.speed.tpot_s.value == pytest.approx(1.2359e9 * 40e-12 + 16e-3, rel=0.03)  # weights, sixteen layers
+    assert torch.memory.overhead_bytes.value == 400_000_000
+    assert any("no data for llama.cpp" in note for note in other.notes)
+    ollama = fit("llama-3.2-1b", machine(), runtime="ollama", **asked)
+    assert ollama.speed == fit("llama-3.2-1b", machine(), runtime="llama.cpp", **asked).speed
 
 
 def test_slower_kernels_slow_the_plan_and_threads_speed_it() -> None:
@@ -115,7 +136,7 @@ def test_an_encoding_that_was_not_timed_falls_to_the_general_model_and_says_so()
 def test_peak_memory_is_that_of_the_process_alone() -> None:
     """A process that starts another must not hand its own peak down."""
     held = bytearray(300_000_000)
-    code = "from weighbridge.measuring.llama_cpp import peak_resident_bytes as peak; print(peak())"
+    code = "from weighbridge.measuring.process import peak_resident_bytes as peak; print(peak())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert len(held) > 0
     assert 1_000_000 < int(done.stdout) < 200_000_000

@@ -22,8 +22,8 @@ def command(
 ) -> None:  # fmt: skip
     """Run a model here and set measured speed and memory against those predicted by `weigh fit --on here`.
 
-    SOURCE is a GGUF file, which llama.cpp runs (the extra `run`), in a process of its own and on the processor.
-    Run `weigh probe` first.
+    SOURCE is a GGUF file, which llama.cpp runs (the extra `run`), or a folder of safetensors, which transformers runs
+    (the extra `torch`); in a process of its own and on the processor. Run `weigh probe` first.
     """
     from weighbridge.hardware.measured import HERE
     from weighbridge.hardware.probe import kept_at, saved_device, with_measured

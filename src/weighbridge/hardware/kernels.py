@@ -19,6 +19,8 @@ import sys
 import time
 from typing import Any
 
+from weighbridge.hardware.measured import Kernels
+
 TYPES = {"fp32": 0, "fp16": 1, "bf16": 30, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "q2_k": 10,
          "q3_k": 11, "q4_k": 12, "q5_k": 13, "q6_k": 14, "iq4_nl": 20, "iq4_xs": 23}  # fmt: skip
 """The encodings that are timed, with their numbers in `ggml.h`."""
@@ -33,7 +35,7 @@ class _Parameters(ctypes.Structure):
     _fields_ = (("mem_size", ctypes.c_size_t), ("mem_buffer", ctypes.c_void_p), ("no_alloc", ctypes.c_bool))
 
 
-class Kernels:
+class Ggml:
     """ggml's matrix multiplication, through ctypes."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
@@ -103,7 +105,7 @@ def main() -> None:
     """Times every encoding and prints the document."""
     package = importlib.import_module("xllamacpp")
     process_bytes = resident_bytes()
-    kernels = Kernels(ctypes.CDLL(sys.modules["xllamacpp.xllamacpp"].__file__ or package.__file__ or ""))
+    kernels = Ggml(ctypes.CDLL(sys.modules["xllamacpp.xllamacpp"].__file__ or package.__file__ or ""))
     weight: dict[str, list[float]] = {name: [] for name in TYPES}
     prompt: dict[str, list[float]] = {name: [] for name in TYPES}
     for _ in range(ROUNDS):
@@ -116,22 +118,40 @@ def main() -> None:
     json.dump({"engine": engine, **tables, "process_bytes": process_bytes}, sys.stdout)
 
 
-def time_kernels() -> tuple[dict[str, Any], str | None]:
-    """What `main` prints in a process of its own, and a note when there is nothing to run or it failed."""
+ENGINES = {
+    "llama.cpp": (("xllamacpp",), "weighbridge.hardware.kernels"),
+    "transformers": (("torch", "transformers"), "weighbridge.hardware.torch_kernels"),
+}
+"""Runtimes whose kernels can be timed: the packages that they need, and the module that times them."""
+
+
+def is_installed(runtime: str) -> bool:
+    """Whether the packages that a runtime needs are there."""
     try:
-        found = importlib.util.find_spec("xllamacpp")
+        return all(importlib.util.find_spec(package) is not None for package in ENGINES[runtime][0])
     except (ImportError, ValueError):
-        found = None
-    if found is None:
-        return {}, "the engine's kernels were not timed: install the extra `run` (pip install 'weighbridge[run]')"
-    command = [sys.executable, "-m", "weighbridge.hardware.kernels"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS)
-        return dict(json.loads(done.stdout)), None
-    except subprocess.TimeoutExpired:
-        return {}, f"the engine's kernels were not timed: they took more than {SECONDS} s"
-    except (subprocess.CalledProcessError, OSError, ValueError) as error:
-        return {}, f"the engine's kernels could not be timed here ({type(error).__name__})"
+        return False
+
+
+def time_kernels() -> tuple[dict[str, Kernels], list[str]]:
+    """The kernels of each runtime that is installed, timed in a process of its own, and notes on those that failed.
+
+    A runtime that is not installed is left out; of llama.cpp's, which is a small download, a note says so.
+    """
+    found: dict[str, Kernels] = {}
+    notes = []
+    if not is_installed("llama.cpp"):
+        notes.append("llama.cpp's kernels were not timed: install the extra `run` (pip install 'weighbridge[run]')")
+    for runtime in filter(is_installed, ENGINES):
+        command = [sys.executable, "-P", "-m", ENGINES[runtime][1]]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS)
+            found[runtime] = Kernels(**json.loads(done.stdout))
+        except subprocess.TimeoutExpired:
+            notes.append(f"the kernels of {runtime} were not timed: they took more than {SECONDS} s")
+        except (subprocess.CalledProcessError, OSError, ValueError, TypeError) as error:
+            notes.append(f"the kernels of {runtime} could not be timed here ({type(error).__name__})")
+    return found, notes
 
 
 if __name__ == "__main__":

@@ -20,33 +20,32 @@ HERE = "here"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """Rates as measured, with one thread and with all cores; None is not measured.
+class Kernels:
+    """What an engine's own kernels take on this machine; None is not measured.
 
     `weight_ps` are the picoseconds that one thread takes for a weight of an encoding when one token is multiplied and
-    the weights come from memory; `prompt_ps` are those for a weight and token when many tokens are. `process_bytes` is
-    what the engine's process holds before it has a model. `decode_factor` and `prefill_factor` are measured over
-    predicted seconds of models that ran here (`weigh measure --save`), by `runs` of them.
+    the weights come from memory; `prompt_ps` are those for a weight and token when many tokens are. A layer takes
+    `layer_s` seconds beside its products for a token, and `hidden_ps` picoseconds for each element of the hidden states
+    of a prompt. `process_bytes` is what the engine's process holds before it has a model. `decode_factor` and
+    `prefill_factor` are measured over predicted seconds of models that ran here (`weigh measure --save`), by `runs` of
+    them.
     """
 
-    threads: int
-    bytes_per_s_one: float
-    bytes_per_s_all: float
-    fp32_flops_per_s_one: float | None = None
-    fp32_flops_per_s_all: float | None = None
-    weight_ps: Mapping[str, float] = field(default_factory=dict)
-    prompt_ps: Mapping[str, float] = field(default_factory=dict)
+    engine: str
+    weight_ps: Mapping[str, float]
+    prompt_ps: Mapping[str, float]
+    layer_s: float | None = None
+    hidden_ps: float | None = None
     process_bytes: int | None = None
-    engine: str | None = None
     decode_factor: float | None = None
     prefill_factor: float | None = None
     runs: int = 0
 
-    def with_run(self, decode: float, prefill: float) -> Measured:
+    def with_run(self, decode: float, prefill: float) -> Kernels:
         """The same with one more model that ran here: factors are geometric means over the runs kept.
 
         Example:
-            >>> found = Measured(threads=1, bytes_per_s_one=1e9, bytes_per_s_all=1e9).with_run(2.0, 1.0)
+            >>> found = Kernels(engine="x", weight_ps={}, prompt_ps={}).with_run(2.0, 1.0)
             >>> again = found.with_run(0.5, 4.0)
             >>> round(again.decode_factor, 3), round(again.prefill_factor, 3), again.runs
             (1.0, 2.0, 2)
@@ -58,9 +57,25 @@ class Measured:
         return replace(self, decode_factor=mean(self.decode_factor, decode),
                        prefill_factor=mean(self.prefill_factor, prefill), runs=self.runs + 1)  # fmt: skip
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Rates as measured, with one thread and with all cores, and the kernels of each runtime that is installed."""
+
+    threads: int
+    bytes_per_s_one: float
+    bytes_per_s_all: float
+    fp32_flops_per_s_one: float | None = None
+    fp32_flops_per_s_all: float | None = None
+    kernels: Mapping[str, Kernels] = field(default_factory=dict)
+
+    def kernels_of(self, runtime: str) -> Kernels | None:
+        """The kernels of a runtime where they were timed; Ollama runs those of llama.cpp."""
+        return self.kernels.get("llama.cpp" if runtime == "ollama" else runtime)
+
     def to_json(self) -> dict[str, Any]:
         """The part `measured` of `weigh probe --json`; null is not measured."""
-        return {**asdict(self), "weight_ps": dict(self.weight_ps), "prompt_ps": dict(self.prompt_ps)}
+        return {**asdict(self), "kernels": {name: asdict(kernels) for name, kernels in self.kernels.items()}}
 
 
 def measured(document: Mapping[str, Any]) -> Measured:
@@ -69,11 +84,13 @@ def measured(document: Mapping[str, Any]) -> Measured:
     Raises:
         FormatError: when a key is unknown or missing, or a number is none that can be measured.
     """
-    known = {one.name for one in fields(Measured)}
     try:
-        found = Measured(**document)
-        numbers = [getattr(found, name) for name in known - {"engine", "weight_ps", "prompt_ps", "runs"}]
-        numbers += [*found.weight_ps.values(), *found.prompt_ps.values()]
+        kernels = {name: Kernels(**facts) for name, facts in document.get("kernels", {}).items()}
+        found = Measured(**{**document, "kernels": kernels})
+        numbers = [getattr(found, one.name) for one in fields(Measured) if one.name != "kernels"]
+        for one in kernels.values():
+            numbers += [*one.weight_ps.values(), *one.prompt_ps.values(), one.process_bytes, one.decode_factor]
+            numbers += [one.prefill_factor, 1 + (one.layer_s or 0), 1 + (one.hidden_ps or 0), 1 + one.runs]
         good = all(x is None or (isinstance(x, int | float) and 0 < x < math.inf) for x in numbers)
     except (TypeError, AttributeError) as error:
         raise FormatError(f"measured values that do not fit ({error})", "what `weigh probe` writes",
@@ -97,7 +114,8 @@ def toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
 
     def value(item: Any) -> str:
         if isinstance(item, Mapping):
-            return "{" + ", ".join(f"{json.dumps(k)} = {value(v)}" for k, v in item.items()) + "}"
+            pairs = (f"{json.dumps(k)} = {value(v)}" for k, v in item.items() if v is not None)
+            return "{" + ", ".join(pairs) + "}"
         if isinstance(item, list | tuple):
             return "[" + ", ".join(map(value, item)) + "]"
         if isinstance(item, bool):

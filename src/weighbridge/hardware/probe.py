@@ -2,7 +2,7 @@
 
 Bandwidth is that of a copy (a byte read and a byte written count two) and of a sum, best of several, on arrays larger
 than the caches; several threads share the work, since numpy lets go of the interpreter meanwhile. Arithmetic is an
-fp32 matrix product by numpy's own library. What the engine's kernels take is timed by `kernels`, where the engine is
+fp32 matrix product by numpy's own library. What an engine's kernels take is timed by `kernels`, where the engine is
 installed. Formats that were not timed stay unknown.
 """
 
@@ -165,10 +165,9 @@ def probe(*, quick: bool = False, environment: Mapping[str, str], tell: Callable
     flops_all = flops_one if threads == 1 else gemm(threads, times, environment)
     if flops_one is None or flops_all is None:
         notes.append("the rate of fp32 products could not be measured")
-    say("the engine's kernels")
-    kernels, note = time_kernels()
-    if note:
-        notes.append(note)
+    say("the kernels of the engines that are installed")
+    kernels, untimed = time_kernels()
+    notes += untimed
     say("disk")
     disk = read_disk(DISK_BYTES_QUICK if quick else DISK_BYTES)
     if disk is None:
@@ -181,7 +180,7 @@ def probe(*, quick: bool = False, environment: Mapping[str, str], tell: Callable
     if load is not None and load > 0.5 * logical + 1.0:
         notes.append(f"other programs kept the machine busy meanwhile (load {load:.1f} on {logical} cores)")
     values = Measured(threads=threads, bytes_per_s_one=one, bytes_per_s_all=every, fp32_flops_per_s_one=flops_one,
-                      fp32_flops_per_s_all=flops_all, **kernels)  # fmt: skip
+                      fp32_flops_per_s_all=flops_all, kernels=kernels)  # fmt: skip
     return Probe(processor=processor_name(), logical_cores=logical, physical_cores=physical,
                  memory_bytes=memory_bytes(), measured=values, disk=disk, gpus=cards, load_average=load,
                  seconds=time.perf_counter() - start, checked=datetime.date.today(),

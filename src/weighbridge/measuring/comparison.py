@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from weighbridge.errors import ConfigError, SourceError
 from weighbridge.estimate import Estimate
+from weighbridge.hardware import kernels
 from weighbridge.hardware.device import Device
 from weighbridge.hardware.measured import Measured
 from weighbridge.inspection import inspect
-from weighbridge.planning import Plan, fit
+from weighbridge.planning import NO_DECODING, Plan, fit
+from weighbridge.predict.demand import demand
 
 LOAD_SECONDS = 120
 LEAST_TOKENS_PER_S = 2.0
@@ -106,11 +107,39 @@ class Comparison:
         }  # fmt: skip
 
     def learned(self, found: Measured) -> Measured:
-        """What was measured on this machine with this run added: its factors move towards what the model took."""
-        decode, prefill = self.speed["tpot_s"].ratio, self.speed["ttft_s"].ratio
-        assert decode is not None
-        assert prefill is not None
-        return found.with_run(decode * (found.decode_factor or 1.0), prefill * (found.prefill_factor or 1.0))
+        """What was measured on this machine with this run added: its factors move towards what the model took.
+
+        Raises:
+            ConfigError: when the engine's kernels were not timed here, so that there is nothing to correct.
+        """
+        decode, prefill, runtime = (
+            self.speed["tpot_s"].ratio,
+            self.speed["ttft_s"].ratio,
+            self.plan.service.runtime.name,
+        )
+        timed = found.kernels_of(runtime)
+        if timed is None or decode is None or prefill is None:
+            raise ConfigError(f"{runtime} was not installed when this machine was probed", "its kernels as timed here",
+                              "run `weigh probe` again")  # fmt: skip
+        corrected = timed.with_run(decode * (timed.decode_factor or 1.0), prefill * (timed.prefill_factor or 1.0))
+        return replace(found, kernels={**found.kernels, runtime: corrected})
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """An engine that can run a model here: the module of its process, and the extra that installs it."""
+
+    runtime: str
+    module: str
+    extra: str
+
+
+RUNNERS = {
+    "gguf": Runner("llama.cpp", "weighbridge.measuring.llama_cpp", "run"),
+    "safetensors": Runner("transformers", "weighbridge.measuring.transformers", "torch"),
+}
+"""By the format of the model."""
+TORCH_TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
 def measure(
@@ -126,7 +155,7 @@ def measure(
     """Runs a model on this machine and plans the same.
 
     Args:
-        source: a GGUF file.
+        source: a GGUF file, or a folder of safetensors with its configuration.
         on: this machine, as `weigh probe` measured it.
         repeat: repetitions that count; one more before them does not.
         threads: threads of the processor.
@@ -135,28 +164,39 @@ def measure(
         tell: is told of each repetition.
 
     Raises:
-        ConfigError: when the source is no GGUF file, the engine is not installed, or the run fails.
+        ConfigError: when the source is none of these or does not generate, its engine is not installed, or the run
+            fails.
     """
     inspection = inspect(source)
     path = Path(source)
-    if inspection.format != "gguf" or not path.is_file():
-        raise ConfigError(f"{source} is {inspection.format}", "a GGUF file, which llama.cpp runs",
-                          "convert it first: other formats are not run")  # fmt: skip
+    runner = RUNNERS.get(inspection.format)
+    if runner is None or inspection.stored is None or (runner.runtime == "llama.cpp" and not path.is_file()):
+        read = f"{source} is {inspection.format}"
+        raise ConfigError(read, "a GGUF file, or a folder of safetensors with its config.json", "name one of these")
     if output_tokens < 2:
         raise ConfigError("answers of one token", "two or more: the time between tokens is measured", "ask for more")
-    if importlib.util.find_spec("xllamacpp") is None:
-        raise ConfigError("no engine for GGUF files is installed", "the extra `run`",
-                          "run: pip install 'weighbridge[run]'")  # fmt: skip
-    plan = fit(inspection, on, runtime="llama.cpp", prompt_tokens=prompt_tokens, output_tokens=output_tokens,
-               threads=threads, alternatives=False)  # fmt: skip
+    if not kernels.is_installed(runner.runtime):
+        raise ConfigError(f"{runner.runtime} is not installed, which runs {inspection.format}",
+                          f"the extra `{runner.extra}`", f"run: pip install 'weighbridge[{runner.extra}]'")  # fmt: skip
+    asked: dict[str, Any] = {"runtime": runner.runtime, "prompt_tokens": prompt_tokens, "output_tokens": output_tokens}
+    plan = fit(inspection, on, threads=threads, alternatives=False, **asked)
+    if plan.speed.tpot_s.note == NO_DECODING:
+        raise ConfigError(f"{source} does not generate", "a model that answers prompts", "name one that does")
     architecture = inspection.architecture
     assert architecture is not None
     order = {"path": str(path.resolve()), "context": plan.service.context_tokens + 8, "threads": threads,
              "repeat": repeat, "prompt": prompt_tokens, "output": output_tokens,
-             "vocabulary": max(2000, _vocabulary(inspection.checkpoint.tensors))}  # fmt: skip
+             "vocabulary": max(2000, demand(architecture).vocab_size)}  # fmt: skip
+    if runner.runtime == "transformers":
+        recipe = plan.weights.recipe
+        if recipe not in TORCH_TYPES:
+            read = f"{source} is stored in {recipe}"
+            raise ConfigError(read, f"one of {', '.join(TORCH_TYPES)}", "name the model before it was quantized")
+        plan = fit(inspection, on, threads=threads, alternatives=False, kv=recipe, **asked)
+        order |= {"path": str((path if path.is_dir() else path.parent).resolve()), "dtype": TORCH_TYPES[recipe]}
     before = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     limit = LOAD_SECONDS + (repeat + 1) * (prompt_tokens + output_tokens) / LEAST_TOKENS_PER_S
-    runs = run(order, limit, tell or (lambda text: None))
+    runs = run(runner, order, limit, tell or (lambda text: None))
     after = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     steps, firsts = tuple(r.step_s for r in runs), tuple(r.prompt_s for r in runs)
     rates = tuple(1 / step for step in steps)
@@ -172,17 +212,13 @@ def measure(
     return Comparison(plan, speed, memory, threads, repeat, load)
 
 
-def _vocabulary(tensors: Sequence[Any]) -> int:
-    return next((max(t.shape) for t in tensors if t.name == "token_embd.weight"), 0)
-
-
-def run(order: dict[str, Any], limit_s: float, tell: Callable[[str], None]) -> list[Repetition]:
+def run(runner: Runner, order: dict[str, Any], limit_s: float, tell: Callable[[str], None]) -> list[Repetition]:
     """The repetitions of one order, the warm-up left out, by a process of its own.
 
     Raises:
         ConfigError: when the process fails, or takes too long.
     """
-    command = [sys.executable, "-m", "weighbridge.measuring.llama_cpp"]
+    command = [sys.executable, "-P", "-m", runner.module]
     tell(f"{order['repeat']} repetitions and a warm-up")
     try:
         done = subprocess.run(command, input=json.dumps(order) + "\n", capture_output=True, text=True, check=False,
@@ -196,7 +232,7 @@ def run(order: dict[str, Any], limit_s: float, tell: Callable[[str], None]) -> l
     failed = next((line for line in lines if line["error"] or not line["timings"]), None)
     if done.returncode or failed or len(lines) != order["repeat"] + 1:
         said = str(failed["error"]) if failed else (done.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise ConfigError(f"llama.cpp could not run it (it said: {said[:300]})", "a model that it supports",
+        raise ConfigError(f"{runner.runtime} could not run it (it said: {said[:300]})", "a model that it supports",
                           "run it by hand to see more") from None  # fmt: skip
     return [repetition(line) for line in lines if not line["warm_up"]]
 

@@ -1,48 +1,20 @@
-"""Runs a GGUF file through llama.cpp and prints what its own clock says, a line of JSON for each repetition.
+"""Runs a GGUF file through llama.cpp; its own clock tells what each prompt and token took.
 
-A process of its own (`python -m weighbridge.measuring.llama_cpp`): its peak memory is the model's, and a crash is its
-own. It reads its orders as one line of JSON on standard input.
+A process of its own: `python -m weighbridge.measuring.llama_cpp`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
-import os
-import re
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-
-def peak_resident_bytes() -> int | None:
-    """The most that this process held in memory, as the system counts it.
-
-    Linux's `ru_maxrss` keeps what the process that started this one held, so that its own status is asked first.
-    """
-    with contextlib.suppress(OSError):
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        if found := re.search(r"(?m)^VmHWM:\s*(\d+) kB", status):
-            return int(found[1]) * 1024
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+from weighbridge.measuring.process import follow
 
 
-def prompt_of(tokens: int, repetition: int, vocabulary: int) -> list[int]:
-    """Token ids that no two repetitions share, away from the control tokens at the start of a vocabulary."""
-    return [500 + (7919 * place + 104_729 * (repetition + 1)) % max(1, vocabulary - 1000) for place in range(tokens)]
-
-
-def main() -> None:
-    """Follows one order."""
-    order = json.loads(sys.stdin.readline())
-    out = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what the engine prints is no answer
+def load(order: dict[str, Any]) -> Callable[[list[int]], dict[str, Any]]:
+    """What runs a prompt."""
     engine: Any = importlib.import_module("xllamacpp")
     settings = engine.CommonParams()
     settings.model.path = order["path"]
@@ -54,18 +26,15 @@ def main() -> None:
     settings.cache_ram_mib = 0
     settings.verbosity = 0
     server = engine.Server(settings)
-    for repetition in range(order["repeat"] + 1):
-        asked = {"prompt": prompt_of(order["prompt"], repetition, order["vocabulary"]), "max_tokens": order["output"],
-                 "temperature": 0, "ignore_eos": True, "cache_prompt": False}  # fmt: skip
-        answer = server.handle_completions(asked)
-        document = json.loads(answer) if isinstance(answer, str | bytes) else answer
-        line = {"timings": document.get("timings"), "peak_bytes": peak_resident_bytes(), "warm_up": repetition == 0,
-                "error": document.get("error")}  # fmt: skip
-        out.write(json.dumps(line) + "\n")
-        out.flush()
-    out.close()
-    os._exit(0)  # the engine's threads need no farewell
+
+    def answer(prompt: list[int]) -> dict[str, Any]:
+        found = server.handle_completions({
+            "prompt": prompt, "max_tokens": order["output"], "temperature": 0, "ignore_eos": True,
+            "cache_prompt": False})  # fmt: skip
+        return dict(json.loads(found) if isinstance(found, str | bytes) else found)
+
+    return answer
 
 
 if __name__ == "__main__":
-    main()
+    follow(load)

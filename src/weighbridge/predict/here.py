@@ -1,9 +1,9 @@
 """How fast will it run on this machine, whose kernels were timed? Weights by encoding at what each costs here.
 
 One step: every weight at its measured picoseconds on one thread, shared by the threads and no faster than the measured
-bandwidth of all of them; attention at those of fp16 numbers; overhead a layer. A prompt: the same with the picoseconds
-of many tokens at once; the head works on the last token only. No factor is fitted on other machines, so this predicts
-only for llama.cpp and where `Measured.weight_ps` knows the encodings.
+bandwidth of all of them; attention at those of 16-bit numbers; overhead a layer. A prompt: the same with the
+picoseconds of many tokens at once; the head works on the last token only. No factor is fitted on other machines, so
+this predicts only for runtimes whose kernels were timed here, and for encodings that they were timed with.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from collections.abc import Mapping
 
 from weighbridge.estimate import Basis, Estimate
 from weighbridge.hardware.machine import Machine
-from weighbridge.hardware.measured import Measured
+from weighbridge.hardware.measured import Kernels
 from weighbridge.predict.demand import Demand, Read, StoredWeights
 from weighbridge.predict.service import Service
 from weighbridge.predict.speed import Speed, output_rate, per_second
 from weighbridge.predict.steps import touched_share
 
 LAYER_S = 1e-4
-"""Between the products of a layer: norms, positions, small vectors, about 20 operations of 5 microseconds."""
+"""Under llama.cpp, between the products of a layer: norms, positions, small vectors, about 20 operations of 5
+microseconds."""
 SCORE = 350
-"""What a score of attention costs beside its products, in products of fp16: heads of 64 and 256 told them apart."""
+"""Under llama.cpp, what a score of attention costs beside its products, in products of fp16: heads of 64 and 256 told
+them apart."""
 SPREAD = {"decode": 0.45, "prefill": 0.45}
 """Half of the 90% interval in logarithms. SmolLM2-135M and Gemma-3-270M, one thread, on one busy machine whose own
 rates moved by 1.5 between minutes; docs/how-to/measure-this-machine.md has the runs."""
@@ -32,14 +34,16 @@ KIN = {"q5_k": "q5_1", "q2_k": "q3_k", "iq3_s": "iq4_xs", "iq3_xxs": "iq4_xs", "
        "iq2_xxs": "iq4_xs", "mxfp4": "iq4_nl"}  # fmt: skip
 
 
-def is_timed(stored: StoredWeights, found: Measured | None) -> bool:
-    """Whether every encoding that a pass reads was timed on this machine, or one like it."""
-    return bool(found and found.weight_ps and stored.read
-                and all(_ps(found.weight_ps, one.encoding) is not None for one in stored.read))  # fmt: skip
+def is_timed(stored: StoredWeights, found: Kernels) -> bool:
+    """Whether every encoding that a pass reads was timed, or one like it."""
+    return bool(stored.read) and all(_ps(found.weight_ps, one.encoding) is not None for one in stored.read)
 
 
-def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Service, found: Measured) -> Speed:
-    """The speed under llama.cpp on the machine that was measured."""
+def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Service, kernels: Kernels) -> Speed:
+    """The speed on the machine that was measured, under a runtime whose kernels were timed there."""
+    found = machine.device.measured
+    assert found is not None
+    by_layers = service.runtime.splits_layers
     cores = machine.device.cores or found.threads
     threads = min(service.threads or cores, cores)
     sequences, prompt = service.sequences, service.prompt_tokens
@@ -48,7 +52,7 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
     weights_s = 0.0
     for one in stored.read:
         touched = float(touched_share(demand, sequences)) if one.routed else 1.0
-        alone, together = _ps(found.weight_ps, one.encoding), _ps(found.prompt_ps, one.encoding)
+        alone, together = _ps(kernels.weight_ps, one.encoding), _ps(kernels.prompt_ps, one.encoding)
         assert alone is not None
         assert together is not None
         each = touched * one.elements * alone + max(0, sequences - 1) * _worked(demand, one) * together
@@ -57,24 +61,26 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
     is_bound = floor_s > weights_s
     widest = sum(flops for _, flops in demand.flops_per_position)
     share = demand.attention_flops(context) / (widest * context) if widest else 0.0
-    products = demand.attention_flops(context) / 2 + SCORE * share * context * demand.num_heads * demand.num_layers
-    attention_s = sequences * products * found.weight_ps["fp16"] * 1e-12 / threads
-    overhead_s = demand.num_layers * LAYER_S
-    step_s = (max(weights_s, floor_s) + attention_s + overhead_s) * (found.decode_factor or 1.0)
-    products = sum(_worked(demand, one) * (1 if one.is_head else prompt) * (_ps(found.prompt_ps, one.encoding) or 0.0)
+    score = SCORE if by_layers else 0.0
+    products = demand.attention_flops(context) / 2 + score * share * context * demand.num_heads * demand.num_layers
+    attention_s = sequences * products * kernels.weight_ps["fp16"] * 1e-12 / threads
+    overhead_s = demand.num_layers * (LAYER_S if kernels.layer_s is None else kernels.layer_s)
+    step_s = (max(weights_s, floor_s) + attention_s + overhead_s) * (kernels.decode_factor or 1.0)
+    products = sum(_worked(demand, one) * (1 if one.is_head else prompt) * (_ps(kernels.prompt_ps, one.encoding) or 0.0)
                    for one in stored.read)  # fmt: skip
-    scores = prompt * demand.attention_flops(prompt / 2) / 2 * found.prompt_ps["fp32"]
+    scores = prompt * demand.attention_flops(prompt / 2) / 2 * kernels.prompt_ps["fp32"]
+    between = prompt * demand.num_layers * demand.hidden_size * (kernels.hidden_ps or 0.0)
     chunks = math.ceil(prompt / service.runtime.batched_tokens)
-    prefill_s = (products + scores) * 1e-12 / threads + chunks * overhead_s
-    prefill_s *= found.prefill_factor or 1.0
-    tpot = _interval(step_s, "decode", found)
-    first = _interval(prefill_s, "prefill", found)
+    prefill_s = (products + scores + between) * 1e-12 / threads + chunks * overhead_s
+    prefill_s *= kernels.prefill_factor or 1.0
+    tpot = _interval(step_s, "decode", kernels)
+    first = _interval(prefill_s, "prefill", kernels)
     bound = "bandwidth" if is_bound else "overhead" if overhead_s > weights_s else "compute"
     return Speed(
         prefill_tok_s=per_second(first, prompt), decode_tok_s=per_second(tpot, 1.0), ttft_s=first.times(sequences),
         tpot_s=tpot, bound_by=bound,
         output_tok_s=output_rate(first.times(sequences), tpot, service.output_tokens, sequences),
-        notes=(f"from the kernels timed on this machine ({found.engine}), {threads} of {cores} cores",),
+        notes=(f"from the kernels timed on this machine ({kernels.engine}), {threads} of {cores} cores",),
     )  # fmt: skip
 
 
@@ -87,7 +93,7 @@ def _ps(table: Mapping[str, float], encoding: str) -> float | None:
     return table.get(encoding, table.get(KIN.get(encoding, "")))
 
 
-def _interval(seconds: float, kind: str, found: Measured) -> Estimate:
-    spread = SPREAD_AFTER_RUNS if found.runs else SPREAD[kind]
+def _interval(seconds: float, kind: str, kernels: Kernels) -> Estimate:
+    spread = SPREAD_AFTER_RUNS if kernels.runs else SPREAD[kind]
     return Estimate(seconds, seconds * math.exp(-spread), seconds * math.exp(spread), "s", Basis.MODELLED,
                     "from measurements of this machine")  # fmt: skip

@@ -23,6 +23,7 @@ import numpy as np
 
 from weighbridge.estimate import Basis, Estimate, weakest
 from weighbridge.hardware.machine import Machine
+from weighbridge.hardware.measured import Kernels
 from weighbridge.model import encodings
 from weighbridge.predict.demand import Demand, StoredWeights
 from weighbridge.predict.service import Service
@@ -243,7 +244,7 @@ class Planner:
         if runtime.splits_layers:
             batch = np.minimum(runtime.batched_tokens, context)
             hidden = 4.0 * batch * demand.hidden_size
-            if self._is_here:
+            if self._process_here:
                 return FLASH_WIDTHS * hidden + 4 * sequences * demand.vocab_size
             cells: Number = 0.0
             for cache in demand.caches:
@@ -262,7 +263,7 @@ class Planner:
         value = int(self.activation_bytes(context, sequences))
         if not self.service.runtime.splits_layers:
             note, low, high = "hidden states and logits", 0.4, 2.5
-        elif self._is_here:
+        elif self._process_here:
             note, low, high = "the compute buffer with flash attention", 0.5, 1.6
         else:
             note, low, high = "the compute buffer without flash attention", 0.7, 1.3
@@ -270,8 +271,8 @@ class Planner:
 
     def overhead(self) -> Estimate:
         """What the engine holds of each device beside tensors."""
-        if self._is_here:
-            return self._process()
+        if kernels := self._process_here:
+            return self._process(kernels)
         if self.service.runtime.reserves is None or not self._is_card:
             return Estimate(0, 0, 0, "B", Basis.ASSUMED, "none beside the process itself")
         value = GRAPH_BYTES * self.machine.devices
@@ -282,20 +283,23 @@ class Planner:
         return self.machine.device.kind in ("gpu", "accelerator")
 
     @property
-    def _is_here(self) -> bool:
+    def _process_here(self) -> Kernels | None:
+        """The engine's kernels on this machine, where what its process takes was measured."""
         found = self.machine.device.measured
-        return found is not None and found.process_bytes is not None
+        kernels = found and found.kernels_of(self.service.runtime.name)
+        return kernels if kernels and kernels.process_bytes is not None else None
 
-    def _process(self) -> Estimate:
-        """The engine's process on the machine that was measured: itself and its vocabulary.
+    def _process(self, kernels: Kernels) -> Estimate:
+        """The engine's process on the machine that was measured: itself, and under llama.cpp its vocabulary.
 
         Pages of the file whose weights it repacked count towards its peak; the system takes them back when it needs
         them, so that they widen the interval only.
         """
-        found = self.machine.device.measured
-        assert found is not None
-        assert found.process_bytes is not None
-        base = found.process_bytes + CODE_BYTES + TOKEN_BYTES * self.demand.vocab_size
+        base = kernels.process_bytes
+        assert base is not None
+        if not self.service.runtime.splits_layers:
+            return Estimate(base, round(0.7 * base), round(1.3 * base), "B", Basis.MODELLED, "the process as measured")
+        base += CODE_BYTES + TOKEN_BYTES * self.demand.vocab_size
         elements = sum(one.elements for one in self.stored.read if one.encoding in REPACKED)
         copies = elements * 9 // 16
         return Estimate(base, round(0.7 * base), round(1.3 * base) + copies, "B", Basis.MODELLED,

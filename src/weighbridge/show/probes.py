@@ -32,9 +32,9 @@ def probe_lines(found: Probe) -> Iterator[str]:
     ]
     heads = ("measured", "one thread", f"{values.threads} threads")
     yield from table("this machine", heads, rows, right=(1, 2))
-    if values.weight_ps:
-        timed = [(name, f"{ps:,.1f}", f"{values.prompt_ps[name]:,.1f}") for name, ps in values.weight_ps.items()]
-        yield from table(f"picoseconds a weight, one thread ({values.engine})",
+    for kernels in values.kernels.values():
+        timed = [(name, f"{ps:,.1f}", f"{kernels.prompt_ps[name]:,.1f}") for name, ps in kernels.weight_ps.items()]
+        yield from table(f"picoseconds a weight, one thread ({kernels.engine})",
                          ("encoding", "decoding", "prompts"), timed, right=(1, 2))  # fmt: skip
     for gpu in found.gpus:
         device = gpu.device
