@@ -14,6 +14,8 @@ DATA ?= ../shared/data
 
 TORCH_VERSION := 2.13.0
 HF_MEM_VERSION := 0.5.6
+AICONFIGURATOR_VERSION := 0.12.0
+LLM_ANALYSIS_VERSION := 0.2.2
 REAL_MODELS := build/real-models
 
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
@@ -112,8 +114,10 @@ check_python = @command -v "$(PYTHON)" >/dev/null || { echo "$(PYTHON) is not on
 	@.venv-torch/bin/python $(PIP_INSTALL) "torch==$(TORCH_VERSION)" --editable ".[dev,torch]"
 	@touch $@
 
+# llm-analysis asks for an older transformers than the other peers; what it is timed with needs none of it.
 .venv-bench/.ready: pyproject.toml | .venv-bench/bin/python
 	$(call say,installing torch $(TORCH_VERSION) and then the peers into .venv-bench (once; several minutes))
 	@.venv-bench/bin/python $(PIP_INSTALL) "torch==$(TORCH_VERSION)"
-	@.venv-bench/bin/python $(PIP_INSTALL) "torch==$(TORCH_VERSION)" accelerate transformers scipy "hf-mem==$(HF_MEM_VERSION)" --editable .
+	@.venv-bench/bin/python $(PIP_INSTALL) "torch==$(TORCH_VERSION)" accelerate transformers scipy "hf-mem==$(HF_MEM_VERSION)" "aiconfigurator==$(AICONFIGURATOR_VERSION)" fire --editable .
+	@.venv-bench/bin/python $(PIP_INSTALL) --no-deps "llm-analysis==$(LLM_ANALYSIS_VERSION)"
 	@touch $@

@@ -4,7 +4,7 @@ The data of a weight file is a hole: the file has its full length and takes only
 layouts are written out here and not taken from weighbridge, so that a fault of ours does not write its own input.
 
 Sources: the format of safetensors (huggingface/safetensors, `README.md`), `docs/gguf.md` of ggml-org/ggml, and the
-published shapes of Llama 3 8B and Llama 3.1 405B.
+published shapes of Llama 3 8B, Llama 3.1 405B and GPT-3 175B.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ def llama_config(hidden: int, layers: int, heads: int, kv_heads: int, feed_forwa
 
 
 LLAMA_405B = llama_config(hidden=16384, layers=126, heads=128, kv_heads=8, feed_forward=53248, vocab=128256)
+GPT_3 = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "n_embd": 12288, "n_layer": 96, "n_head": 96,
+         "n_positions": 2048, "vocab_size": 50257}  # fmt: skip
 LLAMA_8B = llama_config(hidden=4096, layers=32, heads=32, kv_heads=8, feed_forward=14336, vocab=128256)
 LLAMA_1B_LARGE_VOCABULARY = llama_config(hidden=2048, layers=16, heads=32, kv_heads=8, feed_forward=8192, vocab=262_144)
 

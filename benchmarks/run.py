@@ -16,6 +16,7 @@ import argparse
 import importlib
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import re
@@ -51,7 +52,7 @@ HEADER_TENSORS = 92_000
 EDGE_HEADERS = (99_993, 99_994, 99_999, 100_000)
 """Lengths of a safetensors header around the end of hf-mem's first request, which is for bytes 0 to 100,000."""
 
-PEERS = ("hf-mem", "accelerate", "transformers", "torch", "safetensors")
+PEERS = ("hf-mem", "accelerate", "aiconfigurator", "llm-analysis", "transformers", "torch", "safetensors")
 BARE = "python -c pass"
 Measured = dict[str, Any]
 
@@ -211,6 +212,41 @@ def accelerate(bench: Bench, repository: str) -> list[Command]:
     return [Command("accelerate estimate-memory", arguments, arguments, answer)]
 
 
+def weigh_fit(bench: Bench, source: str) -> Command:
+    """`weigh fit` on an H100 under vLLM, for a prompt of 512 tokens and an answer of 128."""
+
+    def answer(output: str) -> str:
+        found = json.loads(output)
+        memory, speed = found["memory"]["total_bytes"]["value"], found["speed"]
+        return planned(memory, speed["ttft_s"]["value"], speed["tpot_s"]["value"])
+
+    program = bench.find("weigh")
+    assert program is not None, "checked before anything is run"
+    arguments = [program, "fit", source, "--on", "h100-sxm", "--runtime", "vllm"]
+    return Command("weigh fit", arguments, [*arguments, "--json"], answer)
+
+
+def aiconfigurator(bench: Bench, repository: str) -> list[Command]:
+    """`aiconfigurator cli estimate` of the same; nothing when it is not installed."""
+    program = bench.find("aiconfigurator")
+    if program is None or version("aiconfigurator") is None:
+        return []
+
+    def answer(output: str) -> str:
+        first, each, held = (float(re.search(rf"{name}:\s+([\d.]+)", output)[1])  # type: ignore[index]
+                             for name in ("TTFT", "TPOT", r"Memory \(GPU\)"))  # fmt: skip
+        return planned(held * 1e9, first / 1000, each / 1000)
+
+    words = ["cli", "estimate", "--model-path", repository, "--system", "h100_sxm", "--backend", "vllm", "--isl", "512",
+             "--osl", "128", "--batch-size", "1", "--tp-size", "1", "--estimate-mode", "static"]  # fmt: skip
+    return [Command("aiconfigurator cli estimate", [program, *words], [program, *words], answer)]
+
+
+def planned(held_bytes: float, first_s: float, each_s: float) -> str:
+    """What a plan answers, in one form for all."""
+    return f"{held_bytes / 1e9:.1f} GB, first token {1000 * first_s:.1f} ms, each after {1000 * each_s:.2f} ms"
+
+
 def version(distribution: str) -> str | None:
     """The installed version, or None."""
     try:
@@ -237,6 +273,9 @@ def whole_processes(bench: Bench) -> dict[str, dict[str, Measured]]:
         ],
         f"GGUF file with {inputs.LLAMA_1B_LARGE_VOCABULARY['vocab_size']:,} tokens": [
             weigh(bench, "bench/vocabulary/model.gguf"), *hf_mem(bench, "bench/vocabulary", "model.gguf"),
+        ],
+        "a plan of Llama 3 8B on one H100": [
+            weigh_fit(bench, "bench/llama-8b/config.json"), *aiconfigurator(bench, "bench/llama-8b"),
         ],
     }  # fmt: skip
     found = {}
@@ -317,6 +356,49 @@ def planning() -> dict[str, Measured]:
     return {"plan of a model": summary(single[1:]), "a sweep of a million plans": summary(swept[1:])}
 
 
+def planning_beside(runs: int) -> dict[str, Measured]:
+    """One plan of GPT-3 175B on eight H100, model and device described, in turns with llm-analysis where it is there.
+
+    llm-analysis describes only feed-forward widths that are a multiple of the hidden size: no Llama would do.
+    """
+    from weighbridge import inspection
+    from weighbridge.hardware import catalogue
+    from weighbridge.planning import fit
+
+    model, card = inspection.inspect(dict(inputs.GPT_3)), catalogue.find_device("h100-pcie")
+
+    def own() -> str:
+        plan = fit(model, card, devices=8, weights="bf16", runtime="vllm", alternatives=False)
+        held, fast = plan.memory.total_bytes.value, plan.speed
+        assert held is not None and fast.ttft_s.value is not None and fast.tpot_s.value is not None
+        return planned(held, fast.ttft_s.value, fast.tpot_s.value)
+
+    functions: dict[str, Callable[[], str]] = {"weighbridge.planning.fit": own}
+    if version("llm-analysis") is not None:
+        logging.disable(logging.WARNING)
+        peer, settings = (importlib.import_module(f"llm_analysis.{name}") for name in ("analysis", "config"))
+        described = settings.ModelConfig(name="gpt3", max_seq_len=2048, num_layers=96, n_head=96, hidden_dim=12288,
+                                         vocab_size=50257, expansion_ratio=4)  # fmt: skip
+        device, bits = (settings.get_gpu_config_by_name("h100-pcie-80gb"),
+                        settings.get_dtype_config_by_name("w16a16e16"))  # fmt: skip
+        layout = settings.ParallelismConfig(tp_size=8)
+
+        def theirs() -> str:
+            found = peer.LLMAnalysis(described, device, bits, layout).inference(
+                batch_size_per_gpu=1, seq_len=512, num_tokens_to_generate=128, use_kv_cache=True)  # fmt: skip
+            held = sum(found[f"{name}_per_gpu"] for name in ("weight_memory", "kv_cache_memory"))
+            return planned(8 * held, found["prefill_latency"], found["decode_latency"])
+
+        functions["llm_analysis.LLMAnalysis.inference"] = theirs
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for turn in range(20 * runs + 1):
+        for name, function in functions.items():
+            taken = cpu_s(function)
+            if turn:
+                times[name].append(taken)
+    return {name: {**summary(taken), "answer": functions[name]()} for name, taken in times.items()}
+
+
 def parsing(root: Path, runs: int) -> dict[str, dict[str, Measured]]:
     """Reading two large headers, in turns with what does less: Python's JSON parser, and the reference in Rust."""
     from weighbridge.formats import gguf, safetensors
@@ -358,7 +440,7 @@ def parsing(root: Path, runs: int) -> dict[str, dict[str, Measured]]:
 # --- what is printed and written ------------------------------------------------------------------------------------
 
 
-def show_group(title: str, rows: dict[str, Measured]) -> None:
+def show_group(title: str, rows: dict[str, Measured], unit: str = "s") -> None:
     """One table: CPU seconds, the ratio to weigh, and what was answered."""
     print(f"\n{title}")
     print(f"  {'command':38} {'median':>9} {'least':>9} {'ratio':>7}  answer")
@@ -369,21 +451,23 @@ def show_group(title: str, rows: dict[str, Measured]) -> None:
             continue
         ratio = f"{row['median_s'] / first:.2f}" if first else ""
         row["ratio_to_first"] = round(row["median_s"] / first, 3) if first else None
-        print(f"  {name:38} {row['median_s']:7.3f} s {row['min_s']:7.3f} s {ratio:>7}  {row.get('answer', '')}")
+        median, least = (row[key] * (1000 if unit == "ms" else 1) for key in ("median_s", "min_s"))
+        print(f"  {name:38} {median:7.3f} {unit} {least:7.3f} {unit} {ratio:>7}  {row.get('answer', '')}")
 
 
 def missed_bars(
-    processes: dict[str, dict[str, Measured]], counted: dict[str, Measured], planned: dict[str, Measured]
+    processes: dict[str, dict[str, Measured]], counted: dict[str, Measured], plans: dict[str, Measured]
 ) -> list[str]:
     """A sentence for each bar that was missed, and for each input that weigh itself could not weigh."""
     missed = [
-        f"weigh inspect failed on the {title}: {rows['weigh inspect']['failed']}"
+        f"{name} failed on the {title}: {row['failed']}"
         for title, rows in processes.items()
-        if "failed" in rows["weigh inspect"]
+        for name, row in rows.items()
+        if name.startswith("weigh ") and "failed" in row
     ]
     rows = {("weigh inspect config.json", CONFIG_BAR_CPU_S): next(iter(processes.values()))["weigh inspect"]}
     rows |= {(name, COUNT_BAR_S): row for name, row in counted.items()}
-    rows |= {(name, PLAN_BARS_S[name]): row for name, row in planned.items()}
+    rows |= {(name, PLAN_BARS_S[name]): row for name, row in plans.items()}
     return missed + [
         f"{name} took {row['median_s']:g} CPU-s in the median, {row['min_s']:g} at least; the bar is a median of "
         f"{bar_s:g} on a machine that does nothing else"
@@ -422,17 +506,18 @@ def main() -> int:
             return 2
         processes = whole_processes(bench)
         edge = header_edge(bench)
-        counted, planned = counting(), planning()
+        counted, plans, beside = counting(), planning(), planning_beside(runs)
         parsed = parsing(bench.root, runs)
     print(f"\nLlama 3.1 405B in this process, {COUNT_CALLS} calls")
     for name, row in counted.items():
         print(f"  {name:38} {row['median_s'] * 1e6:6.0f} µs {row['min_s'] * 1e6:6.0f} µs")
     print("\na plan of it on 8 x H100, and a million plans, in this process")
-    for name, row in planned.items():
+    for name, row in plans.items():
         print(f"  {name:38} {row['median_s'] * 1e3:8.2f} ms {row['min_s'] * 1e3:8.2f} ms")
+    show_group("a plan of GPT-3 175B on 8 x H100, in this process", beside, "ms")
     for title, rows in parsed.items():
         show_group(f"{title}, in this process", rows)
-    missed = missed_bars(processes, counted, planned)
+    missed = missed_bars(processes, counted, plans)
     write_results({
         "versions": {"python": platform.python_version(), **versions},
         "system": f"{platform.system()} {platform.machine()}",
@@ -442,7 +527,8 @@ def main() -> int:
         "missed": missed,
         "processes": processes,
         "counting": counted,
-        "planning": planned,
+        "planning": plans,
+        "planning_beside": beside,
         "parsing": parsed,
         "header_edge": edge,
     })  # fmt: skip

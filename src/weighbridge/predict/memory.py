@@ -33,6 +33,9 @@ Number = Any
 
 MOST_CONTEXT = 1 << 30
 """The search for the largest context ends here: a model without a cache has no bound of its own."""
+POWERS = 2 ** np.arange(MOST_CONTEXT.bit_length())
+POINTS = 1024
+"""The search narrows to a part of so many of what is left, and asks for all of them at once."""
 
 DRIVER_BYTES = 450 * 2**20
 """What a driver and an engine's code take of a card before any tensor, about."""
@@ -42,6 +45,8 @@ processor two thirds to three quarters, telephones an app about half."""
 GRAPH_BYTES = 600 * 2**20
 """What captured graphs and buffers of communication take of each device, about; low and high are half and twice it."""
 
+RECURRENT_BYTES = {name: encodings.find(name).bytes_per_block for name in ("bf16", "fp32")}
+"""Of an element of the recurrent state, by its encoding."""
 FLASH_WIDTHS = 15
 """Hidden states of a batch that llama.cpp's compute buffer holds with flash attention, in widths of the model: 13.7 for
 SmolLM2-135M and 15.8 for Gemma-3-270M, as its log says (xllamacpp 2026.10)."""
@@ -224,7 +229,7 @@ class Planner:
             copies = tensor // math.gcd(tensor, cache.heads)
             elements = elements + cache.elements_per_token * self._cells(cache.window, context) * copies
         per_element = service.cache_bytes_per_element
-        recurrent = encodings.find(service.runtime.recurrent_encoding).bytes_per_block
+        recurrent = RECURRENT_BYTES[service.runtime.recurrent_encoding]
         fixed = demand.recurrent_elements * recurrent + demand.cross_elements * per_element
         return 1.0 * sequences * np.rint(elements * per_element + fixed)
 
@@ -344,12 +349,15 @@ class Planner:
     def _largest(self, needed: Any) -> int | None:
         """The largest number for which a need fits; 0 when not even 1 does, None when there is no bound."""
         usable = self.usable_bytes()
-        if needed(1) > usable:
-            return 0
-        if needed(MOST_CONTEXT) <= usable:
-            return None
-        low, high = 1, MOST_CONTEXT
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if needed(middle) <= usable else (low, middle)
-        return low
+        points = POWERS
+        while True:
+            fits = np.broadcast_to(needed(points) <= usable, points.shape)
+            if not fits[0]:
+                return 0
+            if fits[-1]:
+                return None
+            place = int(np.argmin(fits))
+            low, high = int(points[place - 1]), int(points[place])
+            if high - low == 1:
+                return low
+            points = low + (high - low) * np.arange(min(high - low, POINTS) + 1) // min(high - low, POINTS)
