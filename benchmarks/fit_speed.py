@@ -228,6 +228,14 @@ def table(factors: dict[str, float]) -> str:
                      for name, value in factors.items())  # fmt: skip
 
 
+TOGETHER: dict[str, list[tuple[str, ...]]] = {
+    "decode": [(kind,) for kind in speed.CLASSES],
+    "prefill": [("gpu", "hbm"), ("soc",), ("cpu",)],
+}
+"""Classes of devices that have factors in common under llama.cpp: prompts are a matter of arithmetic, of which stacked
+memory changes nothing."""
+
+
 def main(folder: Path) -> None:
     rows = read_rows(folder)
     text = [
@@ -280,16 +288,23 @@ def main(folder: Path) -> None:
     measured: dict[str, set[str]] = defaultdict(set)
     for metric, (low, high, names, title) in bounds.items():
         devices: dict[str, float] = {}
-        for kind in speed.CLASSES:
-            sample = without_faulty(decode_sample(rows, metric, kind))
-            factors = fit(sample, low, high)
-            text += ["", f"[{title}.{kind}]", table(dict(zip(names, factors, strict=True)))]
-            devices |= own_factors(sample, np.array(sample.terms) @ np.array(factors))
-            results.append(Result("decoding a token" if title == "decode" else "a prompt", f"llama.cpp, {kind}", sample,
-                                  unseen_with_own(sample, low, high),
-                                  one_constant(sample, (0, 1) if title == "decode" else (0,)),
-                                  {by: unseen_with_own(sample, low, high, by) for by in STRANGERS}))  # fmt: skip
-            for row in sample.rows:
+        for kinds in TOGETHER[title]:
+            samples = [without_faulty(decode_sample(rows, metric, kind)) for kind in kinds]
+            whole = Sample([term for one in samples for term in one.terms],
+                           [value for one in samples for value in one.measured],
+                           [row for one in samples for row in one.rows])  # fmt: skip
+            factors = fit(whole, low, high)
+            devices |= own_factors(whole, np.array(whole.terms) @ np.array(factors))
+            guesses = {by: unseen_with_own(whole, low, high, by) for by in ("pair", *STRANGERS)}
+            done = 0
+            for kind, sample in zip(kinds, samples, strict=True):
+                text += ["", f"[{title}.{kind}]", table(dict(zip(names, factors, strict=True)))]
+                part = slice(done, done := done + len(sample.measured))
+                results.append(Result("decoding a token" if title == "decode" else "a prompt", f"llama.cpp, {kind}",
+                                      sample, guesses["pair"][part],
+                                      one_constant(sample, (0, 1) if title == "decode" else (0,)),
+                                      {by: guesses[by][part] for by in STRANGERS}))  # fmt: skip
+            for row in whole.rows:
                 device = device_of(row)
                 assert device is not None
                 measured["llama.cpp"].add(device.name)
