@@ -1,0 +1,240 @@
+"""Is the candidate better, equivalent, worse, or is that undecided? One metric on paired examples, and its slices.
+
+With a margin m and an interval of the difference turned so that more is better:
+
+    better       its lower bound is above 0
+    equivalent   its lower bound is at or above -m
+    worse        its upper bound is below -m
+    undecided    anything else, with the number of examples that would probably settle it
+
+Without a margin m is 0: then a candidate is equivalent only when nothing differs. `keep` sets the bounds on the ratio
+of candidate and base instead, 1 and `keep` in the place of 0 and -m; of base and candidate where less is better.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weighbridge.errors import UnitError
+from weighbridge.prove import intervals
+from weighbridge.prove.intervals import Interval
+from weighbridge.prove.metrics import Metric
+
+Verdict = Literal["better", "equivalent", "worse", "undecided"]
+ORDER: tuple[Verdict, ...] = ("worse", "undecided", "equivalent", "better")
+"""From the weakest: the verdict on several metrics is the weakest of theirs."""
+FEW_CLUSTERS = 30
+"""Below it the interval of a skewed metric covered less than 93% of simulated pairs (docs/reference/proof.md)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What a verdict needs: how sure, and how much may be lost, absolutely (`margin`) or as a share kept (`keep`)."""
+
+    confidence: float = 0.95
+    margin: float | None = None
+    keep: float | None = None
+    sequential: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0.5 <= self.confidence < 1:
+            raise UnitError(f"the confidence is {self.confidence}", "a share from 0.5 to below 1", "correct it")
+        if self.margin is not None and not 0 <= self.margin < math.inf:
+            raise UnitError(f"the margin is {self.margin}", "a number of 0 or more", "correct it")
+        if self.keep is not None and not 0 < self.keep <= 1:
+            raise UnitError(f"the share to keep is {self.keep}", "a share above 0 and up to 1", "correct it")
+        if self.margin is not None and self.keep is not None:
+            raise UnitError("a margin and a share to keep", "one of them", "leave one out")
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The sums of both models for the same examples, and the cluster of each example."""
+
+    metric: Metric
+    base: NDArray[np.float64]
+    candidate: NDArray[np.float64]
+    clusters: NDArray[np.int64]
+
+    def where(self, chosen: NDArray[np.bool_]) -> Pairs:
+        """Only these examples, clusters numbered anew."""
+        _, clusters = np.unique(self.clusters[chosen], return_inverse=True)
+        return Pairs(self.metric, self.base[chosen], self.candidate[chosen], clusters.astype(np.int64))
+
+    @property
+    def counts(self) -> NDArray[np.float64]:
+        """The sums of each cluster: those of the base, then those of the candidate."""
+        both = np.hstack([self.base, self.candidate])
+        found = np.zeros((int(self.clusters.max()) + 1, both.shape[1]))
+        np.add.at(found, self.clusters, both)
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One metric of two models on the same examples. `delta` is candidate minus base, `ratio` candidate over base.
+
+    `p_value` is the exact test on answers that changed, for right and wrong answers. `needed` is how many examples
+    would probably settle what is undecided. `slices` are the same for parts of the data, their confidence raised so
+    that it holds for all of them together.
+    """
+
+    name: str
+    base: float
+    candidate: float
+    delta: Interval
+    ratio: Interval
+    n: int
+    clusters: int
+    confidence: float
+    margin: float | None
+    verdict: Verdict
+    reason: str
+    needed: int | None = None
+    p_value: float | None = None
+    gates: bool = True
+    warnings: tuple[str, ...] = ()
+    slices: Mapping[str, Comparison] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """One entry of `metrics` in the JSON contract; a bound that is not finite is null."""
+
+        def plain(number: float | None) -> float | None:
+            return number if number is not None and math.isfinite(number) else None
+
+        return {
+            "name": self.name, "base": plain(self.base), "candidate": plain(self.candidate),
+            "delta": plain(self.delta.value), "interval": [plain(self.delta.low), plain(self.delta.high)],
+            "ratio": plain(self.ratio.value), "ratio_interval": [plain(self.ratio.low), plain(self.ratio.high)],
+            "confidence": self.confidence, "n": self.n, "clusters": self.clusters, "margin": plain(self.margin),
+            "verdict": self.verdict, "reason": self.reason, "examples_needed": self.needed, "p_value": self.p_value,
+            "gates": self.gates, "warnings": list(self.warnings),
+            "slices": [{"slice": name, **part.to_json()} for name, part in self.slices.items()],
+        }  # fmt: skip
+
+
+def compare(pairs: Pairs, rule: Rule, slices: Mapping[str, NDArray[np.bool_]] | None = None) -> Comparison:
+    """One metric over all examples, and over each slice at a confidence that holds for all slices together.
+
+    Example:
+        >>> from weighbridge.prove.metrics import METRICS
+        >>> right = np.array([[1.0, 1.0]] * 90 + [[0.0, 1.0]] * 10)
+        >>> pairs = Pairs(METRICS["acc"], right, right[::-1], np.arange(100))
+        >>> found = compare(pairs, Rule(margin=0.2))
+        >>> found.delta.value, found.verdict
+        (0.0, 'equivalent')
+    """
+    whole = _compare(pairs, rule)
+    if not slices:
+        return whole
+    alone = 1 - (1 - rule.confidence) / len(slices)
+    parts = {name: _compare(pairs.where(chosen), replace(rule, confidence=alone))
+             for name, chosen in slices.items() if chosen.any()}  # fmt: skip
+    return replace(whole, slices=parts)
+
+
+def overall(comparisons: Sequence[Comparison]) -> tuple[Verdict, str]:
+    """The verdict on all metrics that decide: the weakest, and worse when a slice is worse.
+
+    A slice that is undecided does not weaken it: small slices always are.
+    """
+    deciding = [found for found in comparisons if found.gates]
+    for found in deciding:
+        if found.verdict != "worse" and (bad := [n for n, part in found.slices.items() if part.verdict == "worse"]):
+            return "worse", f"{found.name} is worse where {', '.join(bad)}"
+    if not deciding:
+        return "undecided", "no metric decides: name one with --metric, and a --margin"
+    weakest = min(deciding, key=lambda found: ORDER.index(found.verdict))
+    return weakest.verdict, f"{weakest.name}: {weakest.reason}"
+
+
+def _compare(pairs: Pairs, rule: Rule) -> Comparison:
+    metric, counts = pairs.metric, pairs.counts
+    width, total = pairs.base.shape[1], counts.sum(axis=0)
+    base, candidate = float(metric.value(total[:width])), float(metric.value(total[width:]))
+    gates = metric.higher_is_better is not None
+
+    def difference(sums: Any) -> Any:
+        return metric.value(sums[..., width:]) - metric.value(sums[..., :width])
+
+    def quotient(sums: Any) -> Any:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return metric.value(sums[..., width:]) / metric.value(sums[..., :width])
+
+    p_value = None
+    if metric.is_share:
+        delta = intervals.paired_shares(pairs.base[:, 0], pairs.candidate[:, 0], pairs.clusters, rule.confidence)
+        ratio = _scaled(delta, base)
+        lost = int(((pairs.base[:, 0] == 1) & (pairs.candidate[:, 0] == 0)).sum())
+        won = int(((pairs.base[:, 0] == 0) & (pairs.candidate[:, 0] == 1)).sum())
+        p_value = intervals.mcnemar(lost, won)
+    else:
+        delta, ratio = intervals.bootstrap(counts, (difference, quotient), rule.confidence, rule.seed)
+    if rule.sequential:
+        delta = intervals.anytime(delta.value, delta.error, len(counts), rule.confidence)
+        ratio = intervals.anytime(ratio.value, ratio.error, len(counts), rule.confidence)
+    verdict, reason, needed = _decide(metric, delta, ratio, rule, len(counts))
+    per_cluster = len(pairs.base) / len(counts)
+    return Comparison(
+        name=metric.name, base=base, candidate=candidate, delta=delta, ratio=ratio, n=len(pairs.base),
+        clusters=len(counts), confidence=rule.confidence, margin=rule.margin, verdict=verdict, reason=reason,
+        needed=None if needed is None else math.ceil(needed * per_cluster), p_value=p_value, gates=gates,
+        warnings=_warnings(metric, pairs, len(counts)),
+    )  # fmt: skip
+
+
+def _scaled(delta: Interval, base: float) -> Interval:
+    """The ratio of candidate and base from their difference, the base being taken as it was found."""
+    if not base:
+        return Interval(math.nan, -math.inf, math.inf, math.inf)
+    return Interval(1 + delta.value / base, 1 + delta.low / base, 1 + delta.high / base, delta.error / base)
+
+
+def _decide(
+    metric: Metric, delta: Interval, ratio: Interval, rule: Rule, clusters: int
+) -> tuple[Verdict, str, int | None]:  # fmt: skip
+    """The verdict, why, and how many clusters would probably settle it."""
+    less_is_better = not metric.higher_is_better
+    if rule.keep is None:
+        found = Interval(-delta.value, -delta.high, -delta.low, delta.error) if less_is_better else delta
+        neutral, bound, told = 0.0, -(rule.margin or 0.0), f"a loss of {rule.margin or 0:g}"
+    else:
+        found = _inverse(ratio) if less_is_better else ratio
+        neutral, bound, told = 1.0, rule.keep, f"{rule.keep:g} of the base kept"
+    if not math.isfinite(found.value):
+        return "undecided", "the metric has no value on these examples", None
+    if found.low > neutral:
+        return "better", "all of the interval is better than no difference", None
+    if found.low >= bound:
+        return "equivalent", f"the interval lies within {told}", None
+    if found.high < bound:
+        return "worse", f"all of the interval lies beyond {told}", None
+    needed = intervals.power_of(abs(found.value - bound), found.error, clusters, rule.confidence)
+    if found.high < neutral:
+        return "undecided", f"there is a loss, and whether it lies within {told} is open", needed
+    return "undecided", f"the interval reaches from a loss beyond {told} to none", needed
+
+
+def _inverse(ratio: Interval) -> Interval:
+    """Base over candidate."""
+    if not ratio.value > 0:
+        return Interval(math.nan, -math.inf, math.inf, math.inf)
+    low = 1 / ratio.high if ratio.high > 0 else -math.inf
+    return Interval(1 / ratio.value, low, 1 / ratio.low if ratio.low > 0 else math.inf, ratio.error / ratio.value**2)
+
+
+def _warnings(metric: Metric, pairs: Pairs, clusters: int) -> tuple[str, ...]:
+    found = []
+    if clusters < FEW_CLUSTERS:
+        what = "examples" if clusters == len(pairs.base) else "documents"
+        found.append(f"only {clusters} {what}: intervals of skewed metrics are then too narrow")
+    if metric.sums[0] == "true_positives" and (positives := pairs.base[:, (0, 2)].sum()) < FEW_CLUSTERS:
+        found.append(f"only {positives:.0f} positive examples")
+    return tuple(found)

@@ -1,0 +1,118 @@
+"""What do all metrics together say of a candidate?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weighbridge.errors import ConfigError, FormatError
+from weighbridge.prove import samples
+from weighbridge.prove.comparison import Comparison, Pairs, Rule, Verdict, compare, overall
+from weighbridge.prove.metrics import METRICS
+
+MOST_SLICES = 200
+"""More values of a field are no groups: a name or a text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A base and a candidate on the same data: the verdict and what it rests on."""
+
+    base: str
+    candidate: str
+    metrics: tuple[Comparison, ...]
+    verdict: Verdict
+    reason: str
+    rule: Rule
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `weigh prove --json`."""
+        return {
+            "base": self.base, "candidate": self.candidate, "metrics": [found.to_json() for found in self.metrics],
+            "verdict": self.verdict, "reason": self.reason, "seed": self.rule.seed, "keep": self.rule.keep,
+            "sequential": self.rule.sequential, "notes": list(self.notes),
+        }  # fmt: skip
+
+
+def of_logs(
+    base: Path, candidate: Path, rule: Rule, *, metrics: Sequence[str] = (), fields: Sequence[str] = ()
+) -> Proof:  # fmt: skip
+    """The proof from two logs of lm-evaluation-harness, which runs no model.
+
+    Args:
+        base: its `samples_*.jsonl`.
+        candidate: the same of the candidate.
+        rule: what a verdict needs.
+        metrics: names of the logs; all that are known without them.
+        fields: fields of the questions; each of their values is a slice.
+
+    Raises:
+        WeighbridgeError: when the logs cannot be read or paired, or scipy is not installed.
+    """
+    need_scipy()
+    found = samples.pair(base, candidate, tuple(metrics))
+    slices = slices_of(found.documents, fields)
+    comparisons = []
+    for name, pairs in found.pairs.items():
+        comparisons.append(_named(compare(pairs, rule, slices), name))
+        if pairs.metric.is_share:
+            comparisons.append(_named(compare(flips(pairs), rule, slices), name.replace(pairs.metric.name, "flips", 1)))
+    verdict, reason = overall(comparisons)
+    notes = list(found.notes)
+    if found.left_out:
+        notes.append(f"{found.left_out:,} lines have no partner in the other log and are left out")
+    return Proof(str(base), str(candidate), tuple(comparisons), verdict, reason, rule, tuple(notes))
+
+
+def need_scipy() -> None:
+    """Raises ConfigError when scipy is not installed."""
+    try:
+        import scipy  # noqa: F401
+    except ImportError as error:
+        raise ConfigError("scipy is not installed, which intervals need", "the extra `prove`",
+                          "run: pip install 'weighbridge[prove]'") from error  # fmt: skip
+
+
+def flips(pairs: Pairs) -> Pairs:
+    """From right and wrong answers to how many changed, either way: 0 of the base, 1 of the candidate where it did."""
+    changed = pairs.base.copy()
+    changed[:, 0] = np.abs(pairs.candidate[:, 0] - pairs.base[:, 0])
+    still = pairs.base.copy()
+    still[:, 0] = 0.0
+    return Pairs(METRICS["flips"], still, changed, pairs.clusters)
+
+
+def slices_of(documents: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+    """The examples with each value of each field.
+
+    Raises:
+        FormatError: when an example lacks the field, or it has too many values for groups.
+
+    Example:
+        >>> {name: chosen.tolist() for name, chosen in slices_of([{"a": 1}, {"a": 2}], ["a"]).items()}
+        {'a=1': [True, False], 'a=2': [False, True]}
+    """
+    found: dict[str, NDArray[np.bool_]] = {}
+    for field in fields:
+        for place, document in enumerate(documents):
+            if field not in document:
+                known = ", ".join(sorted(map(str, document))) or "none"
+                raise FormatError(f"example {place + 1} has no field {field}", f"one of its fields: {known}",
+                                  "name one of these")  # fmt: skip
+        values = [str(document[field]) for document in documents]
+        if len(set(values)) > MOST_SLICES:
+            raise FormatError(f"{field} has {len(set(values)):,} values", f"at most {MOST_SLICES} groups",
+                              "name a field that groups the examples")  # fmt: skip
+        for value in sorted(set(values)):
+            found[f"{field}={value}"] = np.array([one == value for one in values])
+    return found
+
+
+def _named(found: Comparison, name: str) -> Comparison:
+    return replace(found, name=name)

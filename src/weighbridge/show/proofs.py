@@ -1,0 +1,57 @@
+"""How does a proof read on a terminal? The verdict first, then each metric with its interval, then the slices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from weighbridge.errors import printable
+from weighbridge.prove.comparison import Comparison
+from weighbridge.prove.proof import Proof
+from weighbridge.show.tables import bold, table
+
+VERDICTS = {"better": "better", "equivalent": "equivalent", "worse": "WORSE", "undecided": "undecided"}
+
+
+def number(value: float) -> str:
+    """A number in four digits.
+
+    Example:
+        >>> number(0.123456), number(float("nan")), number(-0.0)
+        ('0.1235', 'unknown', '0')
+    """
+    if not math.isfinite(value):
+        return "unknown" if math.isnan(value) else "unbounded"
+    return f"{value + 0.0:.4g}"
+
+
+def lines(found: Proof) -> Iterator[str]:
+    """The report of `weigh prove`."""
+    yield bold(f"{VERDICTS[found.verdict]}: {printable(found.reason)}")
+    yield printable(f"base {found.base}, candidate {found.candidate}")
+    yield ""
+    heads = ("metric", "base", "candidate", "difference", "interval", "n", "verdict")
+    share = f"{found.rule.confidence:.0%}"
+    title = f"at {share}, whenever it is looked at" if found.rule.sequential else f"at {share}"
+    yield from table(title, heads, [_row(one.name, one) for one in found.metrics], right=(1, 2, 3, 4, 5))
+    for one in found.metrics:
+        if one.slices:
+            part = next(iter(one.slices.values()))
+            yield ""
+            yield from table(f"{one.name} by slice, at {part.confidence:.2%} each so that {share} hold for all",
+                             ("slice", *heads[1:]), [_row(name, part) for name, part in one.slices.items()],
+                             right=(1, 2, 3, 4, 5))  # fmt: skip
+    yield ""
+    for one in found.metrics:
+        if one.verdict == "undecided" and one.gates:
+            more = f"; about {one.needed:,} examples would probably settle it" if one.needed else ""
+            yield f"{one.name}: {one.reason}{more}"
+        yield from (f"note: {one.name}: {warning}" for warning in one.warnings)
+    yield from (f"note: {printable(note)}" for note in found.notes)
+
+
+def _row(name: str, one: Comparison) -> tuple[str, ...]:
+    interval = f"{number(one.delta.low)} to {number(one.delta.high)}"
+    verdict = VERDICTS[one.verdict] if one.gates else "told only"
+    return (printable(name), number(one.base), number(one.candidate), number(one.delta.value), interval,
+            f"{one.n:,}", verdict)  # fmt: skip
