@@ -81,6 +81,20 @@ def device_of(row: dict[str, str]) -> Device | None:
     return None
 
 
+def shape_of(row: dict[str, str]) -> str:
+    """What a row's model is, whatever it is called: what it multiplies, and its layers and cache."""
+    found = asked(row["model"])
+    assert found is not None
+    return f"{found.dense_elements}/{found.expert_elements}/{found.num_layers}/{found.caches}"
+
+
+def name_of(row: dict[str, str]) -> str:
+    """The name of a row's device, whatever the row calls it."""
+    device = device_of(row)
+    assert device is not None
+    return device.name
+
+
 @dataclass
 class Sample:
     """Rows that one set of factors is fitted to: their terms, what was measured, and what they are grouped by."""
@@ -105,8 +119,8 @@ class Sample:
 
     def groups(self, by: str = "pair") -> list[tuple[str, ...]]:
         """What is left out with each row: its (model, device) pair, its device or its model."""
-        keys = {"pair": ("model", "hardware_key"), "device": ("hardware_key",), "model": ("model",)}[by]
-        return [tuple(row[key] for key in keys) for row in self.rows]
+        parts = {"pair": (shape_of, name_of), "device": (name_of,), "model": (shape_of,)}[by]
+        return [tuple(part(row) for part in parts) for row in self.rows]
 
 
 def read_rows(folder: Path) -> list[dict[str, str]]:
@@ -145,7 +159,8 @@ def served_parts(row: dict[str, str]) -> tuple[Any, ...] | None:
     )  # fmt: skip
     prompt, output, clients = int(row["input_len"]), int(row["output_len"]), int(row["batch_or_concurrency"])
     per_element = 1.0 if row["kv_dtype"].startswith("fp8") else 2.0
-    running = speed.running(found, weights, rates, device.memory_bytes, 0.9, prompt + output, per_element, clients)
+    room = speed.room(found, weights, rates, device.memory_bytes, 0.9, prompt + output, per_element)
+    running = speed.running(room, clients, speed.CLOSED_LOOP_ROOM)
     return found, weights, rates, running, clients, prompt, output, per_element
 
 
@@ -243,9 +258,10 @@ def decode_sample(rows: Iterable[dict[str, str]], metric: str, kind: str) -> Sam
             continue
         if speed.device_class(device) != kind:
             continue
-        rates = steps.Rates(bytes_per_s=device.memory_bytes_per_s, flops_per_s=speed.prompt_flops_per_s(device),
-                            link_bytes_per_s=1.0, devices=int(row["n_devices"]))  # fmt: skip
         threads = int(match[1]) if (match := re.match(r"(\d+) threads", row["parallelism"])) else None
+        rates = steps.Rates(bytes_per_s=device.memory_bytes_per_s,
+                            flops_per_s=speed.prompt_flops_per_s(device, threads), link_bytes_per_s=1.0,
+                            devices=int(row["n_devices"]))  # fmt: skip
         prompt, output = int(row["input_len"] or 0), int(row["output_len"] or 0)
         if metric == "decode_tok_s":
             terms = steps.decode_step(found, weights, rates, sequences=1, context=prompt + output / 2,

@@ -138,6 +138,8 @@ def fit(
     data_parallel: int | None = None,
     expert_parallel: int | None = None,
     utilization: float | None = None,
+    max_sequences: int | None = None,
+    flash_attention: bool = True,
     threads: int | None = None,
     gpu_layers: int | None = None,
     cpu_experts: int | None = None,
@@ -165,6 +167,8 @@ def fit(
         data_parallel: copies of the attention.
         expert_parallel: groups of experts.
         utilization: the share of a device that the engine takes.
+        max_sequences: the most sequences that the engine works on at once; without it, memory alone bounds them.
+        flash_attention: llama.cpp's, which it has on where the device can.
         threads: threads of a processor.
         gpu_layers: layers on the card under llama.cpp; the others stay with the processor.
         cpu_experts: layers whose routed experts stay with the processor under llama.cpp.
@@ -191,7 +195,8 @@ def fit(
         "llama.cpp" if gpu_layers is not None or cpu_experts else _runtime(inspection, recipe.kind, device)
     )
     asked = service(engine, prompt_tokens=prompt_tokens, output_tokens=output_tokens, context_tokens=context_tokens,
-                    batch=batch, concurrency=concurrency, kv=kv, utilization=utilization, threads=threads)  # fmt: skip
+                    batch=batch, concurrency=concurrency, kv=kv, utilization=utilization, threads=threads,
+                    max_sequences=max_sequences, flash_attention=flash_attention)  # fmt: skip
     built = machine(device, devices, tensor_parallel=tensor_parallel, pipeline_parallel=pipeline_parallel,
                     data_parallel=data_parallel, expert_parallel=expert_parallel,
                     layers_split=asked.runtime.splits_layers)  # fmt: skip
@@ -316,8 +321,6 @@ def _plan(
         notes.append(f"the memory of {built.device.title} is unknown: whether it fits is not known")
     elif memory.fits is False:
         notes.append("it does not fit: the speed is that of a machine that has room")
-    if asked.concurrency is not None and memory.max_batch is not None and asked.concurrency > memory.max_batch > 0:
-        notes.append(f"{memory.max_batch:,} of the {asked.concurrency:,} clients have room at once; the others wait")
     if beside.draft is not None:
         size = units.format_bytes(beside.draft.stored.total_bytes)
         notes.append(f"the draft {beside.draft.name}, {size} of weights, is counted in the memory, not in the speed: "

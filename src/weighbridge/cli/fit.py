@@ -35,6 +35,8 @@ _OPTIONS = (
     click.option("--gpu-layers", type=output.Count(), help="Layers on the card under llama.cpp."),
     click.option("--cpu-experts", type=output.Count(), help="Layers whose experts stay with the processor, likewise."),
     click.option("--threads", type=output.Count(), help="Threads of a processor."),
+    click.option("--max-sequences", type=output.Count(), help="Sequences that the engine works on at once, at most."),
+    click.option("--flash-attention/--no-flash-attention", default=True, help="llama.cpp's; on without it."),
     click.option("--utilization", type=float, help="Share of a device that the engine takes."),
 )  # fmt: skip
 

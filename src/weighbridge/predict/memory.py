@@ -5,7 +5,8 @@
 - State: cache cells in whole pages, keys and values in their encodings; heads that do not divide among devices are held
   by several. A window holds its tokens, in llama.cpp those of one batch of prompt more. Recurrent state stays as it is.
 - Activations: llama.cpp's compute buffer is the largest of what it holds at once in a pass over a batch of the prompt:
-  the logits beside the hidden states, or the scores of attention (`src/llama-graph.cpp`; fp32, heads x batch x cells).
+  the logits beside the hidden states, or without flash attention the scores (`src/llama-graph.cpp`; fp32, heads x batch
+  x cells).
   For other engines the hidden states of a pass and the logits of its sequences, modelled with a wide interval.
 - Overhead: what an engine that captures graphs holds beside that on each device, assumed; llama.cpp holds nothing.
 - The driver's share of a card is no part of the plan: it is taken off the memory that can be filled.
@@ -52,6 +53,8 @@ FLASH_WIDTHS = 15
 SmolLM2-135M and 15.8 for Gemma-3-270M, as its log says (xllamacpp 2026.10)."""
 CODE_BYTES, TOKEN_BYTES = 20 * 2**20, 200
 """What the engine's code takes once a model is loaded, and each token of the vocabulary, of the same two runs."""
+TORCH_BYTES = 250_000_000, 400_000_000, 900_000_000
+"""What a process with torch and transformers holds without a model: 370 to 410 MB as probed, more with other builds."""
 REPACKED = ("q4_0", "q4_k", "iq4_nl")
 """Encodings that llama.cpp keeps a second time for a processor, in an order that suits its kernels, at 4.5 bits."""
 
@@ -79,7 +82,12 @@ class MemoryPlan:
     @property
     def total_bytes(self) -> Estimate:
         """What the devices hold."""
-        held = replace_value(self.weights_bytes, -self.host_bytes)
+        whole = self.weights_bytes
+        assert whole.value is not None and whole.low is not None and whole.high is not None
+        share = 1 - self.host_bytes / whole.value if whole.value else 1.0
+        held = whole.times(share)
+        if whole.low == whole.high:
+            held = replace_value(whole, -self.host_bytes)
         return Estimate.sum([held, self.state_bytes, self.activation_bytes, self.overhead_bytes])
 
     def to_json(self) -> dict[str, Any]:
@@ -150,7 +158,7 @@ class Planner:
             reserved_bytes=self.reserved(context, sequences),
             capacity_bytes=capacity,
             fits=None if capacity is None else bool(self.needed(context, sequences) <= self.usable_bytes()),
-            max_context=None if capacity is None else self._largest(lambda n: self.needed(n, sequences)),
+            max_context=None if capacity is None else self._largest(lambda n: self.needed(n, self.service.sequences)),
             max_batch=most,
         )
 
@@ -193,10 +201,11 @@ class Planner:
         """Bytes that stay with the processor: llama.cpp's token table, and layers left there with their state."""
         if not self.service.runtime.splits_layers or not self._is_card:
             return 0
+        tables = self.stored.table_bytes + (self.beside.draft.stored.table_bytes if self.beside.draft else 0)
         inside = self.stored.total_bytes - self.stored.table_bytes
         left = np.rint(self.host_share * (inside + self._state_of(self.demand, context, sequences))
                        + (1 - self.host_share) * self.expert_share * self.stored.expert_bytes)  # fmt: skip
-        return self.stored.table_bytes + left
+        return tables + left
 
     @property
     def _demands(self) -> tuple[Demand, ...]:
@@ -245,12 +254,22 @@ class Planner:
 
         The prompt is that of the service unless another is given; all may be arrays.
         """
+        draft = 0.0
+        if self.beside.draft:
+            small = self.beside.draft
+            alone = replace(self, demand=small.demand, stored=small.stored, beside=NOTHING_BESIDE)
+            draft = alone.activation_bytes(context, sequences, prompt)
+        return draft + self._own_activation_bytes(context, sequences, prompt)
+
+    def _own_activation_bytes(self, context: Number, sequences: Number, prompt: Number | None) -> Number:
         demand, runtime = self.demand, self.service.runtime
         if runtime.splits_layers:
             batch = np.minimum(runtime.batched_tokens, context)
             hidden = 4.0 * batch * demand.hidden_size
             if self._process_here:
                 return FLASH_WIDTHS * hidden + 4 * sequences * demand.vocab_size
+            if self.service.flash_attention:
+                return (4 * batch * demand.vocab_size + hidden) * self.machine.devices
             cells: Number = 0.0
             for cache in demand.caches:
                 cells = np.maximum(cells, self._cells(cache.window, context))
@@ -270,6 +289,8 @@ class Planner:
             note, low, high = "hidden states and logits", 0.4, 2.5
         elif self._process_here:
             note, low, high = "the compute buffer with flash attention", 0.5, 1.6
+        elif self.service.flash_attention:
+            note, low, high = "the compute buffer with flash attention", 0.4, 1.3
         else:
             note, low, high = "the compute buffer without flash attention", 0.7, 1.3
         return Estimate(value, round(low * value), round(high * value), "B", Basis.MODELLED, note)
@@ -278,6 +299,9 @@ class Planner:
         """What the engine holds of each device beside tensors."""
         if kernels := self._process_here:
             return self._process(kernels)
+        if self.service.runtime.name == "transformers" and not self._is_card:
+            low, middle, high = TORCH_BYTES
+            return Estimate(middle, low, high, "B", Basis.ASSUMED, "torch's process")
         if self.service.runtime.reserves is None or not self._is_card:
             return Estimate(0, 0, 0, "B", Basis.ASSUMED, "none beside the process itself")
         value = GRAPH_BYTES * self.machine.devices

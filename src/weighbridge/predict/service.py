@@ -86,7 +86,9 @@ def find_runtime(name: str) -> Runtime:
 class Service:
     """What is asked: `batch` sequences decoded together, or `concurrency` clients that each wait for their answer.
 
-    `context_tokens` is what a sequence may grow to; `key_encoding` and `value_encoding` are those of its cache.
+    `max_sequences` is the most that the engine works on at once; without it, memory alone bounds them. `context_tokens`
+    is what a sequence may grow to. `flash_attention` is llama.cpp's, which it has on where the device can.
+    `key_encoding` and `value_encoding` are those of the cache.
     """
 
     runtime: Runtime
@@ -99,6 +101,8 @@ class Service:
     value_encoding: Encoding = BF16
     utilization: float | None = None
     threads: int | None = None
+    max_sequences: int | None = None
+    flash_attention: bool = True
 
     @property
     def sequences(self) -> int:
@@ -148,6 +152,8 @@ def service(
     kv: str | None = None,
     utilization: float | None = None,
     threads: int | None = None,
+    max_sequences: int | None = None,
+    flash_attention: bool = True,
 ) -> Service:
     """What is asked, checked: the context defaults to prompt and output together, and the batch to 1.
 
@@ -160,8 +166,9 @@ def service(
         read = f"a batch of {batch} and {concurrency} clients"
         raise UnitError(read, "sequences decoded together, or clients of a closed loop", "leave one of them out")
     batch = 1 if batch is None else batch
+    given = {"concurrency": concurrency, "number of threads": threads, "number of sequences": max_sequences}
     for name, value in (("prompt", prompt_tokens), ("context", context), ("batch", batch),
-                        ("concurrency", concurrency or 1), ("threads", threads or 1)):  # fmt: skip
+                        *((name, value) for name, value in given.items() if value is not None)):  # fmt: skip
         if not 1 <= value < 2**40:
             raise UnitError(f"the {name} is {value}", "a whole number of 1 or more", "correct it")
     if output_tokens < 0:
@@ -174,10 +181,18 @@ def service(
     keys, _, values = (kv or "bf16").partition("/")
     engine = find_runtime(runtime)
     for name in (keys, values or keys):
-        if encodings.find(name).name not in engine.caches:
+        try:
+            known = encodings.find(name).name in engine.caches
+        except UnknownNameError:
+            known = False
+        if not known:
             raise UnknownNameError(f"cache encoding of {engine.name}", name, engine.caches, "name one of these")
+    if not flash_attention and engine.splits_layers and encodings.find(values or keys).elements_per_block > 1:
+        read = f"values of the cache in {values or keys} without flash attention"
+        raise UnitError(read, "flash attention, which llama.cpp demands for them", "leave --no-flash-attention out")
     return Service(
         runtime=engine, prompt_tokens=prompt_tokens, output_tokens=output_tokens,
         context_tokens=context, batch=batch, concurrency=concurrency, key_encoding=encodings.find(keys),
         value_encoding=encodings.find(values or keys), utilization=utilization, threads=threads,
+        max_sequences=max_sequences, flash_attention=flash_attention,
     )  # fmt: skip

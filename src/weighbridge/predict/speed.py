@@ -11,7 +11,7 @@ import functools
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,20 @@ HOST_BYTES_PER_S = (25e9, 60e9, 200e9)
 """Bandwidth of a host's memory where none is named: two old channels, two of DDR5, a server's eight."""
 BUS_BYTES_PER_S = (8e9, 20e9, 50e9)
 """Rate at which weights reach a card: PCIe 3 to 5 with 16 lanes, less what is lost."""
+FEW_THREADS = 2.4
+"""What a thread of few does over one of many: it has a fast core and a high clock. Four threads of an i9-13900K reached
+0.4 of what all 24 cores did."""
+LINK_BYTES_PER_S = (16e9, 100e9, 900e9)
+"""Between devices whose link is unknown: PCIe, a slower and a faster link of their own."""
+EAGER_LAYER_S = 7e-4
+"""What transformers takes to launch a layer's kernels one by one, assumed: about thirty launches of 20 microseconds."""
 UNMEASURED_WIDENS = 1.6
 """How much wider the interval is, in ratio, where nobody measured this engine on this device."""
 
 _BOUND = {
     "dense": "bandwidth", "experts": "bandwidth", "cache": "bandwidth", "weights": "bandwidth", "flops": "compute",
     "unpack": "compute", "prompts": "compute", "exchange": "link", "hops": "link", "layers": "overhead",
-    "routed_layers": "overhead", "host": "overhead",
+    "routed_layers": "overhead", "host": "overhead", "batch": "compute",
 }  # fmt: skip
 
 
@@ -90,9 +97,10 @@ def rates(machine: Machine, recipe: str) -> Rates | None:
     device = machine.device
     if device.memory_bytes_per_s is None:
         return None
+    link = device.link_bytes_per_s or LINK_BYTES_PER_S[1]
     return Rates(
         bytes_per_s=device.memory_bytes_per_s, flops_per_s=flops_per_s(device, recipe) or math.inf,
-        link_bytes_per_s=device.link_bytes_per_s or 16e9, devices=machine.devices, tensor=machine.tensor_parallel,
+        link_bytes_per_s=link, devices=machine.devices, tensor=machine.tensor_parallel,
         pipeline=machine.pipeline_parallel, data=machine.data_parallel,
     )  # fmt: skip
 
@@ -102,14 +110,17 @@ def flops_per_s(device: Device, recipe: str) -> float | None:
     return device.peak_flops_per_s(arithmetic(recipe))
 
 
-def prompt_flops_per_s(device: Device) -> float | None:
+def prompt_flops_per_s(device: Device, threads: int | None = None) -> float | None:
     """The peak that llama.cpp's prompts run at: fp16 products summed in fp16, which GeForce cards do at twice the rate.
 
     Half of the int8 peak is that rate on all cards that have one. Elsewhere int8 may be that of an NPU, which llama.cpp
-    does not use.
+    does not use. A processor with few threads has their share of its peak.
     """
     rates = [device.peak_flops_per_s("fp16"), device.flops_per_s.get("int8", 0.0) / 2 if device.kind == "gpu" else None]
-    return max((rate for rate in rates if rate), default=None)
+    peak = max((rate for rate in rates if rate), default=None)
+    if peak is None or threads is None or device.cores is None or device_class(device) != "cpu":
+        return peak
+    return peak * min(1.0, FEW_THREADS * threads / device.cores)
 
 
 def unpack_s(device: Device, demand: Demand, stored: StoredWeights, threads: int | None) -> float:
@@ -133,7 +144,12 @@ def cpu_weight_ps(recipe: str) -> float:
     return float(next((table[name] for name in kin if name in table), table["others"]))
 
 
-def running(
+CLOSED_LOOP_ROOM = 2.0
+"""Sequences that run at once in a closed loop, over those that would have room if all were at their longest: they are
+not, and half of the queues that full lengths would make were not there in the measurements (docs/log.md)."""
+
+
+def room(
     demand: Demand,
     stored: StoredWeights,
     rates: Rates,
@@ -141,9 +157,8 @@ def running(
     share: float,
     tokens: Number,
     cache_bytes_per_element: float,
-    clients: Number,
 ) -> Number:
-    """Sequences of so many tokens that a machine works on at once: all clients, or those that its memory holds.
+    """Sequences of so many tokens that a machine's memory holds beside the weights; below 1 without room for any.
 
     Whole copies of the attention stand beside each other under data parallelism, and each device of a tensor-parallel
     group holds its heads of the cache.
@@ -152,24 +167,31 @@ def running(
     weights = copies / (rates.tensor * rates.pipeline) + stored.expert_bytes / rates.devices
     free = share * memory_bytes - weights
     each = steps.cache_bytes(demand, tokens, rates.tensor, cache_bytes_per_element) / rates.pipeline
-    room = np.where(each == 0, np.inf, np.maximum(0.0, free) / np.maximum(each, 1e-9) * rates.data)
-    return np.maximum(1.0, np.minimum(clients, room))
+    return np.where(each == 0, np.where(free > 0, np.inf, 0.0), np.maximum(0.0, free) / np.maximum(each, 1e-9)
+                    * rates.data)  # fmt: skip
+
+
+def running(found: Number, clients: Number, together: float = 1.0) -> Number:
+    """Sequences that are worked on at once: all clients, or those that have room.
+
+    Without room for one, the speed is that of a machine that has it.
+    """
+    return np.where(found < 1.0, clients, np.minimum(clients, together * found))
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The time of a step, with what it consists of: terms, each with its factor, all of them times `own`."""
+    """The time of a step, with what it consists of: terms, each with its factor."""
 
     names: tuple[str, ...]
     terms: list[Number]
     factors: list[float]
-    own: float
     running: Number
 
     @property
     def seconds(self) -> Number:
         """The whole."""
-        return steps.weighted(self.terms, self.factors) * self.own
+        return steps.weighted(self.terms, self.factors)
 
 
 def step(
@@ -185,24 +207,46 @@ def step(
         return None
     per_element = service.cache_bytes_per_element
     if service.runtime.steps == "served":
+        if service.is_static:
+            terms, _ = steps.static_batch(demand, stored, found, running=sequences, prompt=prompt, output=output,
+                                          cache_bytes_per_element=per_element)  # fmt: skip
+            together = static_factors(service.runtime.name, machine.device.name)
+            return Step(steps.STATIC[:-1], terms, _launched(service, together, steps.STATIC[:-1]), sequences)
         inside = sequences
         if machine.device.memory_bytes is not None:
-            inside = running(demand, stored, found, machine.device.memory_bytes, service.reserves or 0.9,
-                             prompt + output, per_element, sequences)  # fmt: skip
-        if service.is_static:
-            terms, _ = steps.static_batch(demand, stored, found, running=inside, prompt=prompt, output=output,
-                                          cache_bytes_per_element=per_element)  # fmt: skip
-            own_factors = static_factors(service.runtime.name, machine.device.name)
-            return Step(steps.STATIC[:-1], terms, [own_factors[n] for n in steps.STATIC[:-1]], 1.0, inside)
+            held = room(demand, stored, found, machine.device.memory_bytes, service.reserves or 0.9, prompt + output,
+                        per_element)  # fmt: skip
+            inside = running(held, sequences, CLOSED_LOOP_ROOM)
+        if service.max_sequences is not None:
+            inside = np.minimum(inside, service.max_sequences)
         terms = steps.served_step(demand, stored, found, running=inside, prompt=prompt, output=output,
                                   cache_bytes_per_element=per_element)  # fmt: skip
-        return Step(steps.SERVED_STEP, terms, [fit["served_step"][n] for n in steps.SERVED_STEP], 1.0, inside)
+        return Step(steps.SERVED_STEP, terms, _launched(service, fit["served_step"], steps.SERVED_STEP), inside)
+    device, kind = machine.device, device_class(machine.device)
     terms = steps.decode_step(demand, stored, found, sequences=sequences, context=prompt + output / 2,
                               cache_bytes_per_element=per_element,
-                              unpack_s=unpack_s(machine.device, demand, stored, service.threads))  # fmt: skip
-    own = math.exp(fit["decode"]["devices"].get(machine.device.name, 0.0))
-    factors = [fit["decode"][device_class(machine.device)][name] for name in steps.DECODE]
-    return Step(steps.DECODE, terms, factors, own, sequences)
+                              unpack_s=unpack_s(device, demand, stored, service.threads))  # fmt: skip
+    own = math.exp(fit["decode"]["devices"].get(device.name, 0.0))
+    factors = [fit["decode"][kind][name] * own for name in steps.DECODE]
+    peak = prompt_flops_per_s(device, service.threads)
+    if peak is None:
+        return Step(steps.DECODE, terms, factors, sequences)
+    # What more sequences multiply, at the rate of prompts; and in a closed loop the prompts of others.
+    multiplied = max(1, demand.dense_elements + demand.expert_elements)
+    work = fit["prefill"][kind]["flops"] + fit["prefill"][kind]["quantized"] * stored.quantized_elements / multiplied
+    terms += [(sequences - 1.0) * demand.flops_per_token / peak]
+    factors += [work]
+    if not service.is_static:
+        others = _prompt_s(demand, stored, machine, service, peak, prompt)
+        terms += [np.maximum(0.0, sequences - 1.0) / np.maximum(output, 1) * others]
+        factors += [1.0]
+    return Step((*steps.DECODE, "batch", "prompts")[: len(terms)], terms, factors, sequences)
+
+
+def _launched(service: Service, factors: Mapping[str, float], names: Sequence[str]) -> list[float]:
+    """Factors of terms, those of layers as transformers launches them where it is the engine."""
+    slow = {"layers": EAGER_LAYER_S, "routed_layers": EAGER_LAYER_S} if service.runtime.name == "transformers" else {}
+    return [slow.get(name, factors[name]) for name in names]
 
 
 def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Service) -> Speed:
@@ -216,6 +260,8 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
     found = step(demand, stored, machine, service, service.sequences, service.prompt_tokens, service.output_tokens)
     if found is None:
         return unknown(f"the memory bandwidth of {machine.device.title} is unknown")
+    if machine.devices > 1 and machine.device.link_bytes_per_s is None and service.runtime.steps == "served":
+        return _at_any_link(demand, stored, machine, service)
     kind = device_class(machine.device)
     way, metric, first = "decode", f"decode.{kind}", _single_prompt
     if service.runtime.steps == "served":
@@ -227,12 +273,47 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
     prefill, ttft = first(demand, stored, machine, service, found, tpot, known)
     if prefill.value is None:
         notes.append(prefill.note)
-    together = service.sequences if way == "served" else float(found.running)
-    return Speed(
+    if way == "decode" and not service.is_static:
+        notes.append(f"closed loops were not measured under {service.runtime.name}: prompts of others are added")
+    if float(found.running) < service.sequences:
+        notes.append(
+            f"about {float(found.running):,.0f} of the {service.sequences:,} clients run at once; the others wait"
+        )
+    done = Speed(
         prefill_tok_s=prefill, decode_tok_s=per_second(tpot, 1.0, "token/s"), ttft_s=ttft, tpot_s=tpot,
-        output_tok_s=output_rate(ttft, tpot, service.output_tokens, together), bound_by=_bound_by(found),
+        output_tok_s=output_rate(ttft, tpot, service.output_tokens, service.sequences), bound_by=_bound_by(found),
         notes=tuple(notes),
     )  # fmt: skip
+    if service.runtime.name == "transformers":
+        return _assumed(done, f"transformers is assumed to take {1000 * EAGER_LAYER_S:g} ms to launch a layer")
+    return done
+
+
+def _at_any_link(demand: Demand, stored: StoredWeights, machine: Machine, service: Service) -> Speed:
+    """The speed of devices whose link is unknown: that of a middle one, between those of a slow and a fast one."""
+    slow, middle, fast = (
+        speed(demand, stored, replace(machine, device=replace(machine.device, link_bytes_per_s=rate)), service)
+        for rate in LINK_BYTES_PER_S
+    )
+
+    spanned = middle
+    for name in RATES:
+        found: list[Estimate] = [getattr(one, name) for one in (slow, middle, fast)]
+        if found[1].value is not None:
+            bounds = [x for one in found for x in (one.low, one.high) if x is not None]
+            wide = replace(found[1], low=min(bounds), high=max(bounds))
+            spanned = replace(spanned, **{name: wide})  # type: ignore[arg-type]
+    low, _, high = (f"{rate / 1e9:,.0f}" for rate in LINK_BYTES_PER_S)
+    return _assumed(spanned, f"the link between the devices is unknown: {low} to {high} GB/s are assumed")
+
+
+RATES = ("prefill_tok_s", "decode_tok_s", "ttft_s", "tpot_s", "output_tok_s")
+
+
+def _assumed(fast: Speed, note: str) -> Speed:
+    """The same, resting on an assumption that a note names."""
+    rates: dict[str, Any] = {name: replace(getattr(fast, name), basis=Basis.ASSUMED) for name in RATES}
+    return replace(fast, notes=(*fast.notes, note), **rates)
 
 
 def offloaded(
@@ -299,9 +380,9 @@ def _static_prompt(
     _, burst = steps.static_batch(demand, stored, at, running=found.running, prompt=service.prompt_tokens,
                                   output=service.output_tokens,
                                   cache_bytes_per_element=service.cache_bytes_per_element)  # fmt: skip
-    seconds = float(burst) * static_factors(service.runtime.name, machine.device.name)["burst"]
-    prompts = _interval("ttft", seconds, "s", known)
     tokens = float(found.running) * service.prompt_tokens
+    seconds = float(burst) * static_factors(service.runtime.name, machine.device.name)["burst"]
+    prompts = _interval("ttft", max(seconds, float(steps.read_once(demand, stored, at, tokens))), "s", known)
     return per_second(prompts, tokens, "token/s"), Estimate.sum([prompts, tpot])
 
 
@@ -311,6 +392,9 @@ def static_factors(runtime: str, device: str) -> dict[str, float]:
     own = fit["devices"].get(f"{runtime}/{device}", {})
     return {name: (name in steps.READ_IN_FULL) + fit["shared"][name] * own.get(kind, 1.0)
             for name, kind in steps.STATIC_KINDS.items()}  # fmt: skip
+
+
+FIRST_TOKEN_NOTE = "the middle is where the mean error was smallest: 72% of the measurements were slower"
 
 
 def _served_prompt(
@@ -328,29 +412,40 @@ def _served_prompt(
                               output=service.output_tokens)  # fmt: skip
     alone = {"prefill", "tokens", "exchange"}
     parts = {name: float(term) * start[name] for name, term in zip(steps.FIRST_TOKEN, terms, strict=True)}
-    ttft = _interval("ttft", sum(parts.values()), "s", known)
-    prompt = _interval("ttft", sum(parts[name] for name in alone), "s", known)
-    return per_second(prompt, service.prompt_tokens, "token/s"), ttft
+    turns = max(1.0, service.sequences / float(found.running))
+    read = float(steps.read_once(demand, stored, at, service.prompt_tokens))
+    ttft = _interval("ttft", max(sum(parts.values()), read), "s", known)
+    prompt = _interval("ttft", max(sum(parts[name] for name in alone) / turns, read), "s", known)
+    return per_second(prompt, service.prompt_tokens, "token/s"), replace(ttft, note=FIRST_TOKEN_NOTE)
 
 
 def _single_prompt(
     demand: Demand, stored: StoredWeights, machine: Machine, service: Service, found: Step, tpot: Estimate, known: bool
 ) -> tuple[Estimate, Estimate]:
     """Tokens a second of a prompt, and the time to the first token, for one user of llama.cpp."""
-    device, fit = machine.device, fits()
-    peak, at = prompt_flops_per_s(device), rates(machine, stored.recipe)
-    assert at is not None
+    device = machine.device
+    peak = prompt_flops_per_s(device, service.threads)
     if peak is None:
         note = f"the rate of arithmetic of {device.title} is unknown: no speed of prompts"
         return _missing("token/s", note), _missing("s", note)
-    terms = steps.prefill_pass(demand, stored, replace(at, flops_per_s=peak), prompt=service.prompt_tokens,
-                               chunk=service.runtime.batched_tokens)  # fmt: skip
-    kind = device_class(device)
-    own = math.exp(fit["prefill"]["devices"].get(device.name, 0.0))
-    seconds = float(steps.weighted(terms, [fit["prefill"][kind][name] for name in steps.PREFILL])) * own
-    prompt = _interval(f"prefill.{kind}", seconds, "s", known)
-    burst = prompt.times(service.sequences)
+    seconds = float(_prompt_s(demand, stored, machine, service, peak, service.prompt_tokens))
+    prompt = _interval(f"prefill.{device_class(device)}", seconds, "s", known)
+    burst = prompt.times(service.sequences) if service.is_static else prompt
     return per_second(prompt, service.prompt_tokens, "token/s"), Estimate.sum([burst, tpot])
+
+
+def _prompt_s(
+    demand: Demand, stored: StoredWeights, machine: Machine, service: Service, peak: float, prompt: Number
+) -> Number:  # fmt: skip
+    """Seconds of one prompt under llama.cpp, never less than reading the weights takes."""
+    at, fit = rates(machine, stored.recipe), fits()["prefill"]
+    assert at is not None
+    terms = steps.prefill_pass(demand, stored, replace(at, flops_per_s=peak), prompt=prompt,
+                               chunk=service.runtime.batched_tokens)  # fmt: skip
+    factors = [fit[device_class(machine.device)][name] for name in steps.PREFILL]
+    seconds = steps.weighted(terms, factors) * math.exp(fit["devices"].get(machine.device.name, 0.0))
+    alone = replace(at, devices=1, tensor=1, pipeline=1)
+    return np.maximum(seconds, steps.read_once(demand, stored, alone, prompt))
 
 
 def _is_measured(kind: str, runtime: str, device: str) -> bool:

@@ -71,6 +71,12 @@ def touched_share(demand: Demand, tokens: Number) -> Number:
     return 1.0 - (1.0 - demand.experts_per_token / demand.num_experts) ** tokens
 
 
+def read_once(demand: Demand, stored: StoredWeights, rates: Rates, tokens: Number) -> Number:
+    """Seconds to read, once, the weights that a pass over so many tokens needs: no prompt is faster."""
+    experts = stored.expert_bytes * touched_share(demand, tokens) / rates.devices
+    return (stored.dense_bytes / rates.tensor / np.maximum(1, rates.pipeline) + experts) / rates.bytes_per_s
+
+
 def prefill_flops(demand: Demand, rates: Rates, prompt: Number) -> Number:
     """FLOPs of one prompt on each device of the group that works on it, all groups of layers one after another."""
     routed = demand.expert_elements * demand.experts_per_token / demand.num_experts if demand.num_experts else 0.0
@@ -115,7 +121,9 @@ def served_step(
         demand.routed_layers + 0.0 * running,
         np.where(several, exchanged, 0.0),
         running + 0.0,
-        np.maximum(0.0, local - 1) / np.maximum(output, 1) * prefill_flops(demand, rates, prompt) / rates.flops_per_s,
+        np.minimum(np.maximum(0.0, local - 1) / np.maximum(output, 1), np.maximum(1.0, PROMPT_TOKENS / prompt))
+        * prefill_flops(demand, rates, prompt)
+        / rates.flops_per_s,
     ]
 
 
@@ -144,23 +152,28 @@ def first_token(
     prompt: Number,
     output: Number,
 ) -> list[Number]:
-    """The terms `FIRST_TOKEN`: from a request to its first token, in a closed loop of so many clients."""
+    """The terms `FIRST_TOKEN`: from a request to its first token, in a closed loop of so many clients.
+
+    Those that run have the other terms among themselves. With n times as many clients, a request waits until n - 1
+    whole answers have gone before it (Little's law): n times the other terms, and the tokens of those answers.
+    """
     prefill = prefill_flops(demand, rates, prompt) / rates.flops_per_s
-    waiting = np.maximum(0.0, clients - running) / np.maximum(running, 1.0)
+    turns = np.maximum(1.0, clients / running)
+    clients = np.minimum(clients, running)
     exchange = np.where(rates.devices > 1, 4 * demand.num_layers * prompt * demand.hidden_size * 2
                         / rates.link_bytes_per_s, 0.0)  # fmt: skip
     read = (stored.dense_bytes / rates.tensor + stored.expert_bytes / rates.devices) / rates.bytes_per_s
     passes = np.ceil(clients / rates.data * prompt / PROMPT_TOKENS)
     return [
-        1.0 + 0.0 * clients,
-        prefill + 0.0 * clients,
-        step_s + 0.0 * clients,
-        clients / rates.data / rates.pipeline * prefill,
-        waiting * output * step_s,
-        prompt * 1e-6 + 0.0 * clients,
-        exchange + 0.0 * clients,
-        clients / rates.data * exchange,
-        passes * read,
+        turns,
+        turns * prefill,
+        turns * step_s,
+        turns * clients / rates.data / rates.pipeline * prefill,
+        (turns - 1.0) * np.maximum(output - 1, 0) * step_s,
+        turns * prompt * 1e-6,
+        turns * exchange,
+        turns * clients / rates.data * exchange,
+        turns * passes * read,
     ]
 
 

@@ -153,14 +153,14 @@ _PLAN_COUNTS = {
     "devices": "devices", "prompt": "prompt_tokens", "output": "output_tokens", "context": "context_tokens",
     "batch": "batch", "concurrency": "concurrency", "tp": "tensor_parallel", "pp": "pipeline_parallel",
     "ep": "expert_parallel", "dp": "data_parallel", "gpu_layers": "gpu_layers", "cpu_experts": "cpu_experts",
-    "threads": "threads",
+    "threads": "threads", "max_sequences": "max_sequences",
 }  # fmt: skip
 _PLAN_WORDS = ("weights", "kv", "runtime")
 """What `/api/fit` takes beside models, device and utilization: the options of `weigh fit`, without dashes."""
 
 
 def _api_fit(query: QueryParams, body: bytes) -> Any:
-    known = {"model", "on", "draft", "utilization", *_PLAN_WORDS, *_PLAN_COUNTS}
+    known = {"model", "on", "draft", "utilization", "flash_attention", *_PLAN_WORDS, *_PLAN_COUNTS}
     for name in query:
         if name not in known:
             raise UnitError(f"the query has {name!r}", f"one of {', '.join(sorted(known))}", "leave it out")
@@ -174,6 +174,8 @@ def _api_fit(query: QueryParams, body: bytes) -> Any:
             raise UnitError(read, "a share above 0 and up to 1, such as 0.9", "correct it") from error
     if not query.get("on"):
         raise UnitError("no device is named", "on=DEVICE, such as on=h100-sxm", "see /api/devices")
+    if "flash_attention" in query:
+        options["flash_attention"] = query["flash_attention"] != "0"
     if "draft" in query:
         options["draft"] = find_model(query["draft"])
     return fit(find_model(query.get("model", "")), query["on"], **options).to_json()
