@@ -145,6 +145,26 @@ def devices() -> str:
     return table(header, rows, right=(3, 4, 6))
 
 
+@part("reference/hardware.md", "instances")
+def instances() -> str:
+    """The table of what clouds rent."""
+    from weighbridge.hardware.instances import instances as listed
+
+    header = ("instance", "cloud", "devices", "USD an hour", "of", "region")
+    rows: list[tuple[object, ...]] = [
+        (
+            f"`{one.name}`",
+            one.cloud,
+            f"{one.devices} x `{one.device}`",
+            "" if one.price_usd_per_h is None else f"{one.price_usd_per_h:,.2f}",
+            one.price_date or "",
+            one.region or "",
+        )
+        for one in listed().values()
+    ]
+    return table(header, rows, right=(3,))
+
+
 @part("reference/cli.md", "cli")
 def command_line() -> str:
     """The help of `weigh` and of each of its commands, as the terminal shows it."""

@@ -18,6 +18,7 @@ from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.hardware import catalogue as hardware_catalogue
 from weighbridge.hardware.catalogue import find_device
 from weighbridge.hardware.device import Device
+from weighbridge.hardware.instances import Instance, find_instance
 from weighbridge.hardware.machine import Machine, machine
 from weighbridge.hardware.measured import HERE
 from weighbridge.hardware.probe import kept_at, saved_device
@@ -152,8 +153,10 @@ def fit(
 
     Args:
         source: what `inspect` takes.
-        on: a device of the catalogue by any of its names, a device, or `here` for this machine as it was probed.
-        devices: how many of them; without a layout they share each matrix, or the layers under llama.cpp.
+        on: a device of the catalogue by any of its names, a device, an instance of a cloud with its devices, or `here`
+            for this machine as it was probed.
+        devices: how many of them, or of the instance; without a layout they share each matrix, under llama.cpp the
+            layers.
         weights: the encoding or mix of the weights; without it that of the file or the configuration, or else bf16.
         runtime: the engine; llama.cpp for a GGUF file, a GGUF encoding or a machine that is no accelerator, else vllm.
         kv: the encoding of the cache, or of keys and values as `q8_0/q4_0`; bf16 without it.
@@ -189,7 +192,9 @@ def fit(
     """
     inspection = source if isinstance(source, Inspection) else inspect(source)
     architecture = _described(inspection)
-    device = find(on, own_devices)
+    device, instance = rented(on, own_devices)
+    if instance is not None:
+        devices *= instance.devices
     recipe = _recipe(inspection, weights)
     engine = runtime or (
         "llama.cpp" if gpu_layers is not None or cpu_experts else _runtime(inspection, recipe.kind, device)
@@ -207,6 +212,10 @@ def fit(
     beside = Beside(sum(_adapter_bytes(adapter, architecture) for adapter in adapters),
                     None if draft is None else _draft(draft, need, weights, asked))  # fmt: skip
     planned = _plan(inspection, need, stored, built, asked, beside, host)
+    if instance is not None:
+        what = f"{instance.name} of {instance.cloud} has {instance.devices} x {device.title}"
+        dated = f"; its price is of {instance.price_date}" if instance.price_date else ""
+        planned = replace(planned, notes=(*planned.notes, what + dated, *instance.notes))
     if _is_as_stored(inspection, weights):
         mixed = f"the weights are planned as the file stores them, {recipe.name} being the encoding of most of them"
         planned = replace(planned, notes=(*planned.notes, mixed))
@@ -227,6 +236,21 @@ def find(on: str | Device, own_devices: Sequence[Device] = ()) -> Device:
     if on.strip().lower() == HERE:
         return saved_device(kept_at())
     return find_device(on, tuple(own_devices))
+
+
+def rented(on: str | Device, own_devices: Sequence[Device] = ()) -> tuple[Device, Instance | None]:
+    """The device of a name, or that of the cloud's instance of this name at its share of the price, with the instance.
+
+    Raises:
+        UnknownNameError: when there is neither.
+    """
+    try:
+        return find(on, own_devices), None
+    except UnknownNameError:
+        instance = find_instance(str(on))
+        if instance is None:
+            raise
+        return instance.rented, instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +276,8 @@ def _adapter_bytes(source: str | Path, architecture: Architecture) -> int:
             raise SourceError(f"{source} has no adapter", " or ".join(names), "name the folder that PEFT wrote")
         place = found
     checkpoint = reader.read(place)
+    if not any(".lora_" in tensor.name for tensor in checkpoint.tensors):
+        raise ConfigError(f"{source} has no low-rank matrices", "an adapter as PEFT writes it", "name its folder")
     sizes = {size for group in architecture.groups for size in group.weight.shape}
     for tensor in checkpoint.tensors:
         if ".lora_" in tensor.name and not sizes.intersection(tensor.shape):
@@ -270,10 +296,17 @@ def _check(need: Demand, built: Machine, asked: Service, recipe: str, host: Host
     if need.vocab_size <= 1:
         read = "a model without tokens"
         raise ConfigError(read, "one that reads or writes text", "see `weigh inspect` for its bytes and FLOPs")
-    engine = asked.runtime
-    if not engine.splits_layers and need.num_heads % built.tensor_parallel:
-        read = f"{need.num_heads} heads on {built.tensor_parallel} devices that share each matrix"
+    engine, tensor = asked.runtime, built.tensor_parallel
+    kv_heads = max((cache.heads for cache in need.caches), default=1)
+    uneven = need.num_heads % tensor or (kv_heads % tensor and tensor % kv_heads)
+    if not engine.splits_layers and need.caches and uneven:
+        of_keys = "" if kv_heads in (1, need.num_heads) else f", {kv_heads} of keys and values,"
+        read = f"{need.num_heads} heads{of_keys} on {tensor} devices that share each matrix"
         raise UnitError(read, f"heads that divide evenly, as {engine.name} demands", "choose another layout")
+    if built.device.name == HERE and built.devices > 1:
+        raise UnitError(f"{built.devices} of this machine", "one", "leave the number of devices out")
+    if engine.name == "tensorrt-llm" and built.device.vendor not in ("NVIDIA", ""):
+        raise UnitError(f"tensorrt-llm on {built.device.title}", "a card of NVIDIA", "choose another engine")
     if built.pipeline_parallel > need.num_layers:
         read = f"{need.num_layers} layers in {built.pipeline_parallel} groups"
         raise UnitError(read, "a layer for each group", "choose another layout")
@@ -282,8 +315,12 @@ def _check(need: Demand, built: Machine, asked: Service, recipe: str, host: Host
     if need.num_experts and built.expert_parallel > need.num_experts:
         read = f"{need.num_experts} experts in {built.expert_parallel} groups"
         raise UnitError(read, "an expert for each group", "choose another layout")
-    if engine.splits_layers and recipe.startswith(("awq", "gptq", "bnb", "nvfp4")):
-        raise UnitError(f"{recipe} under {engine.name}", "an encoding of GGUF files", "choose one such as q4_k_m")
+    if (tensor * built.data_parallel) % built.expert_parallel:
+        read = f"{built.expert_parallel} groups of experts on {tensor * built.data_parallel} devices of a layer"
+        raise UnitError(read, "groups that divide them", "choose another layout")
+    if not _runs(engine.name, recipe):
+        likely = "q4_k_m" if engine.splits_layers else "fp8"
+        raise UnitError(f"{recipe} under {engine.name}", "an encoding that it runs", f"choose one such as {likely}")
     on_card = engine.splits_layers and built.device.kind in ("gpu", "accelerator")
     if host.gpu_layers is not None and (host.gpu_layers < 0 or not on_card):
         read = f"{host.gpu_layers} layers on {built.device.title} under {engine.name}"
@@ -291,6 +328,21 @@ def _check(need: Demand, built: Machine, asked: Service, recipe: str, host: Host
     if host.cpu_experts and (host.cpu_experts < 0 or not on_card or not need.num_experts):
         read = f"experts of {host.cpu_experts} layers on the processor, beside {built.device.title} under {engine.name}"
         raise UnitError(read, "a mixture on a card under llama.cpp", "leave the number of layers out")
+
+
+WIDE = ("fp32", "fp16", "bf16")
+
+
+def _runs(engine: str, recipe: str) -> bool:
+    """Whether an engine runs weights of a recipe: llama.cpp those of GGUF files, TensorRT-LLM none of them."""
+    kind = recipes.find(recipe).kind
+    if engine in ("llama.cpp", "ollama"):
+        return kind == "gguf" or recipe in (*WIDE, "mxfp4")
+    if engine in ("tensorrt-llm", "transformers"):
+        return kind != "gguf"
+    if engine == "onnxruntime":
+        return recipe in (*WIDE, "int8", "int4", "w8a8")
+    return True
 
 
 NO_DECODING = "the model does not generate: no speed is predicted"
@@ -317,6 +369,9 @@ def _plan(
         fastest = speed.speed(need, read, built, asked)
         if planner.host_share or planner.expert_share:
             fastest = speed.offloaded(fastest, read, need, asked, planner.host_share, planner.expert_share)
+    if host != Host() and memory.host_bytes:
+        left = units.format_bytes(memory.host_bytes)
+        notes.append(f"{left} stay with the processor, whose memory is not known")
     if built.capacity_bytes is None:
         notes.append(f"the memory of {built.device.title} is unknown: whether it fits is not known")
     elif memory.fits is False:
@@ -341,7 +396,14 @@ def _stored(inspection: Inspection, architecture: Architecture, weights: str | N
     recipe = _recipe(inspection, weights)
     if _is_as_stored(inspection, weights):
         return weights_of_file(recipe.name, inspection.checkpoint.tensors)
-    return _as_stored(stored_weights(architecture, recipe), recipe, asked)
+    found = _as_stored(stored_weights(architecture, recipe), recipe, asked)
+    if weights is None and inspection.stored is not None and _packed_recipe(inspection):
+        # What the files hold is known to the byte; how a recipe differs from it is in the matrices.
+        total = sum(tensor.size_bytes for tensor in inspection.checkpoint.tensors)
+        differs = {"expert_bytes" if found.expert_bytes else "dense_bytes": total - found.total_bytes}
+        name, more = next(iter(differs.items()))
+        return replace(found, **{name: max(0, getattr(found, name) + more)})
+    return found
 
 
 VOCABULARIES_DIFFER = 128
@@ -360,6 +422,9 @@ def _draft(source: str | Path | NamedModel, need: Demand, weights: str | None, a
     if abs(found.vocab_size - need.vocab_size) > VOCABULARIES_DIFFER:
         read = f"a draft model with {found.vocab_size:,} tokens for a model with {need.vocab_size:,}"
         raise ConfigError(read, "the vocabulary of the model", "name a smaller model of its family")
+    if found.total >= need.total:
+        read = f"a draft model of {found.total:,} parameters for one of {need.total:,}"
+        raise ConfigError(read, "a smaller one", "name a smaller model of its family")
     return Draft(inspection.source, found, _stored(inspection, architecture, weights, asked))
 
 
@@ -384,11 +449,45 @@ def _as_stored(stored: StoredWeights, recipe: Recipe, asked: Service) -> StoredW
 def _stored_recipe(inspection: Inspection) -> str:
     """The recipe of a file's weights: that of most of its elements; of a configuration alone what it says, or bf16."""
     if inspection.stored is None or not inspection.stored.by_encoding:
-        packed = (inspection.checkpoint.config or {}).get("quantization_config")
-        method = packed.get("quant_method") if isinstance(packed, Mapping) else None
-        return method if method in ("fp8", "mxfp4") else "bf16"
+        return _packed_recipe(inspection) or "bf16"
+    if packed := _packed_recipe(inspection):
+        return packed
     most = max(inspection.stored.by_encoding.items(), key=lambda item: item[1])[0]
     return most if most in recipes.RECIPES else "bf16"
+
+
+def _packed_recipe(inspection: Inspection) -> str | None:
+    """The recipe that a configuration says its weights were packed in; None when it says nothing.
+
+    Raises:
+        ConfigError: when it is none that is known.
+    """
+    packed = (inspection.checkpoint.config or {}).get("quantization_config")
+    if not isinstance(packed, Mapping):
+        return None
+    method, bits, group = (packed.get(key) for key in ("quant_method", "bits", "group_size"))
+    algorithm = str(packed.get("quant_algo", "")).lower()
+    groups = packed.get("config_groups")
+    if isinstance(groups, Mapping) and groups:
+        first = next(iter(groups.values()))
+        weights = first.get("weights") if isinstance(first, Mapping) else None
+        if isinstance(weights, Mapping):
+            bits, group = weights.get("num_bits"), weights.get("group_size")
+            algorithm = f"{weights.get('type')}{bits}"
+    found = {
+        "fp8": "fp8", "mxfp4": "mxfp4", "fbgemm_fp8": "fp8", "bitnet": None,
+        "awq": "awq-int4-g128" if (bits, group) == (4, 128) else None,
+        "gptq": "gptq-int4-g128" if (bits, group) == (4, 128) else None,
+        "bitsandbytes": "nf4" if packed.get("load_in_4bit") else "int8" if packed.get("load_in_8bit") else None,
+        "modelopt": {"fp8": "fp8", "nvfp4": "nvfp4"}.get(algorithm),
+        "compressed-tensors": {"int8": "w8a8", "float8": "fp8", "float4": "nvfp4",
+                               "int4": "gptq-int4-g128" if group == 128 else None}.get(algorithm),
+    }.get(str(method))  # fmt: skip
+    if found is None:
+        said = ", ".join(f"{key} {value}" for key, value in (("bits", bits), ("groups of", group)) if value is not None)
+        read = f"{inspection.source} is packed by {method}{f' ({said})' if said else ''}"
+        raise ConfigError(read, "a way of packing whose size is known", "name one with --weights")
+    return found
 
 
 def _runtime(inspection: Inspection, kind: str, device: Device) -> str:
@@ -412,10 +511,15 @@ def _alternatives(plan: Plan, need: Demand, beside: Beside, host: Host) -> Itera
             other = _plan(plan.inspection, need, stored, plan.machine, plan.service, beside, host)
             yield Alternative(f"weights in {name}", other)
     built, by_layers = plan.machine, plan.service.runtime.splits_layers
-    if built.device.measured or (need.num_heads % (2 * built.tensor_parallel) and not by_layers):
+    if built.device.measured or built.device.kind not in ("gpu", "accelerator") or host != Host():
         return
-    twice = machine(built.device, 2 * built.devices, layers_split=by_layers, data_parallel=built.data_parallel,
-                    pipeline_parallel=None if by_layers else built.pipeline_parallel)  # fmt: skip
+    try:
+        twice = machine(built.device, 2 * built.devices, layers_split=by_layers, data_parallel=built.data_parallel,
+                        pipeline_parallel=None if by_layers else built.pipeline_parallel,
+                        expert_parallel=built.expert_parallel)  # fmt: skip
+        _check(need, twice, plan.service, plan.weights.recipe, host)
+    except WeighbridgeError:  # a layout that the model or the engine does not allow
+        return
     other = _plan(plan.inspection, need, plan.weights, twice, plan.service, beside, host)
     yield Alternative(f"{twice.devices} devices", other)
 
@@ -509,7 +613,8 @@ def _candidates(pairs: Iterable[tuple[str, str, Any, str | Device]], options: Ma
 def devices_for(
     source: Any, *, kinds: Sequence[str] = (), text: str = "", own_devices: Sequence[Device] = (), **options: Any
 ) -> list[Candidate]:
-    """Every device of the catalogue with known memory, those that the model fits on first, the smallest first.
+    """Every device of the catalogue with known memory: those that the model fits on, the smallest first, and then the
+    others, the largest first.
 
     Args:
         source: what `inspect` takes.
@@ -529,12 +634,17 @@ def devices_for(
     wanted = [device for device in (*own_devices, *hardware_catalogue.matching(text))
               if device.memory_bytes is not None and (not kinds or device.kind in kinds)]  # fmt: skip
     found = _candidates(((device.name, device.title, inspection, device) for device in wanted), options)
-    return sorted(found, key=lambda c: (not c.plan.memory.fits, c.plan.machine.device.memory_bytes,
-                                        -(c.plan.speed.decode_tok_s.value or 0.0)))  # fmt: skip
+
+    def place(candidate: Candidate) -> tuple[bool, int, float]:
+        memory, fits = candidate.plan.machine.device.memory_bytes or 0, bool(candidate.plan.memory.fits)
+        return not fits, memory if fits else -memory, -(candidate.plan.speed.decode_tok_s.value or 0.0)
+
+    return sorted(found, key=place)
 
 
 def models_on(device: str | Device, *, text: str = "", **options: Any) -> list[Candidate]:
-    """Every named model that generates text and can be planned, those that fit on this device first, the largest first.
+    """Every named model that generates, has positions for the context and can be planned: those that fit, the largest
+    first, and then the others, the smallest first.
 
     Raises:
         WeighbridgeError: when no model can be planned so.
@@ -542,8 +652,17 @@ def models_on(device: str | Device, *, text: str = "", **options: Any) -> list[C
     machine_of = find(device, options.pop("own_devices", ()))
     wanted = (model for model in catalogue.matching(text) if model.config)
     found = _candidates(((model.name, model.title, model, machine_of) for model in wanted), options)
-    found = [candidate for candidate in found if candidate.plan.speed.tpot_s.note != NO_DECODING]
-    return sorted(found, key=lambda c: (not c.plan.memory.fits, -c.plan.inspection.parameters.total, c.name))
+    found = [
+        candidate for candidate in found
+        if candidate.plan.speed.tpot_s.note != NO_DECODING
+        and not candidate.plan.inspection.too_long(candidate.plan.service.context_tokens)
+    ]  # fmt: skip
+
+    def place(candidate: Candidate) -> tuple[bool, int, str]:
+        size, fits = candidate.plan.inspection.parameters.total, bool(candidate.plan.memory.fits)
+        return not fits, -size if fits else size, candidate.name
+
+    return sorted(found, key=place)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,8 @@ def small(**changes: Any) -> Probe:
 
 def test_a_saved_probe_is_the_same_device(tmp_path: Path) -> None:
     found = small()
-    timed = Kernels(engine="x 1", weight_ps={"q4_0": 40.5}, prompt_ps={"q4_0": 20.0}, process_bytes=1)
+    table = {"fp32": 90.0, "fp16": 50.0, "q4_0": 40.5}
+    timed = Kernels(engine="x 1", weight_ps=table, prompt_ps=table, process_bytes=1)
     kept = replace(found.measured, kernels={"llama.cpp": timed})
     found = small(measured=kept)
     (tmp_path / "here.toml").write_text(found.to_toml())

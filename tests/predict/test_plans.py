@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import struct
@@ -12,11 +13,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from weighbridge import inspect
 from weighbridge.cli import main
-from weighbridge.errors import ConfigError, SourceError, UnitError, UnknownNameError
-from weighbridge.planning import NO_DECODING, Plan, devices_for, fit, models_on
+from weighbridge.errors import ConfigError, SourceError, UnitError, UnknownNameError, WeighbridgeError
+from weighbridge.estimate import Basis
+from weighbridge.hardware.instances import instances
+from weighbridge.planning import NO_DECODING, Plan, cost, devices_for, energy, fit, models_on
 from weighbridge.predict.demand import demand
 from weighbridge.predict.memory import Planner
+from weighbridge.predict.speed import prompt_flops_per_s
 
 LLAMA = "llama-3.1-8b"
 
@@ -102,7 +107,7 @@ def test_layers_on_the_host_take_their_state_along_and_cost_time() -> None:
         ({"gpu_layers": 5, "runtime": "vllm"}, "llama.cpp"),
         ({"gpu_layers": -5}, "llama.cpp"),
         ({"on": "apple-m2-max", "gpu_layers": 5}, "llama.cpp"),
-        ({"on": "rtx-4090", "weights": "awq-int4-g128", "runtime": "llama.cpp"}, "GGUF"),
+        ({"on": "rtx-4090", "weights": "awq-int4-g128", "runtime": "llama.cpp"}, "an encoding that it runs"),
     ],
 )
 def test_what_contradicts_itself_is_refused(options: dict[str, Any], words: str) -> None:
@@ -231,6 +236,170 @@ def test_whole_experts_do_not_always_divide() -> None:
     assert most - mean == pytest.approx(uneven.weights.expert_bytes * (2 / 8 - 1 / 6))
     with pytest.raises(UnitError, match="an expert for each group"):
         plan("mixtral-8x7b", "h100-sxm", devices=16, expert_parallel=16)
+
+
+@pytest.mark.parametrize("clients", [1, 16, 161, 322, 1024, 5000, 100_000])
+@pytest.mark.parametrize("output", [1, 64, 1024])
+def test_a_queue_keeps_littles_law(clients: int, output: int) -> None:
+    """Answers leave no faster than those that run can give them, and a client waits for its turn."""
+    found = plan("llama-3.1-70b", devices=4, prompt_tokens=2048, output_tokens=output, concurrency=clients)
+    fast = found.speed
+    assert fast.output_tok_s.value and fast.ttft_s.value and fast.tpot_s.value
+    whole = fast.ttft_s.value + (output - 1) * fast.tpot_s.value
+    assert fast.output_tok_s.value * whole == pytest.approx(clients * output)
+    limited = plan("llama-3.1-70b", devices=4, prompt_tokens=2048, output_tokens=output, concurrency=clients,
+                   max_sequences=32).speed  # fmt: skip
+    assert limited.ttft_s.value and limited.tpot_s.value and limited.output_tok_s.value
+    running = min(clients, 32)
+    assert limited.output_tok_s.value <= 1.001 * running / limited.tpot_s.value * output / max(1, output - 1)
+    if clients > 32:
+        assert any("about 32 of the" in note for note in limited.notes)
+        assert limited.ttft_s.value > (clients / 32 - 1) * (output - 1) * limited.tpot_s.value
+
+
+def test_more_clients_never_serve_fewer() -> None:
+    rates = [plan("llama-3.1-70b", devices=4, concurrency=n, output_tokens=512).speed.output_tok_s.value or 0
+             for n in (1, 4, 16, 64, 256, 1024, 4096)]  # fmt: skip
+    assert all(later > 0.98 * earlier for earlier, later in itertools.pairwise(rates))
+    assert rates[-1] < 1.3 * rates[-2]  # full
+
+
+@pytest.mark.parametrize("device", ["core-i9-13900k", "raspberry-pi-5", "apple-m2-max", "rtx-3090"])
+def test_a_batch_is_no_faster_than_arithmetic(device: str) -> None:
+    for batch in (1, 8, 64, 512):
+        found = plan(LLAMA, device, weights="q4_k_m", batch=batch, runtime="llama.cpp")
+        peak = prompt_flops_per_s(found.machine.device)
+        assert peak is not None and found.inspection.architecture is not None
+        flops = batch * demand(found.inspection.architecture).flops_per_token
+        assert flops / tpot(found) <= peak
+
+
+@pytest.mark.parametrize("runtime", ["vllm", "llama.cpp"])
+@pytest.mark.parametrize("options", [{"batch": 1}, {"concurrency": 1}])
+@pytest.mark.parametrize("model", ["kimi-k2.5", "gpt-oss-120b", LLAMA])
+def test_no_prompt_is_faster_than_reading_the_weights(model: str, runtime: str, options: dict[str, int]) -> None:
+    for prompt in (1, 64, 512):
+        weights = "mxfp4" if model == "gpt-oss-120b" else "bf16"
+        found = plan(model, "h200-sxm", weights=weights, prompt_tokens=prompt, runtime=runtime, **options)
+        assert found.speed.prefill_tok_s.value and found.machine.device.memory_bytes_per_s
+        read = found.weights.dense_bytes / found.machine.device.memory_bytes_per_s
+        assert prompt / found.speed.prefill_tok_s.value >= read * 0.999
+
+
+def test_a_closed_loop_of_llama_cpp_has_the_prompts_of_others() -> None:
+    one, loop, batch = (plan(LLAMA, "rtx-4090", weights="q4_k_m", **how) for how in (
+        {"concurrency": 1}, {"concurrency": 16}, {"batch": 16}))  # fmt: skip
+    assert tpot(one) < tpot(batch) < tpot(loop)
+    assert (loop.speed.ttft_s.value or 0) < (batch.speed.ttft_s.value or 0)
+    assert any("closed loops were not measured" in note for note in loop.notes)
+
+
+def test_an_unknown_link_is_assumed_and_told() -> None:
+    found = plan("llama-3.1-70b", "trainium2", devices=8, batch=16, runtime="vllm")
+    fast = found.speed.tpot_s
+    assert fast.basis is Basis.ASSUMED and any("the link" in note for note in found.notes)
+    assert fast.low and fast.high and fast.high / fast.low > 3
+    assert not any("the link" in note for note in plan("llama-3.1-70b", "trainium2", runtime="vllm").notes)
+
+
+@pytest.mark.parametrize(
+    ("config", "recipe"),
+    [
+        ({"quant_method": "awq", "bits": 4, "group_size": 128}, "awq-int4-g128"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128}, "gptq-int4-g128"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "nf4"),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "nvfp4"),
+        ({"quant_method": "compressed-tensors", "config_groups": {"all": {"weights": {"num_bits": 8, "type": "int"}}}},
+         "w8a8"),
+        ({"quant_method": "fp8"}, "fp8"), ({}, "bf16"),
+    ],
+)  # fmt: skip
+def test_a_packed_model_is_planned_as_it_is_packed(config: dict[str, Any], recipe: str) -> None:
+    described = dict(inspect(LLAMA).checkpoint.config or {}) | ({"quantization_config": config} if config else {})
+    found = fit(described, "h100-sxm", alternatives=False)
+    assert found.weights.recipe == recipe
+    assert found.weights.total_bytes == fit(LLAMA, "h100-sxm", weights=recipe, alternatives=False).weights.total_bytes
+
+
+def test_an_unknown_way_of_packing_is_refused() -> None:
+    for config in ({"quant_method": "quip"}, {"quant_method": "awq", "bits": 3, "group_size": 128}):
+        described = dict(inspect(LLAMA).checkpoint.config or {}) | {"quantization_config": config}
+        with pytest.raises(ConfigError, match="--weights"):
+            fit(described, "h100-sxm")
+        assert fit(described, "h100-sxm", weights="fp8", alternatives=False).memory.fits
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"runtime": "llama.cpp", "weights": "nf4"}, "an encoding that it runs"),
+        ({"runtime": "tensorrt-llm", "weights": "q4_k_m"}, "an encoding that it runs"),
+        ({"runtime": "onnxruntime", "weights": "q4_k_m"}, "an encoding that it runs"),
+        ({"runtime": "tensorrt-llm", "on": "mi300x"}, "a card of NVIDIA"),
+        ({"model": "phi-3-medium-4k", "devices": 4}, "10 of keys and values"),
+        ({"model": "mixtral-8x7b", "devices": 6, "pipeline_parallel": 6, "expert_parallel": 6}, "groups that divide"),
+        ({"draft": LLAMA}, "a smaller one"), ({"concurrency": 0}, "the concurrency is 0"),
+        ({"threads": 0}, "threads is 0"), ({"max_sequences": 0}, "sequences is 0"),
+    ],
+)  # fmt: skip
+def test_what_no_engine_does_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(WeighbridgeError, match=said):
+        plan(**options)
+
+
+def test_a_model_without_heads_splits_over_devices() -> None:
+    assert plan("falcon-mamba-7b", "rtx-3090", devices=2, runtime="vllm").memory.fits is not None
+
+
+def test_other_layouts_are_offered_only_where_they_are_allowed() -> None:
+    many = fit(LLAMA, "rtx-3090", devices=20, runtime="llama.cpp", weights="q4_k_m")
+    assert not any("devices" in one.change for one in many.alternatives)  # 40 groups of 32 layers
+    assert not any("devices" in one.change for one in fit(LLAMA, "raspberry-pi-5", weights="q4_0").alternatives)
+    kept = fit("qwen3-235b-a22b", "h200-sxm", devices=8, data_parallel=8, expert_parallel=8, weights="fp8")
+    twice = next(one for one in kept.alternatives if one.change == "16 devices").plan.machine
+    assert (twice.data_parallel, twice.expert_parallel) == (8, 8)
+
+
+def test_instances_are_their_devices_at_their_price() -> None:
+    rented, owned = plan("llama-3.1-70b", "p5.48xlarge"), plan("llama-3.1-70b", "h100-sxm", devices=8)
+    assert rented.machine.devices == 8 and rented.memory == owned.memory and rented.speed == owned.speed
+    price = cost(rented.machine, rented.speed, rented.service)["usd_per_hour"]
+    assert price["value"] == pytest.approx(instances()["p5.48xlarge"].price_usd_per_h)
+    assert "p5.48xlarge" in price["note"] or any("p5.48xlarge" in note for note in rented.notes)
+    assert plan(LLAMA, "p5.48xlarge", devices=2).machine.devices == 16
+    with pytest.raises(UnknownNameError):
+        plan(LLAMA, "p5.49xlarge")
+
+
+def test_the_interval_of_what_stays_on_the_card_is_its_own() -> None:
+    found = plan("switch-c-2048", "rtx-3070", weights="q4_k_m", cpu_experts=24).memory.total_bytes
+    assert found.low is not None and found.value is not None and found.high is not None
+    assert 0.8 * found.value < found.low <= found.value <= found.high < 1.3 * found.value
+
+
+def test_energy_is_power_over_speed() -> None:
+    found = plan(LLAMA, "h100-sxm", batch=8)
+    told, rate, tdp = energy(found.machine, found.speed), found.speed.output_tok_s.value, found.machine.device.tdp_w
+    assert rate and tdp
+    assert told["j_per_output_token"]["value"] == pytest.approx(0.7 * tdp / rate)
+    grams = told["gco2e_per_million_output_tokens"]["value"]
+    assert grams == pytest.approx(0.7 * tdp / rate * 1e6 / 3.6e6 * 1.2 * 445)
+
+
+def test_the_largest_context_of_a_loop_is_that_of_all_its_clients() -> None:
+    found = [plan(LLAMA, "rtx-4090", concurrency=32, context_tokens=n, runtime="vllm").memory.max_context
+             for n in (640, 2000, 8000)]  # fmt: skip
+    assert found[0] == found[1] == found[2]
+
+
+def test_rankings_name_the_nearest_where_nothing_fits() -> None:
+    devices = devices_for("llama-3.1-405b", weights="fp32")
+    sizes = [one.plan.machine.device.memory_bytes or 0 for one in devices if not one.plan.memory.fits]
+    assert sizes == sorted(sizes, reverse=True)
+    models = [one.plan.inspection.parameters.total for one in models_on("esp32-s3", weights="q4_0")]
+    assert models == sorted(models)
+    long = {one.name for one in models_on("rtx-4090", weights="q4_k_m", context_tokens=100_000)}
+    assert "llama-2-70b" not in long and "llama-3.1-8b" in long
 
 
 def test_here_is_the_machine_as_it_was_probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

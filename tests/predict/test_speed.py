@@ -80,10 +80,10 @@ def test_experts_are_touched_as_the_batch_grows() -> None:
     assert model is not None
     need = demand(model)
     assert need.num_experts == 8 and need.experts_per_token == 2
-    shares = [need.experts_touched(n) for n in (1, 2, 8, 1000)]
+    shares = [float(steps.touched_share(need, n)) for n in (1, 2, 8, 1000)]
     assert shares[0] == pytest.approx(0.25) and shares == sorted(shares) and shares[-1] == pytest.approx(1.0)
     dense = inspect("llama-3-8b").architecture
-    assert dense is not None and demand(dense).experts_touched(8) == 0
+    assert dense is not None and steps.touched_share(demand(dense), 8) == 0
 
 
 def test_terms_take_arrays_and_give_what_single_calls_give() -> None:

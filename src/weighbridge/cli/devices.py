@@ -8,6 +8,7 @@ import click
 
 from weighbridge.cli import output
 from weighbridge.cli.fit import plan_options, with_own_devices
+from weighbridge.errors import UnknownNameError
 
 
 @click.command("devices")
@@ -29,7 +30,13 @@ def command(
     from weighbridge.show import plans
 
     if source is None:
-        found = [device for device in catalogue.matching(text) if not kinds or device.kind in kinds]
+        _only_with("--for", "devices_file")
+        own = with_own_devices(options).get("own_devices", ())
+        known = sorted({device.kind for device in (*own, *catalogue.devices())})
+        for kind in kinds:
+            if kind not in known:
+                raise UnknownNameError("kind of device", kind, known, "name one of these")
+        found = [device for device in catalogue.matching(text, own) if not kinds or device.kind in kinds]
         output.tell_if_none(found, "device", text)
         if as_json:
             output.print_json([device.to_json() for device in found])
@@ -38,8 +45,19 @@ def command(
         return
     from weighbridge.planning import devices_for
 
-    ranked = devices_for(source, kinds=kinds, text=text, **with_own_devices(options))[:most]
+    ranked = devices_for(source, kinds=kinds, text=text, **with_own_devices(options))
     if as_json:
-        output.print_json([candidate.to_json() for candidate in ranked])
+        output.print_json([candidate.to_json() for candidate in ranked[:most]])
     else:
-        output.print_lines(plans.candidate_lines(ranked))
+        output.print_lines(plans.candidate_lines(ranked, most))
+    if not any(candidate.plan.memory.fits for candidate in ranked):
+        raise SystemExit(1)
+
+
+def _only_with(option: str, *but: str) -> None:
+    """Refuses the options of a plan where none is made."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") is not click.core.ParameterSource.DEFAULT
+        if given and parameter.name not in (*but, "text", "kinds", "as_json", "most"):
+            raise click.UsageError(f"{parameter.opts[0]} is for plans: name a model with {option}, or leave it out")

@@ -36,7 +36,8 @@ _OPTIONS = (
     click.option("--cpu-experts", type=output.Count(), help="Layers whose experts stay with the processor, likewise."),
     click.option("--threads", type=output.Count(), help="Threads of a processor."),
     click.option("--max-sequences", type=output.Count(), help="Sequences that the engine works on at once, at most."),
-    click.option("--flash-attention/--no-flash-attention", default=True, help="llama.cpp's; on without it."),
+    click.option("--no-flash-attention", "flash_attention", is_flag=True, flag_value=False, default=True,
+                 help="Plan llama.cpp without flash attention."),
     click.option("--utilization", type=float, help="Share of a device that the engine takes."),
 )  # fmt: skip
 
@@ -92,7 +93,7 @@ def command(
     options = with_own_devices(options)
     plan = fit(source, on, **options)
     if svg is not None or html is not None:
-        _draw(plan, options, source, svg, html)
+        _draw(plan, {**options, "devices": plan.machine.devices}, source, svg, html)
     if as_json:
         output.print_json(plan.to_json())
     else:

@@ -20,7 +20,7 @@ COMMANDS = {
     "devices": "List the known devices, or rank them for a model.",
     "probe": "Measure this machine.",
     "measure": "Run a model here.",
-    "prove": "Decide whether a candidate is as good as a base.",
+    "prove": "Decide whether a candidate is better, equivalent or worse than a base.",
     "compare": "Set models side by side.",
     "models": "List the named models, or rank them for a device.",
     "history": "Show how models grew over time.",

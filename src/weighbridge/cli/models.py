@@ -27,12 +27,18 @@ def command(text: str, on: str | None, most: int, as_json: bool, **options: Any)
         from weighbridge.planning import models_on
         from weighbridge.show import plans
 
-        ranked = models_on(on, text=text, **with_own_devices(options))[:most]
+        ranked = models_on(on, text=text, **with_own_devices(options))
         if as_json:
-            output.print_json([candidate.to_json() for candidate in ranked])
+            output.print_json([candidate.to_json() for candidate in ranked[:most]])
         else:
-            output.print_lines(plans.candidate_lines(ranked))
+            output.print_lines(plans.candidate_lines(ranked, most))
+        if not any(candidate.plan.memory.fits for candidate in ranked):
+            raise SystemExit(1)
         return
+    given = click.get_current_context().get_parameter_source
+    for name in options:
+        if given(name) is not click.core.ParameterSource.DEFAULT:
+            raise click.UsageError(f"--{name.split('_')[0]} is for plans: name a device with --on, or leave it out")
     from weighbridge.model import catalogue
 
     found = list(catalogue.matching(text))

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from weighbridge.cli import here, output
+from weighbridge.errors import SourceError
 
 
 @click.command("probe")
@@ -17,12 +18,14 @@ from weighbridge.cli import here, output
 def command(quick: bool, path: str | None, as_json: bool) -> None:
     """Measure this machine in under 30 seconds, so that `--on here` can plan for it.
 
-    Memory bandwidth, fp32 products, the disk, the engine's kernels by encoding where the extra `run` is installed, and
+    Memory bandwidth, fp32 products, the disk, the kernels of llama.cpp and torch where they are installed, and
     graphics processors through their vendors' tools. The result is kept in the user's cache directory.
     """
     from weighbridge.hardware.probe import kept_at, probe
     from weighbridge.output_file import write_text
 
+    if path and not Path(path).absolute().parent.is_dir():
+        raise SourceError(f"{path} has no folder to lie in", "a folder that exists", "make it first")
     found = probe(quick=quick, environment=dict(os.environ), tell=here.progress())
     target = Path(path) if path else kept_at()
     if not path:

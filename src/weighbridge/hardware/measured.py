@@ -91,12 +91,14 @@ def measured(document: Mapping[str, Any]) -> Measured:
         for one in kernels.values():
             numbers += [*one.weight_ps.values(), *one.prompt_ps.values(), one.process_bytes, one.decode_factor]
             numbers += [one.prefill_factor, 1 + (one.layer_s or 0), 1 + (one.hidden_ps or 0), 1 + one.runs]
-        good = all(x is None or (isinstance(x, int | float) and 0 < x < math.inf) for x in numbers)
+        complete = all({"fp32", "fp16"} <= one.weight_ps.keys() and one.weight_ps.keys() <= one.prompt_ps.keys()
+                       for one in kernels.values())  # fmt: skip
+        good = complete and all(x is None or (isinstance(x, int | float) and 0 < x < math.inf) for x in numbers)
     except (TypeError, AttributeError) as error:
         raise FormatError(f"measured values that do not fit ({error})", "what `weigh probe` writes",
                           "run `weigh probe` again") from error  # fmt: skip
     if not good:
-        raise FormatError("a measured value that is no positive number", "what `weigh probe` writes",
+        raise FormatError("a measured value that is missing or no positive number", "what `weigh probe` writes",
                           "run `weigh probe` again")  # fmt: skip
     return found
 

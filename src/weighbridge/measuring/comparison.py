@@ -174,7 +174,10 @@ def measure(
         read = f"{source} is {inspection.format}"
         raise ConfigError(read, "a GGUF file, or a folder of safetensors with its config.json", "name one of these")
     if output_tokens < 2:
-        raise ConfigError("answers of one token", "two or more: the time between tokens is measured", "ask for more")
+        read = f"answers of {output_tokens}"
+        raise ConfigError(read, "two tokens or more: the time between them is measured", "ask for more")
+    if too_long := inspection.too_long(prompt_tokens + output_tokens):
+        raise ConfigError(too_long[0], "a prompt and an answer within it", "ask for fewer tokens")
     if not kernels.is_installed(runner.runtime):
         raise ConfigError(f"{runner.runtime} is not installed, which runs {inspection.format}",
                           f"the extra `{runner.extra}`", f"run: pip install 'weighbridge[{runner.extra}]'")  # fmt: skip
@@ -184,6 +187,9 @@ def measure(
         raise ConfigError(f"{source} does not generate", "a model that answers prompts", "name one that does")
     architecture = inspection.architecture
     assert architecture is not None
+    if runner.runtime == "transformers" and not demand(architecture).caches:
+        raise ConfigError(f"{source} keeps a recurrent state alone", "a model with a cache of keys and values",
+                          "convert it to GGUF: llama.cpp runs it")  # fmt: skip
     order = {"path": str(path.resolve()), "context": plan.service.context_tokens + 8, "threads": threads,
              "repeat": repeat, "prompt": prompt_tokens, "output": output_tokens,
              "vocabulary": max(2000, demand(architecture).vocab_size)}  # fmt: skip
@@ -200,11 +206,12 @@ def measure(
     after = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     steps, firsts = tuple(r.step_s for r in runs), tuple(r.prompt_s for r in runs)
     rates = tuple(1 / step for step in steps)
+    whole = tuple(output_tokens / (r.prompt_s + (output_tokens - 1) * r.step_s) for r in runs)
     fast = plan.speed
     speed = {
         "prefill_tok_s": Compared(tuple(r.prompt_tokens / r.prompt_s for r in runs), fast.prefill_tok_s),
         "decode_tok_s": Compared(rates, fast.decode_tok_s), "ttft_s": Compared(firsts, fast.ttft_s),
-        "tpot_s": Compared(steps, fast.tpot_s), "output_tok_s": Compared(rates, fast.output_tok_s),
+        "tpot_s": Compared(steps, fast.tpot_s), "output_tok_s": Compared(whole, fast.output_tok_s),
     }  # fmt: skip
     peaks = tuple(float(r.peak_bytes) for r in runs if r.peak_bytes is not None)
     memory = {"total_bytes": Compared(peaks[-1:], plan.memory.total_bytes)} if peaks else {}

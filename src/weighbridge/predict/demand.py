@@ -7,7 +7,7 @@ are routed independently touch E * (1 - (1 - k/E)^B) of E experts. The cache is 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from weighbridge.errors import ConfigError
@@ -29,10 +29,6 @@ class Cache:
     elements_per_token: int
     window: int | None
     heads: int
-
-    def tokens(self, context_tokens: int) -> int:
-        """Tokens that it holds at this context."""
-        return context_tokens if self.window is None else min(context_tokens, self.window)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,23 +66,6 @@ class Demand:
         return sum(flops * (positions if window is None else min(positions, window))
                    for window, flops in self.flops_per_position)  # fmt: skip
 
-    def experts_touched(self, tokens: float) -> float:
-        """The share of the experts that so many tokens of a pass are routed to, on average when routing is even.
-
-        Example:
-            >>> from weighbridge.inspection import inspect
-            >>> mixtral = demand(inspect("mixtral-8x7b").architecture)
-            >>> round(mixtral.experts_touched(1), 3), round(mixtral.experts_touched(16), 3)
-            (0.25, 0.99)
-        """
-        if not self.num_experts:
-            return 0.0
-        return 1.0 - float((1.0 - self.experts_per_token / self.num_experts) ** tokens)
-
-    def cache_elements(self, context_tokens: int) -> int:
-        """Elements of the cache of one sequence at this context."""
-        return sum(cache.elements_per_token * cache.tokens(context_tokens) for cache in self.caches)
-
 
 def demand(architecture: Architecture) -> Demand:
     """What a described model asks for.
@@ -97,7 +76,7 @@ def demand(architecture: Architecture) -> Demand:
     Example:
         >>> from weighbridge.inspection import inspect
         >>> found = demand(inspect("llama-2-70b").architecture)
-        >>> found.cache_elements(4096) * 2, found.caches[0].heads
+        >>> found.caches[0].elements_per_token * 4096 * 2, found.caches[0].heads
         (1342177280, 8)
     """
     if architecture.parts:
@@ -307,8 +286,3 @@ def weights_of_file(name: str, tensors: Iterable[TensorSpec]) -> StoredWeights:
 
 def _is_packed(encoding: Encoding) -> bool:
     return encoding.bits_per_weight < 16
-
-
-def sum_of(caches: Sequence[Cache]) -> int:
-    """Elements that one more token adds to all of these while it is inside every window."""
-    return sum(cache.elements_per_token for cache in caches)

@@ -28,8 +28,14 @@ them apart."""
 SPREAD = {"decode": 0.45, "prefill": 0.45}
 """Half of the 90% interval in logarithms. SmolLM2-135M and Gemma-3-270M, one thread, on one busy machine whose own
 rates moved by 1.5 between minutes; docs/how-to/measure-this-machine.md has the runs."""
+SPREAD_TORCH = 0.6
+"""The same under transformers: shapes that the probe did not time, random weights, the same machine."""
+SPREAD_MIXTURE = 1.5
+"""The same of the prompts of a mixture under transformers, which works on one expert after another: a small one of
+eight experts took 3.7 times as long as its products."""
 SPREAD_AFTER_RUNS = 0.30
-"""The same once a model that ran here has corrected the factors."""
+RUNS_THAT_NARROW = 3
+"""The same once so many runs of models here have corrected the factors; one run may have met a busy moment."""
 KIN = {"q5_k": "q5_1", "q2_k": "q3_k", "iq3_s": "iq4_xs", "iq3_xxs": "iq4_xs", "iq2_s": "iq4_xs", "iq2_xs": "iq4_xs",
        "iq2_xxs": "iq4_xs", "mxfp4": "iq4_nl"}  # fmt: skip
 
@@ -73,14 +79,19 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
     chunks = math.ceil(prompt / service.runtime.batched_tokens)
     prefill_s = (products + scores + between) * 1e-12 / threads + chunks * overhead_s
     prefill_s *= kernels.prefill_factor or 1.0
-    tpot = _interval(step_s, "decode", kernels)
-    first = _interval(prefill_s, "prefill", kernels)
+    spread = SPREAD if by_layers else {"decode": SPREAD_TORCH, "prefill": SPREAD_TORCH}
+    if not by_layers and demand.num_experts:
+        spread = {**spread, "prefill": SPREAD_MIXTURE}
+    if kernels.runs >= RUNS_THAT_NARROW:
+        spread = dict.fromkeys(spread, SPREAD_AFTER_RUNS)
+    tpot, first = _interval(step_s, spread["decode"]), _interval(prefill_s, spread["prefill"])
+    corrected = f", corrected by {kernels.runs} of the models that ran here" if kernels.runs else ""
     bound = "bandwidth" if is_bound else "overhead" if overhead_s > weights_s else "compute"
     return Speed(
         prefill_tok_s=per_second(first, prompt), decode_tok_s=per_second(tpot, 1.0), ttft_s=first.times(sequences),
         tpot_s=tpot, bound_by=bound,
         output_tok_s=output_rate(first.times(sequences), tpot, service.output_tokens, sequences),
-        notes=(f"from the kernels timed on this machine ({kernels.engine}), {threads} of {cores} cores",),
+        notes=(f"from the kernels timed on this machine ({kernels.engine}), {threads} of {cores} cores{corrected}",),
     )  # fmt: skip
 
 
@@ -93,7 +104,6 @@ def _ps(table: Mapping[str, float], encoding: str) -> float | None:
     return table.get(encoding, table.get(KIN.get(encoding, "")))
 
 
-def _interval(seconds: float, kind: str, kernels: Kernels) -> Estimate:
-    spread = SPREAD_AFTER_RUNS if kernels.runs else SPREAD[kind]
+def _interval(seconds: float, spread: float) -> Estimate:
     return Estimate(seconds, seconds * math.exp(-spread), seconds * math.exp(spread), "s", Basis.MODELLED,
                     "from measurements of this machine")  # fmt: skip

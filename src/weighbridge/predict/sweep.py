@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from weighbridge.errors import ConfigError
 from weighbridge.hardware.machine import Machine
 from weighbridge.predict import speed
 from weighbridge.predict.demand import Demand, StoredWeights
@@ -49,9 +50,13 @@ def sweep(
     batches: Sequence[int],
     contexts: Sequence[int],
 ) -> Sweep:
-    """Memory and time per output token of each machine with each batch at each context.
+    """Memory and time per output token of each machine with each static batch at each context.
 
     The prompt fills a context up to the answer of the service.
+
+    Raises:
+        ConfigError: for what single plans work out in another way: closed loops, this machine as it was measured, and
+            models that do not generate.
 
     Example:
         >>> from weighbridge.hardware.catalogue import find_device
@@ -67,6 +72,10 @@ def sweep(
         >>> found.fits.shape, found.fits[1, :, 0].tolist()
         ((2, 3, 2), [1.0, 1.0, 1.0])
     """
+    generates = demand.caches or demand.recurrent_elements or demand.cross_elements
+    if not service.is_static or not generates or any(machine.device.measured for machine in machines):
+        read = "a closed loop, this machine, or a model that does not generate"
+        raise ConfigError(read, "static batches on machines of the catalogue", "plan them one by one")
     batch = np.array(batches, dtype=np.float64)[:, None]
     context = np.array(contexts, dtype=np.float64)[None, :]
     shape = (len(machines), len(batches), len(contexts))

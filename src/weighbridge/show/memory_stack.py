@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from weighbridge.errors import printable
+from weighbridge.estimate import Estimate
 from weighbridge.hardware import catalogue
 from weighbridge.hardware.device import Device
 from weighbridge.planning import Plan, Question
@@ -96,7 +97,7 @@ def _row(bar: Bar, top: float, scale: float) -> list[str]:
     assert total.value is not None
     assert total.low is not None
     assert total.high is not None
-    of = "of an unknown memory" if capacity is None else f"of {capacity / 1e9:,.2f} GB"
+    of = "of an unknown memory" if capacity is None else f"of {plans.size(Estimate.exact(capacity, 'B'))}"
     verdict = {True: "fits", False: "does not fit", None: "unknown"}[memory.fits]
     label = printable(bar.label)
     right = f"{plans.size(total)} {of}: {verdict}"

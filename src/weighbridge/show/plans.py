@@ -106,7 +106,10 @@ def memory_rows(plan: Plan) -> list[tuple[str, str, str, str]]:
 
 
 def limit_words(plan: Plan) -> str:
-    """The largest context and batch that fit; empty where both are without a bound or unknown."""
+    """The largest context and batch that fit; empty where both are without a bound or unknown.
+
+    With a closed loop, the largest context with which all clients run at once.
+    """
     most = {"context": plan.memory.max_context, "batch": plan.memory.max_batch}
     words = {name: f"largest {name}: {value:,}" for name, value in most.items() if value is not None}
     longest = plan.inspection.longest_context
@@ -162,17 +165,20 @@ def device_lines(devices: Iterable[Device]) -> Iterator[str]:
     yield from table("devices (specified)", heads, rows, right=(3, 4, 5))
 
 
-def candidate_lines(candidates: Sequence[Candidate]) -> Iterator[str]:
-    """The table of `weigh devices --for` and `weigh models --on`."""
+def candidate_lines(candidates: Sequence[Candidate], most: int) -> Iterator[str]:
+    """The table of `weigh devices --for` and `weigh models --on`: the first of them."""
     rows = [
-        (c.name, c.title, {True: "fits", False: "does not fit", None: "unknown"}[c.plan.memory.fits],
+        (c.name, c.title, f"{c.plan.weights.recipe}, {c.plan.service.runtime.name}",
+         {True: "fits", False: "does not fit", None: "unknown"}[c.plan.memory.fits],
          size(c.plan.memory.total_bytes),
          format_bytes(c.plan.memory.capacity_bytes) if c.plan.memory.capacity_bytes else "unknown",
          f"{c.plan.memory.max_context:,}" if c.plan.memory.max_context else "-", amount(c.plan.speed.decode_tok_s))
-        for c in candidates
+        for c in candidates[:most]
     ]  # fmt: skip
-    heads = ("name", "title", "", "memory needed", "of", "largest context", "decoding, token/s")
-    yield from table("ranked", heads, rows, right=(3, 4, 5, 6))
+    heads = ("name", "title", "weights", "", "memory needed", "of", "largest context", "decoding, token/s")
+    yield from table("ranked", heads, rows, right=(4, 5, 6, 7))
+    fitting = sum(c.plan.memory.fits is True for c in candidates)
+    yield f"{fitting:,} of {len(candidates):,} that can be planned fit; {min(most, len(candidates)):,} are shown"
 
 
 def budget_lines(found: Budget) -> Iterator[str]:

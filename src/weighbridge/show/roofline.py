@@ -57,7 +57,7 @@ def _decode(plan: Plan, need: Demand, label: str) -> Mark | None:
     context = service.prompt_tokens + service.output_tokens / 2
     flops = running * (need.flops_per_token + need.attention_flops(context))
     cache = float(steps.cache_bytes(need, context, 1, service.cache_bytes_per_element))
-    read = stored.dense_bytes + stored.expert_bytes * need.experts_touched(running) + running * cache
+    read = stored.dense_bytes + stored.expert_bytes * float(steps.touched_share(need, running)) + running * cache
     return _mark(label, flops, read, fast.tpot_s)
 
 
@@ -70,7 +70,7 @@ def _prefill(plan: Plan, need: Demand) -> Mark | None:
     flops = float(steps.prefill_flops(need, ALONE, prompt))
     chunk = min(prompt, service.runtime.batched_tokens)
     passes = math.ceil(prompt / chunk)
-    read = passes * (stored.dense_bytes + stored.expert_bytes * need.experts_touched(chunk))
+    read = passes * (stored.dense_bytes + stored.expert_bytes * float(steps.touched_share(need, chunk)))
     seconds = Estimate(prompt / rate.value, prompt / rate.high, prompt / rate.low, "s", rate.basis)
     return _mark(f"a prompt of {prompt:,}", flops, read, seconds)
 

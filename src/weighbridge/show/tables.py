@@ -31,13 +31,13 @@ MOST_KINDS_OF_DIFFERENCES = 12
 
 
 def bar(share: float, width: int = BAR) -> str:
-    """A bar of blocks, to an eighth of a character.
+    """A bar of blocks, to an eighth of a character; no longer than its width.
 
     Example:
         >>> bar(0.5, 4), bar(0.03125, 4)
         ('██', '▏')
     """
-    eighths = round(share * width * 8)
+    eighths = round(min(max(share, 0.0), 1.0) * width * 8)
     return "█" * (eighths // 8) + ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")[eighths % 8]
 
 

@@ -1,8 +1,8 @@
 """How do the same numbers come out of a browser and of HTTP? An application that only hands JSON to the engine.
 
-It binds to the loopback address, takes configurations and layer specifications as text and opens no file: a page that
-someone leaves running must not become a way to read the disk. Requests that name another host are refused, so that no
-other site can reach it through a name of its own.
+It binds to the loopback address, takes configurations and layer specifications as text and opens no file that a request
+could name: a page that someone leaves running must not become a way to read the disk. Requests that name another host
+are refused, so that no other site can reach it through a name of its own.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ _PLAN_WORDS = ("weights", "kv", "runtime")
 
 
 def _api_fit(query: QueryParams, body: bytes) -> Any:
-    known = {"model", "on", "draft", "utilization", "flash_attention", *_PLAN_WORDS, *_PLAN_COUNTS}
+    known = {"model", "on", "draft", "utilization", "no_flash_attention", *_PLAN_WORDS, *_PLAN_COUNTS}
     for name in query:
         if name not in known:
             raise UnitError(f"the query has {name!r}", f"one of {', '.join(sorted(known))}", "leave it out")
@@ -174,18 +174,26 @@ def _api_fit(query: QueryParams, body: bytes) -> Any:
             raise UnitError(read, "a share above 0 and up to 1, such as 0.9", "correct it") from error
     if not query.get("on"):
         raise UnitError("no device is named", "on=DEVICE, such as on=h100-sxm", "see /api/devices")
-    if "flash_attention" in query:
-        options["flash_attention"] = query["flash_attention"] != "0"
+    if "no_flash_attention" in query:
+        options["flash_attention"] = query["no_flash_attention"] == "0"
     if "draft" in query:
         options["draft"] = find_model(query["draft"])
     return fit(find_model(query.get("model", "")), query["on"], **options).to_json()
+
+
+def _text_of(query: QueryParams) -> str:
+    """The text of a list, which takes nothing else: rankings are for the command line."""
+    for name in query:
+        if name != "text":
+            raise UnitError(f"the query has {name!r}", "text alone", "leave it out")
+    return query.get("text", "")
 
 
 _API: tuple[tuple[str, str, Callable[[QueryParams, bytes], Any]], ...] = (
     ("/api/inspect", "POST", _api_inspect),
     ("/api/inspect", "GET", _api_named),
     ("/api/layer", "GET", lambda query, body: count_layer(query.get("spec", "")).to_json()),
-    ("/api/models", "GET", lambda query, body: [model.to_json() for model in matching(query.get("text", ""))]),
+    ("/api/models", "GET", lambda query, body: [model.to_json() for model in matching(_text_of(query))]),
     ("/api/compare", "GET", _api_compare),
     ("/api/history", "GET", _api_history),
     ("/api/design", "GET", _api_design),
@@ -193,7 +201,7 @@ _API: tuple[tuple[str, str, Callable[[QueryParams, bytes], Any]], ...] = (
     (
         "/api/devices",
         "GET",
-        lambda query, body: [device.to_json() for device in hardware_catalogue.matching(query.get("text", ""))],
+        lambda query, body: [device.to_json() for device in hardware_catalogue.matching(_text_of(query))],
     ),
 )
 """Address, method and answer of each door of the HTTP interface."""

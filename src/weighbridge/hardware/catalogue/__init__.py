@@ -126,7 +126,7 @@ def _holds(device: Device, gigabytes: int) -> bool:
     return device.memory_bytes is None or 0.85 < device.memory_bytes / (gigabytes * 1e9 or 1.0) < 1.15
 
 
-def matching(text: str) -> Iterator[Device]:
-    """The devices whose names, vendor or kind hold a text."""
+def matching(text: str, own: tuple[Device, ...] = ()) -> Iterator[Device]:
+    """The devices whose names, vendor or kind hold a text, the user's own ones first."""
     wanted = plain(text)
-    return (d for d in devices() if any(wanted in plain(part) for part in (*d.names, d.vendor, d.kind)))
+    return (d for d in (*own, *devices()) if any(wanted in plain(part) for part in (*d.names, d.vendor, d.kind)))
