@@ -25,6 +25,9 @@ microseconds."""
 SCORE = 350
 """Under llama.cpp, what a score of attention costs beside its products, in products of fp16: heads of 64 and 256 told
 them apart."""
+COPIES = 4.0
+"""Under transformers, what a product of attention costs in products with weights: the cache is copied for each token
+and spread over the heads that share it. SmolLM2-135M at 4,016 tokens."""
 SPREAD = {"decode": 0.45, "prefill": 0.45}
 """Half of the 90% interval in logarithms. SmolLM2-135M and Gemma-3-270M, one thread, on one busy machine whose own
 rates moved by 1.5 between minutes; docs/how-to/measure-this-machine.md has the runs."""
@@ -67,9 +70,9 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
     is_bound = floor_s > weights_s
     widest = sum(flops for _, flops in demand.flops_per_position)
     share = demand.attention_flops(context) / (widest * context) if widest else 0.0
-    score = SCORE if by_layers else 0.0
+    score, cost = (SCORE, kernels.weight_ps["fp16"]) if by_layers else (0.0, COPIES * _widest_ps(stored, kernels))
     products = demand.attention_flops(context) / 2 + score * share * context * demand.num_heads * demand.num_layers
-    attention_s = sequences * products * kernels.weight_ps["fp16"] * 1e-12 / threads
+    attention_s = sequences * products * cost * 1e-12 / threads
     overhead_s = demand.num_layers * (LAYER_S if kernels.layer_s is None else kernels.layer_s)
     step_s = (max(weights_s, floor_s) + attention_s + overhead_s) * (kernels.decode_factor or 1.0)
     products = sum(_worked(demand, one) * (1 if one.is_head else prompt) * (_ps(kernels.prompt_ps, one.encoding) or 0.0)
@@ -79,6 +82,8 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
     chunks = math.ceil(prompt / service.runtime.batched_tokens)
     prefill_s = (products + scores + between) * 1e-12 / threads + chunks * overhead_s
     prefill_s *= kernels.prefill_factor or 1.0
+    if not by_layers:
+        prefill_s = max(prefill_s, step_s)  # a short prompt costs a token's launches
     spread = SPREAD if by_layers else {"decode": SPREAD_TORCH, "prefill": SPREAD_TORCH}
     if not by_layers and demand.num_experts:
         spread = {**spread, "prefill": SPREAD_MIXTURE}
@@ -93,6 +98,11 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
         output_tok_s=output_rate(first.times(sequences), tpot, service.output_tokens, sequences),
         notes=(f"from the kernels timed on this machine ({kernels.engine}), {threads} of {cores} cores{corrected}",),
     )  # fmt: skip
+
+
+def _widest_ps(stored: StoredWeights, kernels: Kernels) -> float:
+    """What a weight costs in the encoding that is slowest here, which is that of the cache under transformers."""
+    return max(_ps(kernels.weight_ps, one.encoding) or 0.0 for one in stored.read)
 
 
 def _worked(demand: Demand, one: Read) -> float:
