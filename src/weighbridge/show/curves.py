@@ -83,7 +83,9 @@ def latency_svg(plan: Plan, found: Sequence[tuple[int, Plan]]) -> str:
     ]
     service = plan.service
     asked = [(service.prompt_tokens + service.output_tokens, e) for e in (plan.speed.ttft_s, plan.speed.tpot_s)]
-    limit = None if plan.memory.max_context is None else (plan.memory.max_context, "largest context that fits")
+    limit = (
+        None if plan.memory.max_context is None else (plan.memory.max_context, plans.context_word(plan) + " that fits")
+    )
     what = f"tokens of prompt and answer (an answer of {service.output_tokens:,})"
     return _svg("Latency over context", plan, curves, what, "seconds", "s", asked, limit)
 

@@ -110,12 +110,19 @@ def limit_words(plan: Plan) -> str:
 
     With a closed loop, the largest context with which all clients run at once.
     """
-    most = {"context": plan.memory.max_context, "batch": plan.memory.max_batch}
-    words = {name: f"largest {name}: {value:,}" for name, value in most.items() if value is not None}
-    longest = plan.inspection.longest_context
-    if longest is not None and (most["context"] or 0) > longest:
-        words["context"] += f" (the model has {longest:,} positions)"
-    return "; ".join(words.values())
+    words = []
+    if (most := plan.memory.max_context) is not None:
+        longest = plan.inspection.longest_context
+        beyond = f" (the model has {longest:,} positions)" if longest is not None and most > longest else ""
+        words.append(f"{context_word(plan)}: {most:,}{beyond}")
+    if plan.memory.max_batch is not None:
+        words.append(f"largest batch: {plan.memory.max_batch:,}")
+    return "; ".join(words)
+
+
+def context_word(plan: Plan) -> str:
+    """What the largest context is called."""
+    return "largest context" if plan.service.is_static else "largest context with all clients at once"
 
 
 def speed_title(plan: Plan) -> str:

@@ -93,9 +93,7 @@ def svg(plan: Plan, found: Sequence[Mark]) -> str:
     """The picture; it says so where bandwidth or arithmetic of the device is unknown."""
     device, roofs = plan.machine.device, ceilings(plan)
     heading = "Roofline" + (f": bound by {plan.speed.bound_by}" if plan.speed.bound_by else "")
-    caption = (
-        f"{plans.title(plan)} · lines are specified peaks without sparsity, points are predicted with 90% intervals"
-    )
+    caption = f"{plans.title(plan)} · lines: dense peaks as specified; points: predicted, 90% intervals"
     if device.memory_bytes_per_s is None or not roofs:
         missing = "bandwidth" if device.memory_bytes_per_s is None else "rate of arithmetic"
         words = f"the {missing} of {device.title} is unknown: there is no roof to draw"
