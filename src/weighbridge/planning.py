@@ -359,6 +359,8 @@ def _plan(
     planner = Planner(need, stored, built, asked, beside, host.gpu_layers, host.cpu_experts)
     read = replace(stored, dense_bytes=stored.dense_bytes + beside.adapter_bytes)
     memory = planner.plan()
+    if any("which is not in the state" in note for note in inspection.notes):
+        memory = replace(memory, state_bytes=_without_indexer(memory.state_bytes))
     notes = list(inspection.notes)
     kernels = built.device.measured and built.device.measured.kernels_of(asked.runtime.name)
     if not _generates(need):
@@ -385,6 +387,17 @@ def _plan(
     notes += inspection.too_long(asked.context_tokens)
     notes += fastest.notes
     return Plan(inspection.source, inspection, built, asked, stored, memory, fastest, notes=tuple(notes))
+
+
+INDEXER_SHARE = 1.15
+"""At most, the state with the indexer's keys over that without: 132 bytes beside 1,152 of DeepSeek-V3.2's latent."""
+
+
+def _without_indexer(state: Estimate) -> Estimate:
+    """The state where a cache of its own is not described: at least this, and an assumed share more."""
+    assert state.value is not None
+    return replace(state, low=state.value, high=INDEXER_SHARE * state.value, basis=Basis.ASSUMED,
+                   note="without the indexer's own cache, which comes to it")  # fmt: skip
 
 
 def _is_as_stored(inspection: Inspection, weights: str | None) -> bool:

@@ -377,6 +377,12 @@ def test_the_interval_of_what_stays_on_the_card_is_its_own() -> None:
     assert 0.8 * found.value < found.low <= found.value <= found.high < 1.3 * found.value
 
 
+def test_a_cache_that_is_not_described_makes_the_state_no_exact_number() -> None:
+    state = plan("deepseek-v3.2", "h200-sxm", devices=8).memory.state_bytes
+    assert state.basis is Basis.ASSUMED and state.low == state.value and (state.high or 0) > (state.value or 0)
+    assert plan("deepseek-v3", "h200-sxm", devices=8).memory.state_bytes.basis is Basis.EXACT
+
+
 def test_energy_is_power_over_speed() -> None:
     found = plan(LLAMA, "h100-sxm", batch=8)
     told, rate, tdp = energy(found.machine, found.speed), found.speed.output_tok_s.value, found.machine.device.tdp_w
