@@ -16,7 +16,7 @@ from sklearn import metrics as sklearn_metrics
 
 from weighbridge.cli import main
 from weighbridge.errors import FormatError, SourceError
-from weighbridge.prove import samples
+from weighbridge.prove import json_lines, samples
 from weighbridge.prove.comparison import Rule
 from weighbridge.prove.metrics import METRICS, f1_sums
 from weighbridge.prove.proof import of_logs
@@ -196,7 +196,7 @@ def test_other_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     (tmp_path / "latin.jsonl").write_bytes(b'{"doc_id": "\xe9"}\n')
     with pytest.raises(FormatError, match="line 1 is not UTF-8"):
         samples.pair(good, tmp_path / "latin.jsonl")
-    monkeypatch.setattr(samples, "MOST_LINE_BYTES", 100)
+    monkeypatch.setattr(json_lines, "MOST_LINE_BYTES", 100)
     with pytest.raises(FormatError, match="line 1 is longer"):
         samples.pair(good, good)
     monkeypatch.undo()

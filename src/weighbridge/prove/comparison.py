@@ -120,8 +120,12 @@ class Comparison:
         }  # fmt: skip
 
 
-def compare(pairs: Pairs, rule: Rule, slices: Mapping[str, NDArray[np.bool_]] | None = None) -> Comparison:
+def compare(
+    pairs: Pairs, rule: Rule, slices: Mapping[str, NDArray[np.bool_]] | None = None, *, is_asked: bool = False
+) -> Comparison:
     """One metric over all examples, and over each slice at a confidence that holds for all slices together.
+
+    A distance decides only where it `is_asked` for, with a margin.
 
     Example:
         >>> from weighbridge.prove.metrics import METRICS
@@ -131,11 +135,12 @@ def compare(pairs: Pairs, rule: Rule, slices: Mapping[str, NDArray[np.bool_]] | 
         >>> found.delta.value, found.verdict
         (0.0, 'equivalent')
     """
-    whole = _compare(pairs, rule)
+    gates = not pairs.metric.is_distance or (is_asked and rule.margin is not None)
+    whole = _compare(pairs, rule, gates)
     if not slices:
         return whole
     alone = 1 - (1 - rule.confidence) / len(slices)
-    parts = {name: _compare(pairs.where(chosen), replace(rule, confidence=alone))
+    parts = {name: _compare(pairs.where(chosen), replace(rule, confidence=alone), gates)
              for name, chosen in slices.items() if chosen.any()}  # fmt: skip
     return replace(whole, slices=parts)
 
@@ -155,11 +160,10 @@ def overall(comparisons: Sequence[Comparison]) -> tuple[Verdict, str]:
     return weakest.verdict, f"{weakest.name}: {weakest.reason}"
 
 
-def _compare(pairs: Pairs, rule: Rule) -> Comparison:
+def _compare(pairs: Pairs, rule: Rule, gates: bool) -> Comparison:
     metric, counts = pairs.metric, pairs.counts
     width, total = pairs.base.shape[1], counts.sum(axis=0)
     base, candidate = float(metric.value(total[:width])), float(metric.value(total[width:]))
-    gates = metric.higher_is_better is not None
 
     def difference(sums: Any) -> Any:
         return metric.value(sums[..., width:]) - metric.value(sums[..., :width])

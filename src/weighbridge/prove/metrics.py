@@ -2,7 +2,7 @@
 
 A metric keeps a few sums for each example; its value is a function of the sums over all examples. So perplexity is that
 of all tokens together and not a mean over texts, F1 is that of all answers, and every metric can be drawn again by
-clusters. `higher_is_better` says which way is good; None where a metric only says how far two models are apart.
+clusters.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ class Metric:
     """One metric: the names of its sums, and its value from them.
 
     `value` takes sums along the last axis. `is_share` says that an example counts 1 or 0 of 1, so that the exact tests
-    on answers apply.
+    on answers apply. `is_distance` says that it only tells how far two models are apart: it decides where it is asked
+    for, with a margin.
     """
 
     name: str
     sums: tuple[str, ...]
     value: Callable[[Any], Any]
-    higher_is_better: bool | None
+    higher_is_better: bool
     is_share: bool = False
+    is_distance: bool = False
     unit: str = ""
 
 
@@ -63,8 +65,12 @@ def f1_sums(gold: Any, predicted: Any, positive: Any = 1) -> tuple[float, float,
     return float(is_gold and is_found), float(is_found and not is_gold), float(is_gold and not is_found)
 
 
-def _mean(name: str, *, higher_is_better: bool | None = True, is_share: bool = False) -> Metric:
-    return Metric(name, ("sum", "examples"), _ratio, higher_is_better, is_share)
+def _mean(name: str, *, is_share: bool = False) -> Metric:
+    return Metric(name, ("sum", "examples"), _ratio, higher_is_better=True, is_share=is_share)
+
+
+def _distance(name: str, of: str, *, higher_is_better: bool = False) -> Metric:
+    return Metric(name, ("sum", of), _ratio, higher_is_better, is_distance=True)
 
 
 def _perplexity(name: str, of: str) -> Metric:
@@ -77,7 +83,8 @@ METRICS: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric
                                              ("byte_perplexity", "bytes"))),
     Metric("bits_per_byte", ("log_likelihood", "bytes"), _bits, higher_is_better=False, unit="bit"),
     Metric("f1", ("true_positives", "false_positives", "false_negatives"), _f1, higher_is_better=True),
-    _mean("flips", higher_is_better=None),
+    _distance("flips", "examples"), _distance("kl_divergence", "tokens"),
+    _distance("top1_agreement", "tokens", higher_is_better=True),
 )})  # fmt: skip
 """By name. `acc` and its kin are what lm-evaluation-harness calls the share of right answers by likelihood: plain, by
 characters, by bytes, and against the answer alone."""
