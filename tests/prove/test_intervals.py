@@ -140,7 +140,7 @@ def test_as_many_examples_as_asked_for_settle_it() -> None:
             asked.append(found.needed)
     typical = intervals.power_of(0.02, math.sqrt((0.08 - 0.0016) / 200), 200, 0.95)
     assert typical is not None
-    assert min(asked) > 200
+    assert 0.4 * typical < float(np.median(asked)) < 2.5 * typical
     for _ in range(RUNS):
         settled += compare(answers(random, typical, 0.06, 0.02), Rule(margin=0.02)).verdict == "worse"
     assert 0.72 < settled / RUNS < 0.88
@@ -163,3 +163,25 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     first, again, other = (intervals.bootstrap(drawn, [difference], 0.95, seed)[0] for seed in (1, 1, 2))
     assert first == again
     assert first != other
+
+
+@pytest.mark.parametrize("clusters", [3, 4, 5, 6, 9, 12])
+@pytest.mark.parametrize("outlier", [-9.0, 9.0])
+def test_few_clusters_and_an_outlier_do_not_turn_the_interval_around(clusters: int, outlier: float) -> None:
+    values = np.array([*(0.01 * place for place in range(clusters - 1)), outlier])
+    counts = np.column_stack([np.zeros(clusters), values, np.ones(clusters)])
+    for confidence in (0.95, 0.9975, 0.9999):
+        (found,) = intervals.bootstrap(counts, [difference], confidence, 0)
+        assert found.low <= found.value <= found.high
+        if clusters < intervals.FEWEST_DRAWN:
+            assert found.low < 0 < found.high
+
+
+def test_slices_of_few_examples_keep_their_confidence() -> None:
+    random, inside = np.random.default_rng(12), 0
+    for seed in range(RUNS):
+        values = random.lognormal(0, 1, 5) - math.exp(0.5)
+        counts = np.column_stack([np.zeros(5), values, np.ones(5)])
+        (found,) = intervals.bootstrap(counts, [difference], 0.9975, seed)
+        inside += found.low <= 0 <= found.high
+    assert inside / RUNS > 0.93  # of a very skewed metric; it was 0.84

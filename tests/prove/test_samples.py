@@ -149,8 +149,8 @@ def test_filters_are_apart_and_unknown_metrics_are_named(tmp_path: Path) -> None
 
     base, candidate = write(tmp_path / "a", both(False)), write(tmp_path / "b", both(True))
     found = document(base, candidate)
-    assert [m["name"] for m in found["metrics"]] == ["exact_match,loose", "flips,loose", "exact_match,strict",
-                                                     "flips,strict"]  # fmt: skip
+    assert [m["name"] for m in found["metrics"]] == ["exact_match,loose", "flips of exact_match,loose",
+                                                     "exact_match,strict", "flips of exact_match,strict"]  # fmt: skip
     assert [m["base"] for m in found["metrics"]][::2] == [1.0, 0.0]
     assert any("novelty" in note for note in found["notes"])
 
@@ -217,3 +217,59 @@ def test_a_sequence_that_is_looked_at_has_wider_intervals(tmp_path: Path) -> Non
     logs = two(tmp_path, lambda i, other: line(i, acc=float(i % 10 != 0 or (other and i % 20 == 0))))
     once, always = (document(*logs, *words)["metrics"][0]["interval"] for words in ([], ["--sequential"]))
     assert always[0] < once[0] and once[1] < always[1]
+
+
+def test_a_log_of_answers_against_itself_leaves_open_what_it_cannot_know(tmp_path: Path) -> None:
+    """No answer differs: that is no proof that none would, and how many would prove it is told."""
+    few, _ = two(tmp_path, lambda i, _: line(i, acc=float(i % 3 > 0)), 60)
+    open_ = document(few, few)
+    assert open_["verdict"] == "undecided" and open_["metrics"][0]["interval"][0] < 0
+    asked = document(few, few, "--margin", "0.01")["metrics"][0]["examples_needed"]
+    assert 300 < asked < 500
+    assert document(few, few, "--margin", "0.2")["verdict"] == "equivalent"
+    for value in ([1, 1], [0, 1]):
+        pair, _ = two(tmp_path, lambda i, _, value=value: line(i, f1=value), 5)  # type: ignore[misc]
+        assert document(pair, pair)["verdict"] == "undecided"
+
+
+def test_few_looks_decide_nothing_in_a_sequence(tmp_path: Path) -> None:
+    lost = two(tmp_path, lambda i, other: line(i, acc=float(not other)), 2)
+    assert document(*lost, "--sequential")["verdict"] == "undecided"
+    same, _ = two(tmp_path, lambda i, _: line(i, acc=1.0), 40)
+    once, always = (document(same, same, *words)["metrics"][0]["interval"] for words in ([], ["--sequential"]))
+    assert always[0] < once[0] < 0 < once[1] < always[1]
+
+
+def test_scores_between_right_and_wrong_are_no_shares(tmp_path: Path) -> None:
+    draw = random.Random(9)
+    base = [draw.random() for _ in range(400)]
+    logs = two(tmp_path, lambda i, other: line(i, acc=base[i] - other * (0.02 + 0.001 * (i % 7))), 400)
+    (metric,) = document(*logs)["metrics"]
+    assert metric["verdict"] == "worse" and metric["p_value"] is None
+    assert metric["interval"][0] == pytest.approx(-0.023, abs=0.001)
+
+
+def test_a_metric_that_cannot_be_read_does_not_sink_the_others(tmp_path: Path) -> None:
+    logs = two(tmp_path, lambda i, _: line(i, acc=float(i % 2), f1=[i % 3, 2], score={"a": 1}))
+    found = document(*logs, "--margin", "0.1")
+    assert [metric["name"] for metric in found["metrics"]] == ["acc", "flips"]
+    assert any("f1 is not compared" in note for note in found["notes"])
+    refused = prove(*logs, "--metric", "f1")
+    assert refused.exit_code == 2 and "labels of 0 and 1" in refused.stderr
+
+
+def test_slices_follow_each_filter(tmp_path: Path) -> None:
+    def log(name: str) -> Path:
+        rows = [line(i, acc=float(i % 2)) | {"filter": "a"} for i in range(40)]
+        rows += [line(i, acc=float(i % 2)) | {"filter": "b"} for i in reversed(range(2, 40))]
+        return write(tmp_path / name, rows)
+
+    found = document(log("x"), log("y"), "--slice", "kind", "--margin", "0.5")
+    for metric in (one for one in found["metrics"] if one["name"].startswith("acc")):
+        assert {part["slice"]: part["base"] for part in metric["slices"]} == {"kind=even": 0.0, "kind=odd": 1.0}
+
+
+@pytest.mark.parametrize("value", [10**400, math.inf, [1, "x"], None, {"a": 1}])
+def test_values_that_are_none_are_named(tmp_path: Path, value: Any) -> None:
+    done = prove(*two(tmp_path, lambda i, _: line(i, acc=value)))
+    assert done.exit_code == 2 and "Traceback" not in done.stderr and "acc" in done.stderr

@@ -26,12 +26,12 @@ DECODERS = Path(__file__).resolve().parents[2] / "examples" / "small_decoder"
 class Letters:
     """A model of the letters a to d that gives the same probabilities everywhere."""
 
-    def __init__(self, *probabilities: float, vocabulary: str = "letters", begin: int | None = 4) -> None:
-        self.path, self.vocabulary, self.begin = "letters", vocabulary, begin
+    def __init__(self, *probabilities: float, letters: str = "abcd", begin: int | None = 4) -> None:
+        self.path, self.letters, self.begin = "letters", letters, begin
         self.row = np.log(np.array([*probabilities, 1e-9], dtype=np.float32))
 
     def tokens(self, text: str) -> list[int]:
-        return ["abcd".index(letter) for letter in text]
+        return [self.letters.index(letter) for letter in text]
 
     def log_probabilities(self, tokens: list[int]) -> NDArray[np.float32]:
         return np.tile(self.row, (len(tokens) - 1, 1))
@@ -77,7 +77,7 @@ def test_windows_do_not_change_what_a_model_without_memory_scores() -> None:
 
 
 def test_other_tokenizers_are_compared_by_the_byte_alone() -> None:
-    found = values(Letters(0.25, 0.25, 0.25, 0.25), Letters(0.5, 0.25, 0.125, 0.125, vocabulary="other"), "aab")
+    found = values(Letters(0.25, 0.25, 0.25, 0.25), Letters(0.5, 0.25, 0.125, 0.125, letters="dcba"), "aab")
     assert set(found) == {"bits_per_byte"}
 
 
@@ -123,7 +123,8 @@ def test_texts_are_read_and_what_cannot_be_used_is_told(tmp_path: Path) -> None:
     [
         ("a.jsonl", b'{"text": "x"}\n{"prompt": "y"}\n', "line 2 has no text"), ("a.jsonl", b'{"text": 1}', "line 1"),
         ("a.jsonl", b'{"text": "x"\n', "line 1 is no JSON"), ("a.txt", b"", "no text"), ("a.txt", b"\xff", "UTF-8"),
-        ("a.jsonl", b'{"text": ""}\n', "no text"),
+        ("a.jsonl", b'{"text": ""}\n', "no text"), ("a.json", b'{"text": "x"}', "is JSON"),
+        ("a.jsonl", b'{"text": "x\\ud800"}\n', "half of a letter"),
     ],
 )  # fmt: skip
 def test_bad_data_is_one_sentence(tmp_path: Path, name: str, content: bytes, said: str) -> None:
@@ -154,3 +155,30 @@ def test_the_decoders_of_the_project_are_what_they_say(size: str, parameters: in
 
 def test_the_weights_of_the_decoders_are_small() -> None:
     assert sum(path.stat().st_size for path in DECODERS.rglob("*.safetensors")) <= 15_000_000
+
+
+def test_models_without_a_first_token_in_common_leave_it_out() -> None:
+    even, other = Letters(0.25, 0.25, 0.25, 0.25), Letters(0.5, 0.25, 0.125, 0.125, begin=3)
+    found = values(even, other, "aab", window=8)
+    assert found["perplexity"][1] == pytest.approx(math.exp(-(math.log(0.5) + math.log(0.25)) / 2), rel=1e-6)
+    with pytest.raises(ConfigError, match="begins a text"):
+        values(even, Letters(0.25, 0.25, 0.25, 0.25, letters="dcba", begin=None), "aab")
+
+
+def test_a_padded_vocabulary_is_compared_where_both_have_words() -> None:
+    class Padded(Letters):
+        def log_probabilities(self, tokens: list[int]) -> NDArray[np.float32]:
+            found = super().log_probabilities(tokens)
+            return np.hstack([found, np.full((len(found), 3), -40.0, dtype=np.float32)])
+
+    found = values(Letters(0.25, 0.25, 0.25, 0.25), Padded(0.25, 0.25, 0.25, 0.25), "abcd")
+    assert found["kl_divergence"][1] == pytest.approx(0, abs=1e-6) and found["top1_agreement"] == (1.0, 1.0)
+
+
+def test_what_is_impossible_in_the_base_costs_nothing_and_in_the_candidate_all() -> None:
+    never = Letters(0.5, 0.5, 0.25, 0.25)
+    never.row[2] = -np.inf
+    same = score(never, never, documents("ab"), 8, lambda text: None)["kl_divergence"]
+    assert compare(same, Rule()).candidate == 0.0
+    lost = score(Letters(0.25, 0.25, 0.25, 0.25), never, documents("ab", "ba"), 8, lambda text: None)["kl_divergence"]
+    assert compare(lost, Rule(margin=1.0), is_asked=True).verdict == "worse"

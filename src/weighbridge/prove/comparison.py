@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
@@ -30,7 +31,7 @@ Verdict = Literal["better", "equivalent", "worse", "undecided"]
 ORDER: tuple[Verdict, ...] = ("worse", "undecided", "equivalent", "better")
 """From the weakest: the verdict on several metrics is the weakest of theirs."""
 FEW_CLUSTERS = 30
-"""Below it the interval of a skewed metric covered less than 93% of simulated pairs (docs/reference/proof.md)."""
+"""Below it the interval of a skewed metric covered less than 93% of simulated pairs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +45,8 @@ class Rule:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0.5 <= self.confidence < 1:
-            raise UnitError(f"the confidence is {self.confidence}", "a share from 0.5 to below 1", "correct it")
+        if not 0.5 <= self.confidence <= 0.9999:
+            raise UnitError(f"the confidence is {self.confidence}", "a share from 0.5 to 0.9999", "correct it")
         if self.margin is not None and not 0 <= self.margin < math.inf:
             raise UnitError(f"the margin is {self.margin}", "a number of 0 or more", "correct it")
         if self.keep is not None and not 0 < self.keep <= 1:
@@ -181,9 +182,12 @@ def _compare(pairs: Pairs, rule: Rule, gates: bool) -> Comparison:
         p_value = intervals.mcnemar(lost, won)
     else:
         delta, ratio = intervals.bootstrap(counts, (difference, quotient), rule.confidence, rule.seed)
+        if metric.is_count and delta.error == 0.0:
+            open_ = intervals.unchanged(len(counts), rule.confidence)
+            delta = Interval(delta.value, delta.value - open_, delta.value + open_, 0.0)
+            ratio = _scaled(delta, base)
     if rule.sequential:
-        delta = intervals.anytime(delta.value, delta.error, len(counts), rule.confidence)
-        ratio = intervals.anytime(ratio.value, ratio.error, len(counts), rule.confidence)
+        delta, ratio = (_at_any_time(found, len(counts), rule.confidence) for found in (delta, ratio))
     verdict, reason, needed = _decide(metric, delta, ratio, rule, len(counts))
     per_cluster = len(pairs.base) / len(counts)
     return Comparison(
@@ -192,6 +196,13 @@ def _compare(pairs: Pairs, rule: Rule, gates: bool) -> Comparison:
         needed=None if needed is None else math.ceil(needed * per_cluster), p_value=p_value, gates=gates,
         warnings=_warnings(metric, pairs, len(counts)),
     )  # fmt: skip
+
+
+def _at_any_time(found: Interval, clusters: int, confidence: float) -> Interval:
+    """The interval for many looks; a standard error of nothing is taken from the interval for one."""
+    half = max(found.high - found.value, found.value - found.low)
+    error = max(found.error, half / NormalDist().inv_cdf((1 + confidence) / 2)) if found.error == 0.0 else found.error
+    return intervals.anytime(found.value, error, clusters, confidence)
 
 
 def _scaled(delta: Interval, base: float) -> Interval:
@@ -212,18 +223,36 @@ def _decide(
     else:
         found = _inverse(ratio) if less_is_better else ratio
         neutral, bound, told = 1.0, rule.keep, f"{rule.keep:g} of the base kept"
+    if rule.keep is not None and math.isnan(found.value) and math.isfinite(delta.value):
+        return "undecided", "the base is 0, of which no share can be kept: name a --margin", None
+    if less_is_better and delta.value == math.inf:
+        return "worse", "the candidate gives no probability to what stands there", None
     if not math.isfinite(found.value):
         return "undecided", "the metric has no value on these examples", None
+    if not math.isfinite(found.low):
+        return "undecided", f"{clusters} examples or documents are too few to say anything", None
     if found.low > neutral:
         return "better", "all of the interval is better than no difference", None
     if found.low >= bound:
         return "equivalent", f"the interval lies within {told}", None
     if found.high < bound:
         return "worse", f"all of the interval lies beyond {told}", None
-    needed = intervals.power_of(abs(found.value - bound), found.error, clusters, rule.confidence)
+    if found.error == 0.0 and rule.keep is None and rule.margin:  # nothing changed: the rule of three
+        enough = math.ceil(math.log((1 - rule.confidence) / 2) / math.log1p(-min(rule.margin, 0.999)))
+        return (
+            "undecided",
+            f"no answer changed, and {clusters:,} are too few to rule out {told}",
+            max(enough, clusters + 1),
+        )
+    error = found.error
+    if rule.sequential:
+        error = (found.high - found.low) / 2 / NormalDist().inv_cdf((1 + rule.confidence) / 2)
+    needed = intervals.power_of(abs(found.value - bound), error, clusters, rule.confidence)
     if found.high < neutral:
         return "undecided", f"there is a loss, and whether it lies within {told} is open", needed
-    return "undecided", f"the interval reaches from a loss beyond {told} to none", needed
+    if not bound and rule.keep is None:
+        return "undecided", "the interval reaches from a loss to a gain, and no --margin says what may be lost", needed
+    return "undecided", f"the interval reaches from beyond {told} to no loss", needed
 
 
 def _inverse(ratio: Interval) -> Interval:

@@ -45,7 +45,12 @@ def read_texts(path: str | Path, limit: int | None = None) -> Texts:
         FormatError: when a line is not what it should be, or no document is left.
     """
     place = Path(path)
-    found = _lines(place) if place.suffix == ".jsonl" else _paragraphs(place)
+    if not place.is_file():
+        raise SourceError(f"{path} cannot be read (no such file)", "a file of text or of JSON lines", "check the name")
+    suffix = place.suffix.lower()
+    if suffix == ".json":
+        raise FormatError(f"{place.name} is JSON", "text, or JSON lines (.jsonl)", "write an object on each line")
+    found = _lines(place) if suffix in (".jsonl", ".ndjson") else _paragraphs(place)
     seen: set[str] = set()
     kept: list[Document] = []
     empty = twice = 0
@@ -77,6 +82,10 @@ def _lines(path: Path) -> Sequence[Document]:
         if not isinstance(text, str):
             read = f"{path.name} line {number} has no text (its keys: {', '.join(sorted(line)) or 'none'})"
             raise FormatError(read, "an object with `text`, a string", "correct the line")
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise FormatError(
+                f"{path.name} line {number} has half of a letter (a lone surrogate)", "text", "correct it"
+            )
         found.append(Document(text, f"line {number}", line))
     return found
 
@@ -93,7 +102,7 @@ def _paragraphs(path: Path) -> Sequence[Document]:
     found: list[Document] = []
     lines: list[str] = []
     first = 1
-    for number, line in enumerate([*text.splitlines(), ""], start=1):
+    for number, line in enumerate([*text.replace("\r\n", "\n").split("\n"), ""], start=1):
         if line.strip():
             first = first if lines else number
             lines.append(line)

@@ -5,7 +5,8 @@ ratio) is a function of the sums over all clusters, so that clusters can be draw
 
 - `bootstrap`: bias-corrected and accelerated intervals over clusters (Efron 1987, "Better bootstrap confidence
   intervals"), with tails moved out for few clusters (Hesterberg 2015, "What teachers should know about the bootstrap",
-  section 5: the expanded percentile). Beyond `MOST_CLUSTERS` the standard error of the jackknife times Student's t.
+  section 5: the expanded percentile). With few clusters, beyond `MOST_CLUSTERS` and where the correction breaks down,
+  the standard error of the jackknife times Student's t.
 - `paired_shares`: right and wrong answers. The hybrid score interval for paired proportions (Newcombe 1998, "Improved
   confidence intervals for the difference between binomial proportions based on paired data", method 10), which does not
   collapse when few or no answers differ; clusters shrink the number of examples by their design effect.
@@ -33,8 +34,11 @@ Effect = Callable[[Any], Any]
 RESAMPLES = 4000
 MOST_CLUSTERS = 4000
 """Beyond so many clusters the central limit does what drawing them again would do, at a thousandth of the cost."""
+FEWEST_DRAWN = 10
+"""With fewer clusters there are too few ways to draw them: the jackknife and Student's t are used as well."""
 CHUNK = 2_000_000
 """Numbers that are drawn at once."""
+FIRST_LOOK = 30
 LOOKS_TIGHTEST_AT = 500
 """Clusters at which the interval for many looks is the least wider than that for one."""
 
@@ -73,6 +77,9 @@ def bootstrap(counts: Counts, effects: Sequence[Effect], confidence: float, seed
         (2.0, True)
     """
     clusters = len(counts)
+    if not np.isfinite(counts).all():  # a probability of nothing
+        whole = counts.sum(axis=0)
+        return [Interval(float(effect(whole)), -math.inf, math.inf, math.inf) for effect in effects]
     drawn = _drawn(counts, seed) if 2 <= clusters <= MOST_CLUSTERS else None
     return [_interval(counts, effect, drawn, confidence) for effect in effects]
 
@@ -89,21 +96,27 @@ def _interval(counts: Counts, effect: Effect, sums: Counts | None, confidence: f
     if error == 0.0:
         return Interval(value, value, value, 0.0)
     t = t_quantile((1 + confidence) / 2, clusters - 1)
+    plain = Interval(value, value - t * error, value + t * error, error)
     if sums is None:
-        return Interval(value, value - t * error, value + t * error, error)
+        return plain
     drawn = np.asarray(effect(sums), dtype=np.float64)
     drawn = np.sort(drawn[np.isfinite(drawn)])
     if not len(drawn):
         return Interval(value, -math.inf, math.inf, error)
+    if clusters < FEWEST_DRAWN:
+        return plain
     below = ((drawn < value).sum() + 0.5 * (drawn == value).sum()) / len(drawn)
     bias = _NORMAL.inv_cdf(min(max(below, 1 / len(drawn)), 1 - 1 / len(drawn)))
     acceleration = float((centred**3).sum()) / (6 * squares**1.5)
     z = -math.sqrt(clusters / (clusters - 1)) * t
     bounds = []
     for side in (z, -z):
-        moved = bias + (bias + side) / (1 - acceleration * (bias + side))
-        bounds.append(float(np.quantile(drawn, _NORMAL.cdf(moved))))
-    return Interval(value, bounds[0], bounds[1], error)
+        turn = 1 - acceleration * (bias + side)
+        if turn <= 0:  # the correction has no meaning so far out
+            return plain
+        bounds.append(float(np.quantile(drawn, _NORMAL.cdf(bias + (bias + side) / turn))))
+    found = Interval(value, bounds[0], bounds[1], error)
+    return found if found.low <= value <= found.high else plain
 
 
 def _drawn(counts: Counts, seed: int) -> Counts:
@@ -174,17 +187,31 @@ def paired_shares(base: Counts, candidate: Counts, clusters: NDArray[np.int64], 
     return Interval(value, max(-1.0, value - low), min(1.0, value + high), error)
 
 
+def unchanged(clusters: int, confidence: float) -> float:
+    """How large a share may have changed when none of so many did: what the rule of three says of 95%.
+
+    Example:
+        >>> round(unchanged(10, 0.95), 3), round(unchanged(1000, 0.95), 4)
+        (0.308, 0.0037)
+    """
+    return float(1 - ((1 - confidence) / 2) ** (1 / max(1, clusters)))
+
+
 def anytime(value: float, error: float, clusters: int, confidence: float) -> Interval:
     """An interval that holds at all times at once while clusters keep coming, from a standard error.
 
+    It rests on the central limit, so that nothing is said before `FIRST_LOOK` clusters.
+
     Example:
         >>> found = anytime(0.0, 0.1, 100, 0.95)
-        >>> 0.196 < found.high < 0.4
-        True
+        >>> 0.196 < found.high < 0.4, anytime(0.0, 0.1, 10, 0.95).high
+        (True, inf)
     """
     alpha = 1 - confidence
     rho = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha)) + 1) / LOOKS_TIGHTEST_AT
     n = max(1, clusters)
+    if n < FIRST_LOOK:
+        return Interval(value, -math.inf, math.inf, error)
     half = error * math.sqrt(2 * (n * rho + 1) / (n * rho) * math.log(math.sqrt(n * rho + 1) / alpha))
     return Interval(value, value - half, value + half, error)
 

@@ -42,8 +42,8 @@ def _object(line: bytes, name: str, number: int) -> dict[str, Any]:
         found = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise FormatError(f"{where} is not UTF-8 (byte {error.start})", "UTF-8", "convert the file") from error
-    except (json.JSONDecodeError, RecursionError) as error:
-        said = getattr(error, "msg", "too deep")
+    except (ValueError, RecursionError) as error:
+        said = getattr(error, "msg", "too deep, or too long a number")
         raise FormatError(f"{where} is no JSON ({said})", "one JSON object on each line", "correct the line") from error
     if not isinstance(found, dict):
         raise FormatError(f"{where} is no object", "one JSON object on each line", "correct the line")

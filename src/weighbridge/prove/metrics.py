@@ -21,8 +21,8 @@ class Metric:
     """One metric: the names of its sums, and its value from them.
 
     `value` takes sums along the last axis. `is_share` says that an example counts 1 or 0 of 1, so that the exact tests
-    on answers apply. `is_distance` says that it only tells how far two models are apart: it decides where it is asked
-    for, with a margin.
+    on answers apply. `is_count` says that examples are counted: that none differs does not mean that none would.
+    `is_distance` says that it only tells how far two models are apart: it decides where it is asked for, with a margin.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Metric:
     higher_is_better: bool
     is_share: bool = False
     is_distance: bool = False
-    unit: str = ""
+    is_count: bool = False
 
 
 def _ratio(sums: Any) -> Any:
@@ -66,7 +66,7 @@ def f1_sums(gold: Any, predicted: Any, positive: Any = 1) -> tuple[float, float,
 
 
 def _mean(name: str, *, is_share: bool = False) -> Metric:
-    return Metric(name, ("sum", "examples"), _ratio, higher_is_better=True, is_share=is_share)
+    return Metric(name, ("sum", "examples"), _ratio, higher_is_better=True, is_share=is_share, is_count=is_share)
 
 
 def _distance(name: str, of: str, *, higher_is_better: bool = False) -> Metric:
@@ -81,9 +81,10 @@ METRICS: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric
     *(_mean(name, is_share=True) for name in ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match")),
     *(_perplexity(name, of) for name, of in (("perplexity", "tokens"), ("word_perplexity", "words"),
                                              ("byte_perplexity", "bytes"))),
-    Metric("bits_per_byte", ("log_likelihood", "bytes"), _bits, higher_is_better=False, unit="bit"),
-    Metric("f1", ("true_positives", "false_positives", "false_negatives"), _f1, higher_is_better=True),
-    _distance("flips", "examples"), _distance("kl_divergence", "tokens"),
+    Metric("bits_per_byte", ("log_likelihood", "bytes"), _bits, higher_is_better=False),
+    Metric("f1", ("true_positives", "false_positives", "false_negatives"), _f1, higher_is_better=True, is_count=True),
+    Metric("flips", ("sum", "examples"), _ratio, higher_is_better=False, is_distance=True, is_count=True),
+    _distance("kl_divergence", "tokens"),
     _distance("top1_agreement", "tokens", higher_is_better=True),
 )})  # fmt: skip
 """By name. `acc` and its kin are what lm-evaluation-harness calls the share of right answers by likelihood: plain, by

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -62,17 +63,25 @@ def of_logs(
     """
     need_scipy()
     found = samples.pair(base, candidate, tuple(metrics))
-    slices = slices_of(found.documents, fields)
     comparisons = []
+    several = sum(pairs.metric.is_share for pairs in found.pairs.values()) > 1
     for name, pairs in found.pairs.items():
-        comparisons.append(_named(compare(pairs, rule, slices), name))
+        slices = slices_of(found.documents[name], fields)
+        comparisons.append(_named(compare(pairs, rule, slices, is_asked=bool(metrics)), name))
         if pairs.metric.is_share:
-            comparisons.append(_named(compare(flips(pairs), rule, slices), name.replace(pairs.metric.name, "flips", 1)))
+            comparisons.append(_named(compare(flips(pairs), rule, slices), f"flips of {name}" if several else "flips"))
     verdict, reason = overall(comparisons)
     notes = list(found.notes)
     if found.left_out:
         notes.append(f"{found.left_out:,} lines have no partner in the other log and are left out")
-    return Proof(str(base), str(candidate), tuple(comparisons), verdict, reason, rule, tuple(notes))
+    settings = {"base_sha256": _digest(base), "candidate_sha256": _digest(candidate), "slices": list(fields),
+                "metrics": list(metrics)}  # fmt: skip
+    return Proof(str(base), str(candidate), tuple(comparisons), verdict, reason, rule, tuple(notes), settings)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def of_texts(
@@ -121,11 +130,12 @@ def of_texts(
     verdict, reason = overall(comparisons)
     notes = list(texts.notes)
     if "perplexity" not in scored:
-        notes.append("the tokenizers differ: only what a byte of text costs can be compared")
-    if models[0].begin is None or models[1].begin is None:
-        notes.append("a tokenizer has no token that begins a text: the first token of each window is not scored")
+        notes.append("the tokenizers split these texts in other ways: only what a byte of text costs can be compared")
+    elif models[0].begin is None or models[0].begin != models[1].begin:
+        notes.append("the models have no token in common that begins a text: the first of each window is not scored")
     settings = {"data": str(data), "data_sha256": texts.digest, "documents": len(texts.documents), "window": length,
-                "engine": models[0].engine}  # fmt: skip
+                "engine": models[0].engine, "limit": limit, "slices": list(fields),
+                "metrics": list(metrics)}  # fmt: skip
     return Proof(
         str(base), str(candidate), comparisons, verdict, reason, rule, tuple(notes), MappingProxyType(settings)
     )
@@ -149,7 +159,7 @@ def flips(pairs: Pairs) -> Pairs:
     return Pairs(METRICS["flips"], still, changed, pairs.clusters)
 
 
-def slices_of(documents: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+def slices_of(documents: Sequence[Any], fields: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
     """The examples with each value of each field.
 
     Raises:
@@ -162,8 +172,8 @@ def slices_of(documents: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> 
     found: dict[str, NDArray[np.bool_]] = {}
     for key in fields:
         for place, document in enumerate(documents):
-            if key not in document:
-                known = ", ".join(sorted(map(str, document))) or "none"
+            if not isinstance(document, Mapping) or key not in document:
+                known = ", ".join(sorted(map(str, document))) if isinstance(document, Mapping) else "none"
                 raise FormatError(f"example {place + 1} has no field {key}", f"one of its fields: {known}",
                                   "name one of these")  # fmt: skip
         values = [str(document[key]) for document in documents]

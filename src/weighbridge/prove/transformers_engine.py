@@ -7,9 +7,7 @@ tokenizer has one, so that its first token is scored as well.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,10 @@ WINDOW = 512
 
 
 class CausalModel:
-    """One model with its tokenizer. `vocabulary` tells tokenizers apart, `positions` is how long a window may be."""
+    """One model with its tokenizer.
+
+    `begin` begins a text: its BOS, or else its EOS token. `positions` is how long a window may be.
+    """
 
     def __init__(self, path: str | Path) -> None:
         """Loads a model.
@@ -56,8 +57,6 @@ class CausalModel:
         self.path = str(path)
         self.positions = inspection.longest_context
         self.engine = f"transformers {transformers.__version__}, torch {self.torch.__version__}"
-        words = self.tokenizer.get_vocab()
-        self.vocabulary = hashlib.sha256(json.dumps(sorted(words.items())).encode()).hexdigest()
         begin = self.tokenizer.bos_token_id
         self.begin: int | None = self.tokenizer.eos_token_id if begin is None else begin
 

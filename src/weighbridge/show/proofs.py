@@ -31,7 +31,7 @@ def lines(found: Proof) -> Iterator[str]:
     yield printable(f"base {found.base}, candidate {found.candidate}")
     yield ""
     heads = ("metric", "base", "candidate", "difference", "interval", "n", "verdict")
-    share = f"{found.rule.confidence:.0%}"
+    share = f"{100 * found.rule.confidence:g}%"
     title = f"at {share}, whenever it is looked at" if found.rule.sequential else f"at {share}"
     yield from table(title, heads, [_row(one.name, one) for one in found.metrics], right=(1, 2, 3, 4, 5))
     for one in found.metrics:
@@ -46,8 +46,8 @@ def lines(found: Proof) -> Iterator[str]:
         if one.verdict == "undecided" and one.gates:
             more = f"; about {one.needed:,} examples would probably settle it" if one.needed else ""
             yield f"{one.name}: {one.reason}{more}"
-        yield from (f"note: {one.name}: {warning}" for warning in one.warnings)
-    yield from (f"note: {printable(note)}" for note in found.notes)
+    warned = dict.fromkeys(warning for one in found.metrics for warning in one.warnings)
+    yield from (f"note: {printable(note)}" for note in (*warned, *found.notes))
 
 
 def _row(name: str, one: Comparison) -> tuple[str, ...]:
