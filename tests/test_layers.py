@@ -27,6 +27,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("family_guess", "what_if"),
     ("inspection", "layer"),
     ("side_by_side", "shapes", "planning"),
+    ("rankings",),
     ("growth", "measuring"),
     ("prove",),
     ("compress",),

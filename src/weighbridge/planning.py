@@ -1,6 +1,6 @@
 """Will it run, in how much memory, how fast, on which machine? Model, machine and service brought together.
 
-`fit` is the engine behind `weigh fit`; `devices_for` and `models_on` ask the inverse questions.
+`fit` is the engine behind `weigh fit`; `rankings` asks the inverse questions.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from typing import Any
 
 from weighbridge import units
 from weighbridge.errors import ConfigError, SourceError, UnitError, UnknownNameError, WeighbridgeError
-from weighbridge.estimate import Basis, Estimate, weakest
+from weighbridge.estimate import Basis, Estimate
 from weighbridge.formats import reader
 from weighbridge.formats.checkpoint import Checkpoint
-from weighbridge.hardware import catalogue as hardware_catalogue
 from weighbridge.hardware.catalogue import find_device
 from weighbridge.hardware.device import Device
 from weighbridge.hardware.instances import Instance, find_instance
@@ -23,11 +22,12 @@ from weighbridge.hardware.machine import Machine, machine
 from weighbridge.hardware.measured import HERE
 from weighbridge.hardware.probe import kept_at, saved_device
 from weighbridge.inspection import Inspection, inspect
-from weighbridge.model import catalogue, recipes
+from weighbridge.model import recipes
 from weighbridge.model.architecture import Architecture
 from weighbridge.model.catalogue import NamedModel
 from weighbridge.model.recipes import Recipe
 from weighbridge.predict import here, speed
+from weighbridge.predict.cost import cost, energy
 from weighbridge.predict.demand import Demand, StoredWeights, demand, stored_weights, weights_of_file
 from weighbridge.predict.memory import SYSTEM_SHARE, Beside, Draft, MemoryPlan, Planner
 from weighbridge.predict.service import Service, service
@@ -535,177 +535,3 @@ def _alternatives(plan: Plan, need: Demand, beside: Beside, host: Host) -> Itera
         return
     other = _plan(plan.inspection, need, plan.weights, twice, plan.service, beside, host)
     yield Alternative(f"{twice.devices} devices", other)
-
-
-def cost(built: Machine, fast: Speed, asked: Service) -> dict[str, Any]:
-    """The part `cost` of the JSON contract: at the catalogue's price an hour, the machine used all the time."""
-    price = built.device.price_usd_per_h
-    missing = "no price of this device is known"
-    if price is None:
-        return {key: Estimate(None, None, None, unit, Basis.SPECIFIED, missing).to_json()
-                for key, unit in (("usd_per_hour", "USD/h"), ("usd_per_million_output_tokens", "USD"),
-                                  ("usd_per_request", "USD"))}  # fmt: skip
-    hour = Estimate(price * built.devices, price * built.devices, price * built.devices, "USD/h", Basis.SPECIFIED,
-                    built.device.source_of("price_usd_per_h"))  # fmt: skip
-    million = _each(hour, fast.output_tok_s, 1e6 / 3600, "USD")
-    request = _each(hour, fast.output_tok_s, asked.output_tokens / 3600, "USD")
-    return {"usd_per_hour": hour.to_json(), "usd_per_million_output_tokens": million.to_json(),
-            "usd_per_request": request.to_json()}  # fmt: skip
-
-
-POWER_SHARE = (0.45, 0.7, 0.95)
-"""Average power over rated power of a busy device: low, middle, high (0.6 with few clients, 0.95 with many)."""
-GRID_G_PER_KWH = (30.0, 445.0, 800.0)
-"""Grams of CO2 equivalent a kilowatt-hour: a clean grid, the world's mean of 2024 (IEA), a grid of coal."""
-PUE = 1.2
-
-
-def energy(built: Machine, fast: Speed) -> dict[str, Any]:
-    """The part `energy` of the JSON contract: rated power times an assumed share, and an assumed grid."""
-    tdp, rate = built.device.tdp_w, fast.output_tok_s
-    if tdp is None or not rate.value or not rate.low or not rate.high:
-        note = "the power of this device is unknown" if tdp is None else "the speed is unknown"
-        return {key: Estimate(None, None, None, unit, Basis.ASSUMED, note).to_json()
-                for key, unit in (("j_per_output_token", "J"), ("gco2e_per_million_output_tokens", "g"))}  # fmt: skip
-    watts = [tdp * built.devices * share for share in POWER_SHARE]
-    joules = Estimate(watts[1] / rate.value, watts[0] / rate.high, watts[2] / rate.low, "J", Basis.ASSUMED,
-                      "rated power times 0.45 to 0.95")  # fmt: skip
-    assert joules.value is not None and joules.low is not None and joules.high is not None
-    grams = [j * 1e6 / 3.6e6 * PUE * g for j, g in zip((joules.low, joules.value, joules.high), GRID_G_PER_KWH,
-                                                      strict=True)]  # fmt: skip
-    carbon = Estimate(grams[1], grams[0], grams[2], "g", Basis.ASSUMED, f"a PUE of {PUE} and grids of 30 to 800 g/kWh")
-    return {"j_per_output_token": joules.to_json(), "gco2e_per_million_output_tokens": carbon.to_json()}
-
-
-def _each(hour: Estimate, rate: Estimate, amount: float, unit: str) -> Estimate:
-    """A price an hour over a rate a second."""
-    if not rate.value or not rate.low or not rate.high or not hour.value:
-        return Estimate(None, None, None, unit, rate.basis, rate.note or "the speed is unknown")
-    basis = weakest([hour.basis, rate.basis])
-    return Estimate(hour.value * amount / rate.value, hour.value * amount / rate.high, hour.value * amount / rate.low,
-                    unit, basis)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A device for a model, or a model for a device: how it would go."""
-
-    name: str
-    title: str
-    plan: Plan
-
-    def to_json(self) -> dict[str, Any]:
-        """One entry of `weigh devices --for` and `weigh models --on`."""
-        memory, fast = self.plan.memory, self.plan.speed
-        return {
-            "name": self.name, "title": self.title, "weights": self.plan.weights.recipe,
-            "runtime": self.plan.service.runtime.name, "fits": memory.fits,
-            "memory_total_bytes": memory.total_bytes.to_json(), "capacity_bytes": memory.capacity_bytes,
-            "max_context": memory.max_context, "decode_tok_s": fast.decode_tok_s.to_json(),
-        }  # fmt: skip
-
-
-def _candidates(pairs: Iterable[tuple[str, str, Any, str | Device]], options: Mapping[str, Any]) -> list[Candidate]:
-    """The plans of these pairs of model and device; pairs that cannot be planned are left out, unless all are.
-
-    Raises:
-        WeighbridgeError: when no pair can be planned.
-    """
-    found: list[Candidate] = []
-    refusal: WeighbridgeError | None = None
-    for name, title, source, device in pairs:
-        try:
-            found.append(Candidate(name, title, fit(source, device, alternatives=False, **options)))
-        except WeighbridgeError as error:  # a pipeline, heads that do not divide, a recipe that cannot store it
-            refusal = error
-    if not found and refusal is not None:
-        raise refusal
-    return found
-
-
-def devices_for(
-    source: Any, *, kinds: Sequence[str] = (), text: str = "", own_devices: Sequence[Device] = (), **options: Any
-) -> list[Candidate]:
-    """Every device of the catalogue with known memory: those that the model fits on, the smallest first, and then the
-    others, the largest first.
-
-    Args:
-        source: what `inspect` takes.
-        kinds: only devices of these kinds.
-        text: only devices of the catalogue whose names, vendor or kind hold it.
-        own_devices: devices of the user's own file, ranked among them.
-        options: as of `fit`.
-
-    Raises:
-        UnknownNameError: for a kind that no device has.
-    """
-    known = {device.kind for device in (*own_devices, *hardware_catalogue.devices())}
-    for kind in kinds:
-        if kind not in known:
-            raise UnknownNameError("kind of device", kind, known, "name one of these")
-    inspection = inspect(source)
-    wanted = [device for device in (*own_devices, *hardware_catalogue.matching(text))
-              if device.memory_bytes is not None and (not kinds or device.kind in kinds)]  # fmt: skip
-    found = _candidates(((device.name, device.title, inspection, device) for device in wanted), options)
-
-    def place(candidate: Candidate) -> tuple[bool, int, float]:
-        memory, fits = candidate.plan.machine.device.memory_bytes or 0, bool(candidate.plan.memory.fits)
-        return not fits, memory if fits else -memory, -(candidate.plan.speed.decode_tok_s.value or 0.0)
-
-    return sorted(found, key=place)
-
-
-def models_on(device: str | Device, *, text: str = "", **options: Any) -> list[Candidate]:
-    """Every named model that generates, has positions for the context and can be planned: those that fit, the largest
-    first, and then the others, the smallest first.
-
-    Raises:
-        WeighbridgeError: when no model can be planned so.
-    """
-    machine_of = find(device, options.pop("own_devices", ()))
-    wanted = (model for model in catalogue.matching(text) if model.config)
-    found = _candidates(((model.name, model.title, model, machine_of) for model in wanted), options)
-    found = [
-        candidate for candidate in found
-        if candidate.plan.speed.tpot_s.note != NO_DECODING
-        and not candidate.plan.inspection.too_long(candidate.plan.service.context_tokens)
-    ]  # fmt: skip
-
-    def place(candidate: Candidate) -> tuple[bool, int, str]:
-        size, fits = candidate.plan.inspection.parameters.total, bool(candidate.plan.memory.fits)
-        return not fits, -size if fits else size, candidate.name
-
-    return sorted(found, key=place)
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What a number of bytes leaves for the weights of a model: bits a weight, and what fits, the largest first."""
-
-    source: str
-    budget_bytes: int
-    bits_per_weight: float
-    recipes: tuple[tuple[str, int], ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """The document of `weigh fit --within --json`."""
-        return {
-            "source": self.source, "budget_bytes": self.budget_bytes, "bits_per_weight": self.bits_per_weight,
-            "recipes": [{"name": name, "bytes": size} for name, size in self.recipes], "fits": bool(self.recipes),
-        }  # fmt: skip
-
-
-def within(source: Any, budget_bytes: int) -> Budget:
-    """Which encodings of a model's weights fit into a number of bytes.
-
-    Example:
-        >>> found = within("llama-3.2-1b", 100_000_000)
-        >>> round(found.bits_per_weight, 2), found.recipes
-        (0.65, ())
-        >>> within("llama-3.2-1b", 1_000_000_000).recipes[0]
-        ('q5_1', 945549312)
-    """
-    inspection = inspect(source)
-    sizes = sorted(inspection.bytes_by_encoding.items(), key=lambda item: -item[1])
-    return Budget(inspection.source, budget_bytes, budget_bytes * 8 / inspection.parameters.total,
-                  tuple((name, size) for name, size in sizes if size <= budget_bytes))  # fmt: skip

@@ -18,10 +18,12 @@ from weighbridge.cli import main
 from weighbridge.errors import ConfigError, SourceError, UnitError, UnknownNameError, WeighbridgeError
 from weighbridge.estimate import Basis
 from weighbridge.hardware.instances import instances
-from weighbridge.planning import NO_DECODING, Plan, cost, devices_for, energy, fit, models_on
+from weighbridge.planning import NO_DECODING, Plan, fit
+from weighbridge.predict.cost import cost, energy
 from weighbridge.predict.demand import demand
 from weighbridge.predict.memory import Planner
 from weighbridge.predict.speed import prompt_flops_per_s
+from weighbridge.rankings import devices_for, models_on
 
 LLAMA = "llama-3.1-8b"
 

@@ -43,7 +43,7 @@ def command(
         else:
             output.print_lines(plans.device_lines(found))
         return
-    from weighbridge.planning import devices_for
+    from weighbridge.rankings import devices_for
 
     ranked = devices_for(source, kinds=kinds, text=text, **with_own_devices(options))
     if as_json:

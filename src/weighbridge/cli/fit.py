@@ -107,7 +107,7 @@ def command(
 
 
 def _within(source: str, size: str, as_json: bool) -> None:
-    from weighbridge.planning import within
+    from weighbridge.rankings import within
     from weighbridge.units import parse_bytes
 
     found = within(source, parse_bytes(size))

@@ -24,7 +24,7 @@ def command(text: str, on: str | None, most: int, as_json: bool, **options: Any)
     first, the largest first.
     """
     if on is not None:
-        from weighbridge.planning import models_on
+        from weighbridge.rankings import models_on
         from weighbridge.show import plans
 
         ranked = models_on(on, text=text, **with_own_devices(options))

@@ -368,6 +368,11 @@ def output_rate(ttft: Estimate, tpot: Estimate, output: int, together: float) ->
     return per_second(Estimate(seconds[0], seconds[1], seconds[2], "s", basis), output * together, "token/s")
 
 
+def _no_prompts(machine: Machine) -> tuple[Estimate, Estimate]:
+    note = f"the rate of arithmetic of {machine.device.title} is unknown: no speed of prompts"
+    return _missing("token/s", note), _missing("s", note)
+
+
 def _static_prompt(
     demand: Demand, stored: StoredWeights, machine: Machine, service: Service, found: Step, tpot: Estimate, known: bool
 ) -> tuple[Estimate, Estimate]:
@@ -375,8 +380,7 @@ def _static_prompt(
     at = rates(machine, stored.recipe)
     assert at is not None
     if math.isinf(at.flops_per_s):
-        note = f"the rate of arithmetic of {machine.device.title} is unknown: no speed of prompts"
-        return _missing("token/s", note), _missing("s", note)
+        return _no_prompts(machine)
     _, burst = steps.static_batch(demand, stored, at, running=found.running, prompt=service.prompt_tokens,
                                   output=service.output_tokens,
                                   cache_bytes_per_element=service.cache_bytes_per_element)  # fmt: skip
@@ -404,8 +408,7 @@ def _served_prompt(
     at = rates(machine, stored.recipe)
     assert at is not None
     if math.isinf(at.flops_per_s):
-        note = f"the rate of arithmetic of {machine.device.title} is unknown: no speed of prompts"
-        return _missing("token/s", note), _missing("s", note)
+        return _no_prompts(machine)
     start = fits()["first_token"].get(service.runtime.name, fits()["first_token"]["others"])
     terms = steps.first_token(demand, stored, at, step_s=float(found.seconds), running=found.running,
                               clients=service.sequences, prompt=service.prompt_tokens,
@@ -426,8 +429,7 @@ def _single_prompt(
     device = machine.device
     peak = prompt_flops_per_s(device, service.threads)
     if peak is None:
-        note = f"the rate of arithmetic of {device.title} is unknown: no speed of prompts"
-        return _missing("token/s", note), _missing("s", note)
+        return _no_prompts(machine)
     seconds = float(_prompt_s(demand, stored, machine, service, peak, service.prompt_tokens))
     prompt = _interval(f"prefill.{device_class(device)}", seconds, "s", known)
     burst = prompt.times(service.sequences) if service.is_static else prompt

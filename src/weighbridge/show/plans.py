@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from weighbridge.errors import printable
 from weighbridge.estimate import Basis, Estimate
 from weighbridge.hardware.device import Device
-from weighbridge.planning import Budget, Candidate, Plan, cost, energy
+from weighbridge.planning import Plan
+from weighbridge.predict.cost import cost, energy
+from weighbridge.rankings import Budget, Candidate
 from weighbridge.show.tables import bar, bold, table
 from weighbridge.units import format_bytes
 
