@@ -16,6 +16,7 @@ TORCH_VERSION := 2.13.0
 HF_MEM_VERSION := 0.5.6
 AICONFIGURATOR_VERSION := 0.12.0
 LLM_ANALYSIS_VERSION := 0.2.2
+LM_EVAL_VERSION := 0.4.13
 REAL_MODELS := build/real-models
 
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
@@ -111,7 +112,7 @@ check_python = @command -v "$(PYTHON)" >/dev/null || { echo "$(PYTHON) is not on
 .venv-torch/.ready: pyproject.toml | .venv-torch/bin/python
 	$(call say,installing torch $(TORCH_VERSION) and then transformers into .venv-torch (once; several minutes))
 	@.venv-torch/bin/python $(PIP_INSTALL) "torch==$(TORCH_VERSION)"
-	@.venv-torch/bin/python $(PIP_INSTALL) "torch==$(TORCH_VERSION)" --editable ".[dev,torch]"
+	@.venv-torch/bin/python $(PIP_INSTALL) "torch==$(TORCH_VERSION)" --editable ".[dev,run,torch]" "lm-eval==$(LM_EVAL_VERSION)"
 	@touch $@
 
 # llm-analysis asks for an older transformers than the other peers; what it is timed with needs none of it.

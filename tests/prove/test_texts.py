@@ -4,41 +4,28 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
+from tests.prove.scripted import Letters
 
 from weighbridge import inspect
 from weighbridge.cli import main
 from weighbridge.errors import ConfigError, FormatError, SourceError
 from weighbridge.formats.reconcile import Status
 from weighbridge.prove.comparison import Rule, compare, overall
-from weighbridge.prove.data import Document, read_texts
-from weighbridge.prove.language import score
-from weighbridge.prove.transformers_engine import windows
+from weighbridge.prove.examples import Example, read_examples
+from weighbridge.prove.language import score, windows
 
 DECODERS = Path(__file__).resolve().parents[2] / "examples" / "small_decoder"
 
 
-class Letters:
-    """A model of the letters a to d that gives the same probabilities everywhere."""
-
-    def __init__(self, *probabilities: float, letters: str = "abcd", begin: int | None = 4) -> None:
-        self.path, self.letters, self.begin = "letters", letters, begin
-        self.row = np.log(np.array([*probabilities, 1e-9], dtype=np.float32))
-
-    def tokens(self, text: str) -> list[int]:
-        return [self.letters.index(letter) for letter in text]
-
-    def log_probabilities(self, tokens: list[int]) -> NDArray[np.float32]:
-        return np.tile(self.row, (len(tokens) - 1, 1))
-
-
-def documents(*texts: str) -> list[Document]:
-    return [Document(text, f"line {number}", {}) for number, text in enumerate(texts, start=1)]
+def documents(*texts: str) -> list[Example]:
+    return [Example({"text": text}, f"line {number}") for number, text in enumerate(texts, start=1)]
 
 
 def values(base: Letters, candidate: Letters, *texts: str, window: int = 3) -> dict[str, tuple[float, float]]:
@@ -93,8 +80,8 @@ def test_distances_decide_only_where_they_are_asked_for() -> None:
 class Broken(Letters):
     """Gives no number for a window with a b."""
 
-    def log_probabilities(self, tokens: list[int]) -> NDArray[np.float32]:
-        found = super().log_probabilities(tokens)
+    def log_probabilities(self, tokens: Sequence[int], start: int = 0) -> NDArray[np.float32]:
+        found = super().log_probabilities(tokens, start)
         return found * np.float32(np.nan) if 1 in tokens else found
 
 
@@ -108,13 +95,13 @@ def test_texts_are_read_and_what_cannot_be_used_is_told(tmp_path: Path) -> None:
     lines = [{"text": "one", "kind": "a"}, {"text": " "}, {"text": "one"}, {"text": "two", "kind": "b"}]
     path = tmp_path / "texts.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    found = read_texts(path)
-    assert [document.text for document in found.documents] == ["one", "two"]
-    assert found.documents[1].fields["kind"] == "b" and found.documents[1].place == "line 4"
-    assert found.notes == ("1 empty documents are left out", "1 documents that are there already are left out")
-    assert len(read_texts(path, 1).documents) == 1
+    found = read_examples(path)
+    assert [document.text for document in found.rows] == ["one", "two"]
+    assert found.rows[1].fields["kind"] == "b" and found.rows[1].place == "line 4"
+    assert found.notes == ("1 empty example (line 2) is left out", "1 example (line 3) is there already and left out")
+    assert len(read_examples(path, 1).rows) == 1
     (tmp_path / "plain.txt").write_text("first\nline\n\n\nsecond\n")
-    plain = read_texts(tmp_path / "plain.txt").documents
+    plain = read_examples(tmp_path / "plain.txt").rows
     assert [(document.text, document.place) for document in plain] == [("first\nline", "line 1"), ("second", "line 5")]
 
 
@@ -130,14 +117,14 @@ def test_texts_are_read_and_what_cannot_be_used_is_told(tmp_path: Path) -> None:
 def test_bad_data_is_one_sentence(tmp_path: Path, name: str, content: bytes, said: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(FormatError, match=said):
-        read_texts(tmp_path / name)
+        read_examples(tmp_path / name)
     done = CliRunner().invoke(main, ["prove", "a", "b", "--on", str(tmp_path / name)])
     assert done.exit_code == 2 and "Traceback" not in done.stderr
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="cannot be read"):
-        read_texts(tmp_path / "none.txt")
+        read_examples(tmp_path / "none.txt")
     for words in ([], ["a", "b"], ["a", "--on", "x"], ["a", "b", "--on", "x", "--samples", "c", "d"]):
         assert CliRunner().invoke(main, ["prove", *words]).exit_code == 2
 
@@ -167,8 +154,8 @@ def test_models_without_a_first_token_in_common_leave_it_out() -> None:
 
 def test_a_padded_vocabulary_is_compared_where_both_have_words() -> None:
     class Padded(Letters):
-        def log_probabilities(self, tokens: list[int]) -> NDArray[np.float32]:
-            found = super().log_probabilities(tokens)
+        def log_probabilities(self, tokens: Sequence[int], start: int = 0) -> NDArray[np.float32]:
+            found = super().log_probabilities(tokens, start)
             return np.hstack([found, np.full((len(found), 3), -40.0, dtype=np.float32)])
 
     found = values(Letters(0.25, 0.25, 0.25, 0.25), Padded(0.25, 0.25, 0.25, 0.25), "abcd")

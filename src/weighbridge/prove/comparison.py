@@ -8,7 +8,7 @@ With a margin m and an interval of the difference turned so that more is better:
     undecided    anything else, with the number of examples that would probably settle it
 
 Without a margin m is 0: then a candidate is equivalent only when nothing differs. `keep` sets the bounds on the ratio
-of candidate and base instead, 1 and `keep` in the place of 0 and -m; of base and candidate where less is better.
+of candidate and base instead: 1 and `keep` in the place of 0 and -m, or 1 and 1 / `keep` where less is better.
 """
 
 from __future__ import annotations
@@ -100,6 +100,7 @@ class Comparison:
     reason: str
     needed: int | None = None
     p_value: float | None = None
+    higher_is_better: bool = True
     gates: bool = True
     warnings: tuple[str, ...] = ()
     slices: Mapping[str, Comparison] = field(default_factory=dict)
@@ -116,7 +117,7 @@ class Comparison:
             "ratio": plain(self.ratio.value), "ratio_interval": [plain(self.ratio.low), plain(self.ratio.high)],
             "confidence": self.confidence, "n": self.n, "clusters": self.clusters, "margin": plain(self.margin),
             "verdict": self.verdict, "reason": self.reason, "examples_needed": self.needed, "p_value": self.p_value,
-            "gates": self.gates, "warnings": list(self.warnings),
+            "higher_is_better": self.higher_is_better, "gates": self.gates, "warnings": list(self.warnings),
             "slices": [{"slice": name, **part.to_json()} for name, part in self.slices.items()],
         }  # fmt: skip
 
@@ -126,7 +127,8 @@ def compare(
 ) -> Comparison:
     """One metric over all examples, and over each slice at a confidence that holds for all slices together.
 
-    A distance decides only where it `is_asked` for, with a margin.
+    A distance decides only where it `is_asked` for, with what may be lost, and a metric that tells only where it is
+    asked for.
 
     Example:
         >>> from weighbridge.prove.metrics import METRICS
@@ -136,7 +138,9 @@ def compare(
         >>> found.delta.value, found.verdict
         (0.0, 'equivalent')
     """
-    gates = not pairs.metric.is_distance or (is_asked and rule.margin is not None)
+    metric = pairs.metric
+    gates = (is_asked or not metric.tells_only) and (
+        not metric.is_distance or (is_asked and (rule.margin is not None or rule.keep is not None)))  # fmt: skip
     whole = _compare(pairs, rule, gates)
     if not slices:
         return whole
@@ -162,7 +166,10 @@ def overall(comparisons: Sequence[Comparison]) -> tuple[Verdict, str]:
 
 
 def _compare(pairs: Pairs, rule: Rule, gates: bool) -> Comparison:
-    metric, counts = pairs.metric, pairs.counts
+    metric = pairs.metric
+    if metric.prepare is not None:
+        pairs = replace(pairs, base=metric.prepare(pairs.base), candidate=metric.prepare(pairs.candidate))
+    counts = pairs.counts
     width, total = pairs.base.shape[1], counts.sum(axis=0)
     base, candidate = float(metric.value(total[:width])), float(metric.value(total[width:]))
 
@@ -193,7 +200,8 @@ def _compare(pairs: Pairs, rule: Rule, gates: bool) -> Comparison:
     return Comparison(
         name=metric.name, base=base, candidate=candidate, delta=delta, ratio=ratio, n=len(pairs.base),
         clusters=len(counts), confidence=rule.confidence, margin=rule.margin, verdict=verdict, reason=reason,
-        needed=None if needed is None else math.ceil(needed * per_cluster), p_value=p_value, gates=gates,
+        needed=None if needed is None else math.ceil(needed * per_cluster), p_value=p_value,
+        higher_is_better=metric.higher_is_better, gates=gates,
         warnings=_warnings(metric, pairs, len(counts)),
     )  # fmt: skip
 
@@ -218,11 +226,12 @@ def _decide(
     """The verdict, why, and how many clusters would probably settle it."""
     less_is_better = not metric.higher_is_better
     if rule.keep is None:
-        found = Interval(-delta.value, -delta.high, -delta.low, delta.error) if less_is_better else delta
+        found = _mirrored(delta) if less_is_better else delta
         neutral, bound, told = 0.0, -(rule.margin or 0.0), f"a loss of {rule.margin or 0:g}"
     else:
-        found = _inverse(ratio) if less_is_better else ratio
-        neutral, bound, told = 1.0, rule.keep, f"{rule.keep:g} of the base kept"
+        found = _mirrored(ratio) if less_is_better else ratio
+        neutral, bound = (-1.0, -1 / rule.keep) if less_is_better else (1.0, rule.keep)
+        told = f"{rule.keep:g} of the base kept"
     if rule.keep is not None and math.isnan(found.value) and math.isfinite(delta.value):
         return "undecided", "the base is 0, of which no share can be kept: name a --margin", None
     if less_is_better and delta.value == math.inf:
@@ -255,12 +264,9 @@ def _decide(
     return "undecided", f"the interval reaches from beyond {told} to no loss", needed
 
 
-def _inverse(ratio: Interval) -> Interval:
-    """Base over candidate."""
-    if not ratio.value > 0:
-        return Interval(math.nan, -math.inf, math.inf, math.inf)
-    low = 1 / ratio.high if ratio.high > 0 else -math.inf
-    return Interval(1 / ratio.value, low, 1 / ratio.low if ratio.low > 0 else math.inf, ratio.error / ratio.value**2)
+def _mirrored(found: Interval) -> Interval:
+    """The same where more is better."""
+    return Interval(-found.value, -found.high, -found.low, found.error)
 
 
 def _warnings(metric: Metric, pairs: Pairs, clusters: int) -> tuple[str, ...]:

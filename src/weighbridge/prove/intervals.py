@@ -90,6 +90,8 @@ def _interval(counts: Counts, effect: Effect, sums: Counts | None, confidence: f
     if clusters < 2 or not math.isfinite(value):
         return Interval(value, -math.inf, math.inf, math.inf)
     without = jackknife(counts, effect)
+    if not np.isfinite(without).all():  # it has no value without one of the clusters
+        return Interval(value, -math.inf, math.inf, math.inf)
     centred = without.mean() - without
     squares = float((centred**2).sum())
     error = math.sqrt((clusters - 1) / clusters * squares)
@@ -210,7 +212,7 @@ def anytime(value: float, error: float, clusters: int, confidence: float) -> Int
     alpha = 1 - confidence
     rho = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha)) + 1) / LOOKS_TIGHTEST_AT
     n = max(1, clusters)
-    if n < FIRST_LOOK:
+    if n < FIRST_LOOK or not math.isfinite(value) or not math.isfinite(error):
         return Interval(value, -math.inf, math.inf, error)
     half = error * math.sqrt(2 * (n * rho + 1) / (n * rho) * math.log(math.sqrt(n * rho + 1) / alpha))
     return Interval(value, value - half, value + half, error)

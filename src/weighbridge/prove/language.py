@@ -8,57 +8,71 @@ not the same things, and the bits that a byte of text costs is what can be compa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.errors import ConfigError
 from weighbridge.prove.comparison import Pairs
-from weighbridge.prove.data import Document
-from weighbridge.prove.metrics import METRICS
-from weighbridge.prove.transformers_engine import windows
+from weighbridge.prove.engines.model import Model, picked
+from weighbridge.prove.examples import Example
+from weighbridge.prove.metrics import METRICS, TOLD
+
+T = TypeVar("T")
+WINDOW = 512
+"""Tokens of a window where the model has positions for as many."""
+Sums = Mapping[str, Sequence[Sequence[float]]]
+"""By metric: the sums of the base, and those of the candidate."""
 
 
-class LanguageModel(Protocol):
-    """What scores texts."""
+def windows(tokens: list[int], begin: int | None, length: int) -> list[list[int]]:
+    """Windows of so many tokens that together score each token once, except the first of each without a beginning.
 
-    path: str
-    begin: int | None
+    Example:
+        >>> windows([5, 6, 7, 8, 9], 0, 3), windows([5, 6, 7, 8, 9], None, 3)
+        ([[0, 5, 6], [0, 7, 8], [0, 9]], [[5, 6, 7], [8, 9]])
+    """
+    each = length if begin is None else length - 1
+    parts = [tokens[start : start + each] for start in range(0, len(tokens), each)]
+    return [part if begin is None else [begin, *part] for part in parts]
 
-    def tokens(self, text: str) -> list[int]:
-        """The tokens of a text."""
 
-    def log_probabilities(self, tokens: list[int]) -> NDArray[np.float32]:
-        """Log-probabilities for each place after the first."""
+def are_alike(base: Model, candidate: Model, documents: Sequence[Example]) -> bool:
+    """Whether both split all texts into the same tokens, and begin them with the same one or none."""
+    return all(base.tokens(one.text) == candidate.tokens(one.text) for one in documents)
 
 
-def score(
-    base: LanguageModel,
-    candidate: LanguageModel,
-    documents: Sequence[Document],
-    window: int,
-    tell: Callable[[str], None],
-) -> dict[str, Pairs]:
-    """The sums of both models for each document, by metric.
+def read(base: Model, candidate: Model, document: Example, window: int, *, alike: bool) -> Sums:
+    """The sums of both models for a document.
 
     Raises:
         ConfigError: when a model gives a number that is none, which names the document.
     """
-    same = all(base.tokens(document.text) == candidate.tokens(document.text) for document in documents)
-    rows: list[Mapping[str, tuple[tuple[float, float], tuple[float, float]]]] = []
-    for number, document in enumerate(documents, start=1):
-        tell(f"document {number} of {len(documents)}")
-        rows.append((_together if same else _apart)(base, candidate, document, window))
-    names = [name for name in METRICS if name in rows[0]]
-    clusters = np.arange(len(rows), dtype=np.int64)
-    sides = {name: [np.array([row[name][side] for row in rows]) for side in (0, 1)] for name in names}
-    return {name: Pairs(METRICS[name], first, second, clusters) for name, (first, second) in sides.items()}
+    return (_together if alike else _apart)(base, candidate, document, window)
 
 
-def _together(
-    base: LanguageModel, candidate: LanguageModel, document: Document, window: int
-) -> dict[str, tuple[tuple[float, float], tuple[float, float]]]:  # fmt: skip
+def paired(read: Sequence[Sums], clusters: NDArray[np.int64]) -> dict[str, Pairs]:
+    """The sums of all documents by metric; bits of a byte decide only where perplexity is not there."""
+    names = [name for name in METRICS if name in read[0]]
+    sides = {name: [np.array([row[name][side] for row in read]) for side in (0, 1)] for name in names}
+    metrics = METRICS if "perplexity" not in names else {**METRICS, **TOLD}
+    return {name: Pairs(metrics[name], first, second, clusters) for name, (first, second) in sides.items()}
+
+
+def score(
+    base: Model, candidate: Model, documents: Sequence[Example], window: int, tell: Callable[[str], None]
+) -> dict[str, Pairs]:  # fmt: skip
+    """All of it for documents that are kept nowhere."""
+    alike = are_alike(base, candidate, documents)
+    rows = []
+    for document in documents:
+        tell(document.place)
+        rows.append(read(base, candidate, document, window, alike=alike))
+    return paired(rows, np.arange(len(rows), dtype=np.int64))
+
+
+def _together(base: Model, candidate: Model, document: Example, window: int) -> Sums:
     tokens = base.tokens(document.text)
     begin = base.begin if base.begin == candidate.begin else None
     likely = [0.0, 0.0]
@@ -66,14 +80,14 @@ def _together(
     for part in windows(tokens, begin, window):
         if len(part) < 2:
             continue
-        first, second = (_checked(model, part, document) for model in (base, candidate))
-        targets = np.array(part[1:])[:, None]
+        first, second = (_checked(model.log_probabilities, model, part, document) for model in (base, candidate))
         for side, found in enumerate((first, second)):
-            likely[side] += float(np.take_along_axis(found, targets, axis=1).sum(dtype=np.float64))
+            likely[side] += float(picked(found, np.array(part[1:]))[0].sum())
         known = min(first.shape[1], second.shape[1])  # one vocabulary may be padded
-        first, second = first[:, :known].astype(np.float64), second[:, :known].astype(np.float64)
+        first, second = first[:, :known], second[:, :known]
         possible = first > -np.inf
-        divergence += float((np.exp(first) * np.where(possible, first - np.where(possible, second, 0.0), 0.0)).sum())
+        apart = np.where(possible, first - np.where(possible, second, 0.0), 0.0)
+        divergence += float((np.exp(first, dtype=np.float64) * apart).sum())
         agreed += float((first.argmax(axis=1) == second.argmax(axis=1)).sum())
         count += len(part) - 1
     size = float(len(document.text.encode()))
@@ -85,9 +99,7 @@ def _together(
     }
 
 
-def _apart(
-    base: LanguageModel, candidate: LanguageModel, document: Document, window: int
-) -> dict[str, tuple[tuple[float, float], tuple[float, float]]]:  # fmt: skip
+def _apart(base: Model, candidate: Model, document: Example, window: int) -> Sums:
     size = float(len(document.text.encode()))
     likely = []
     for model in (base, candidate):
@@ -97,21 +109,20 @@ def _apart(
         total = 0.0
         for part in windows(model.tokens(document.text), model.begin, window):
             if len(part) > 1:
-                found = _checked(model, part, document)
-                total += float(np.take_along_axis(found, np.array(part[1:])[:, None], axis=1).sum(dtype=np.float64))
+                total += float(_checked(model.scores, model, part, document)[0].sum())
         likely.append(total)
     return {"bits_per_byte": ((likely[0], size), (likely[1], size))}
 
 
-def _checked(model: LanguageModel, part: list[int], document: Document) -> NDArray[np.float32]:
+def _checked(ask: Callable[[list[int]], T], model: Model, part: list[int], document: Example) -> T:
     try:
-        found = model.log_probabilities(part)
+        found = ask(part)
     except (IndexError, RuntimeError) as error:
         said = str(error).splitlines()[0][:200]
         raise ConfigError(f"{model.path} fails on {document.place} ({said})", "a model that knows all tokens of its "
                           "tokenizer", "check that they belong together") from error  # fmt: skip
-    targets = np.take_along_axis(found, np.array(part[1:])[:, None], axis=1)
-    if np.isnan(found).any() or not np.isfinite(targets).all():
+    each = found[0] if isinstance(found, tuple) else picked(np.asarray(found), np.array(part[1:]))[0]
+    if not np.isfinite(each).all() or (not isinstance(found, tuple) and np.isnan(np.asarray(found)).any()):
         raise ConfigError(f"{model.path} gives no number for a token of {document.place}", "finite probabilities",
                           "leave the document out, or check the weights with `weigh inspect --values`")  # fmt: skip
     return found

@@ -9,6 +9,7 @@ from weighbridge.errors import printable
 from weighbridge.prove.comparison import Comparison
 from weighbridge.prove.proof import Proof
 from weighbridge.show.tables import bold, table
+from weighbridge.units import format_bytes
 
 VERDICTS = {"better": "better", "equivalent": "equivalent", "worse": "WORSE", "undecided": "undecided"}
 
@@ -35,7 +36,7 @@ def lines(found: Proof) -> Iterator[str]:
     title = f"at {share}, whenever it is looked at" if found.rule.sequential else f"at {share}"
     yield from table(title, heads, [_row(one.name, one) for one in found.metrics], right=(1, 2, 3, 4, 5))
     for one in found.metrics:
-        if one.slices:
+        if one.slices and one.gates:
             part = next(iter(one.slices.values()))
             yield ""
             yield from table(f"{one.name} by slice, at {part.confidence:.2%} each so that {share} hold for all",
@@ -46,6 +47,15 @@ def lines(found: Proof) -> Iterator[str]:
         if one.verdict == "undecided" and one.gates:
             more = f"; about {one.needed:,} examples would probably settle it" if one.needed else ""
             yield f"{one.name}: {one.reason}{more}"
+    if found.flipped:
+        lost = sum(flip.lost for flip in found.flipped)
+        yield f"{len(found.flipped):,} answers flipped: {lost:,} lost, {len(found.flipped) - lost:,} won"
+    for side, seconds in zip(("base", "candidate"), found.seconds, strict=True):
+        if seconds is not None:
+            yield f"{side}: {number(seconds)} s an example here, now"
+    for step in found.settings.get("ladder", ()):
+        size = "" if step["bytes"] is None else f", {format_bytes(step['bytes'])}"
+        yield f"tried {printable(step['candidate'])}{size}: {step['verdict'] or 'not needed'}"
     warned = dict.fromkeys(warning for one in found.metrics for warning in one.warnings)
     yield from (f"note: {printable(note)}" for note in (*warned, *found.notes))
 

@@ -1,0 +1,89 @@
+"""What do the small files beside the weights say? The tokenizer, the labels, how token vectors become one of a text.
+
+Read for models that no library of ours assembles: ONNX files, and the pooling of encoders. Formats: `tokenizer.json` of
+the library tokenizers, `config.json` of transformers, `modules.json` and `1_Pooling/config.json` of
+sentence-transformers.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from weighbridge.errors import ConfigError
+from weighbridge.prove.engines.model import Rows
+
+Pooling = Literal["mean", "first", "last", "max"]
+POOLINGS: dict[str, Pooling] = {
+    "pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first", "pooling_mode_lasttoken": "last",
+    "pooling_mode_max_tokens": "max",
+}  # fmt: skip
+PLAIN = ("Transformer", "Pooling", "Normalize")
+"""Modules of sentence-transformers that a cosine can be worked out from without further weights."""
+
+
+def read(path: Path) -> Any:
+    """The JSON document of a file; an empty object where there is none.
+
+    Raises:
+        ConfigError: when it is no JSON.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} cannot be read ({error})", "a JSON document", "correct the file") from error
+
+
+def pooling_of(folder: Path) -> tuple[Pooling, str | None]:
+    """How token vectors become one, and a note where the folder does not say it.
+
+    Raises:
+        ConfigError: when it asks for modules or a pooling that are not known here.
+    """
+    modules = read(folder / "modules.json") or []
+    kinds = [str(one.get("type", "")).rsplit(".", 1)[-1] for one in modules]
+    if strange := [kind for kind in kinds if kind not in PLAIN]:
+        raise ConfigError(f"{folder} has the module {strange[0]}", f"the modules {', '.join(PLAIN)}",
+                          "name a model without it")  # fmt: skip
+    said = [one.get("path", "") for one, kind in zip(modules, kinds, strict=True) if kind == "Pooling"]
+    chosen = read(folder / (said[0] if said else "1_Pooling") / "config.json")
+    if not chosen:
+        return "mean", f"{folder} does not say how its token vectors become one of a text: their mean is taken"
+    asked = [key for key, on in chosen.items() if key.startswith("pooling_mode_") and on is True]
+    if len(asked) != 1 or asked[0] not in POOLINGS:
+        raise ConfigError(f"{folder} pools by {', '.join(asked) or 'nothing'}", f"one of {', '.join(POOLINGS)}",
+                          "name a model that pools in one of these ways")  # fmt: skip
+    return POOLINGS[asked[0]], None
+
+
+def pooled(vectors: Rows, how: Pooling) -> Rows:
+    """One vector of the vectors of a text's tokens.
+
+    Example:
+        >>> pooled(np.array([[1.0, 2.0], [3.0, 0.0]], dtype=np.float32), "mean").tolist()
+        [2.0, 1.0]
+    """
+    match how:
+        case "mean":
+            return np.asarray(vectors.mean(axis=0, dtype=np.float64), dtype=np.float32)
+        case "max":
+            return np.asarray(vectors.max(axis=0))
+    return np.asarray(vectors[0 if how == "first" else -1])
+
+
+def longest_of(folder: Path, positions: int | None) -> int | None:
+    """Tokens of a text that an encoder reads; what is beyond is cut."""
+    said = read(folder / "sentence_bert_config.json").get("max_seq_length")
+    known = [number for number in (said, positions) if isinstance(number, int)]
+    return min(known) if known else None
+
+
+def labels_of(config: dict[str, Any], count: int) -> tuple[str, ...]:
+    """The names of a classifier's outputs, in their order; their numbers where the configuration has none."""
+    named = config.get("id2label") or {}
+    return tuple(str(named.get(str(place), named.get(place, place))) for place in range(count))

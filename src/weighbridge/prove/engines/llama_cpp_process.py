@@ -1,0 +1,242 @@
+"""Reads and writes texts with a GGUF file, through the C interface of llama.cpp that the wheel `xllamacpp` exports.
+
+A process of its own: `python -m weighbridge.prove.engines.llama_cpp_process`, so that a crash is its own. It reads
+orders as lines of JSON on standard input and answers each with a line of JSON, behind which come `bytes` bytes of fp32.
+
+Parameters go by value in structures whose layout changes between releases: only their leading fields are set, in
+structures larger than the real ones, and before the first answer the log-probabilities of a prompt are held against
+those of llama.cpp's own server. Layouts: `include/llama.h`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.metadata
+import json
+import os
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weighbridge.prove.engines.model import cut, log_softmax, picked
+
+PROBE = "The capital of France is"
+CLOSE = 0.25
+"""Nats by which the five likeliest tokens may differ in the mean: a wrong layout gives noise of several. The server
+takes a prompt in other batches, and a quantized model answers to that: by 0.0002 for SmolLM2 in Q4_1, 0.08 for Gemma 3
+270M in Q4_K_M, which differs as much from itself when it is fed token by token."""
+STEP = 512
+"""Contexts are made in multiples of so many tokens."""
+
+_POINTER, _INT = ctypes.c_void_p, ctypes.c_int32
+_TOKENS = ctypes.POINTER(_INT)
+
+
+class _ModelParameters(ctypes.Structure):
+    _fields_ = (("opaque", ctypes.c_uint8 * 1024),)
+
+
+class _ContextParameters(ctypes.Structure):
+    _fields_ = (*((name, ctypes.c_uint32) for name in ("n_ctx", "n_batch", "n_ubatch", "n_seq_max")),
+                ("opaque", ctypes.c_uint8 * 1008))  # fmt: skip
+
+
+class _Batch(ctypes.Structure):
+    _fields_ = (("n_tokens", _INT), ("token", ctypes.POINTER(_INT)), ("embd", _POINTER), ("pos", ctypes.POINTER(_INT)),
+                ("n_seq_id", ctypes.POINTER(_INT)), ("seq_id", ctypes.POINTER(ctypes.POINTER(_INT))),
+                ("logits", ctypes.POINTER(ctypes.c_int8)))  # fmt: skip
+
+
+_LOG = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, _POINTER)
+_SILENT = _LOG(lambda level, text, data: None)
+FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "llama_log_set": (None, (_LOG, _POINTER)), "llama_backend_init": (None, ()),
+    "llama_model_default_params": (_ModelParameters, ()),
+    "llama_model_load_from_file": (_POINTER, (ctypes.c_char_p, _ModelParameters)),
+    "llama_model_get_vocab": (_POINTER, (_POINTER,)), "llama_model_n_ctx_train": (_INT, (_POINTER,)),
+    "llama_model_has_encoder": (ctypes.c_bool, (_POINTER,)), "llama_model_has_decoder": (ctypes.c_bool, (_POINTER,)),
+    "llama_vocab_n_tokens": (_INT, (_POINTER,)), "llama_vocab_bos": (_INT, (_POINTER,)),
+    "llama_vocab_eos": (_INT, (_POINTER,)), "llama_vocab_get_add_bos": (ctypes.c_bool, (_POINTER,)),
+    "llama_vocab_is_eog": (ctypes.c_bool, (_POINTER, _INT)),
+    "llama_context_default_params": (_ContextParameters, ()),
+    "llama_init_from_model": (_POINTER, (_POINTER, _ContextParameters)), "llama_free": (None, (_POINTER,)),
+    "llama_set_n_threads": (None, (_POINTER, _INT, _INT)), "llama_n_ctx": (ctypes.c_uint32, (_POINTER,)),
+    "llama_tokenize": (_INT, (_POINTER, ctypes.c_char_p, _INT, _TOKENS, _INT, ctypes.c_bool, ctypes.c_bool)),
+    "llama_detokenize": (_INT, (_POINTER, _TOKENS, _INT, ctypes.c_char_p, _INT, ctypes.c_bool, ctypes.c_bool)),
+    "llama_batch_init": (_Batch, (_INT, _INT, _INT)), "llama_batch_free": (None, (_Batch,)),
+    "llama_get_memory": (_POINTER, (_POINTER,)), "llama_memory_clear": (None, (_POINTER, ctypes.c_bool)),
+    "llama_decode": (_INT, (_POINTER, _Batch)), "llama_get_logits": (ctypes.POINTER(ctypes.c_float), (_POINTER,)),
+}  # fmt: skip
+
+
+class LlamaError(Exception):
+    """What went wrong, in one sentence."""
+
+
+class Reader:
+    """One model through the C interface."""
+
+    def __init__(self, library: ctypes.CDLL, path: str, threads: int) -> None:
+        for name, (result, arguments) in FUNCTIONS.items():
+            function = getattr(library, name, None)
+            if function is None:
+                raise LlamaError(f"this xllamacpp does not export {name}")
+            function.restype, function.argtypes = result, arguments
+        self.llama: Any = library
+        self.threads = threads
+        self.llama.llama_log_set(_SILENT, None)
+        self.llama.llama_backend_init()
+        self.model = self.llama.llama_model_load_from_file(os.fsencode(path), self.llama.llama_model_default_params())
+        if not self.model:
+            raise LlamaError("llama.cpp cannot load the file")
+        if not self.llama.llama_model_has_decoder(self.model) or self.llama.llama_model_has_encoder(self.model):
+            raise LlamaError("the file is no decoder, which alone reads texts token by token")
+        self.vocabulary = self.llama.llama_model_get_vocab(self.model)
+        self.size = self.llama.llama_vocab_n_tokens(self.vocabulary)
+        self.context: Any = None
+        self.batch: Any = None
+        self.places = 0
+
+    def about(self) -> dict[str, Any]:
+        """What the vocabulary and the file say of themselves."""
+        begins, ends = (getattr(self.llama, f"llama_vocab_{name}")(self.vocabulary) for name in ("bos", "eos"))
+        first = begins if begins >= 0 else ends
+        return {"begin": first if first >= 0 else None, "positions": self.llama.llama_model_n_ctx_train(self.model),
+                "adds_begin": bool(self.llama.llama_vocab_get_add_bos(self.vocabulary)) and begins >= 0}  # fmt: skip
+
+    def tokens(self, text: str) -> list[int]:
+        """The tokens of a text; none that is added, and words of the vocabulary's own signs are read as text."""
+        data = text.encode()
+        room = (_INT * (len(data) + 8))()
+        count = self.llama.llama_tokenize(self.vocabulary, data, len(data), room, len(room), False, False)
+        if count < 0:
+            raise LlamaError("llama.cpp cannot split a text into tokens")
+        return list(room[:count])
+
+    def text(self, tokens: list[int]) -> str:
+        """The text of tokens."""
+        given = (_INT * max(1, len(tokens)))(*tokens)
+        room = ctypes.create_string_buffer(64 * len(tokens) + 64)
+        count = self.llama.llama_detokenize(self.vocabulary, given, len(tokens), room, len(room), False, False)
+        return room.raw[: max(0, count)].decode(errors="replace")
+
+    def rows(self, tokens: list[int], first: int, start: int = 0) -> NDArray[np.float32]:
+        """Log-probabilities of what comes after each place from `start`; `tokens` stand at `first` and after."""
+        if any(not 0 <= token < self.size for token in tokens):
+            raise LlamaError("a token is outside the vocabulary")
+        if first == 0:
+            self._make_room(len(tokens))
+            self.llama.llama_memory_clear(self.llama.llama_get_memory(self.context), True)
+        batch = self.batch
+        batch.n_tokens = len(tokens)
+        for place, token in enumerate(tokens):
+            batch.token[place], batch.pos[place], batch.n_seq_id[place] = token, first + place, 1
+            batch.seq_id[place][0] = 0
+            batch.logits[place] = place >= start
+        if failed := self.llama.llama_decode(self.context, batch):
+            raise LlamaError(f"llama_decode says {failed} to {len(tokens)} tokens")
+        logits = np.ctypeslib.as_array(self.llama.llama_get_logits(self.context), (len(tokens) - start, self.size))
+        return log_softmax(logits)
+
+    def write(self, tokens: list[int], most_tokens: int, stop: list[str]) -> str:
+        """The likeliest token after the other, until one or a string of `stop` ends the text, or there are enough."""
+        self._make_room(len(tokens) + most_tokens)
+        row = self.rows(tokens, 0, len(tokens) - 1)[0]
+        written: list[int] = []
+        while True:
+            token = int(row.argmax())
+            if np.isnan(row).any():
+                raise LlamaError("the model gives no number for the next token")
+            if self.llama.llama_vocab_is_eog(self.vocabulary, token):
+                break
+            written.append(token)
+            text = self.text(written)
+            if len(written) >= most_tokens or cut(text, stop) != text:
+                break
+            row = self.rows([token], len(tokens) + len(written) - 1)[0]
+        return cut(self.text(written), stop)
+
+    def _make_room(self, tokens: int) -> None:
+        if tokens <= self.places:
+            return
+        places = -(-tokens // STEP) * STEP
+        if self.context:
+            self.llama.llama_batch_free(self.batch)
+            self.llama.llama_free(self.context)
+        parameters = self.llama.llama_context_default_params()
+        parameters.n_ctx = parameters.n_batch = places
+        parameters.n_ubatch, parameters.n_seq_max = min(STEP, places), 1
+        self.context = self.llama.llama_init_from_model(self.model, parameters)
+        if not self.context or self.llama.llama_n_ctx(self.context) < places:
+            raise LlamaError(f"llama.cpp cannot make a context of {places} tokens")
+        self.llama.llama_set_n_threads(self.context, self.threads, self.threads)
+        self.batch, self.places = self.llama.llama_batch_init(places, 0, 1), places
+
+
+def server_says(engine: Any, path: str, tokens: list[int], threads: int) -> dict[int, float]:
+    """The likeliest next tokens and their log-probabilities, from llama.cpp's server."""
+    settings = engine.CommonParams()
+    settings.model.path = path
+    settings.n_ctx, settings.n_parallel = 256, 1
+    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = threads
+    settings.warmup, settings.cache_ram_mib, settings.verbosity = False, 0, 0
+    found = engine.Server(settings).handle_completions(
+        {"prompt": tokens, "max_tokens": 1, "temperature": 0, "logprobs": 5, "cache_prompt": False}
+    )
+    answer = json.loads(found) if isinstance(found, str | bytes) else found
+    try:
+        return {one["id"]: one["logprob"] for one in answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]}
+    except (KeyError, IndexError, TypeError) as error:
+        raise LlamaError(f"llama.cpp's server gave no log-probabilities ({json.dumps(answer)[:200]})") from error
+
+
+def load(order: dict[str, Any]) -> tuple[Reader, dict[str, Any]]:
+    """The model, and what it says of itself after it was held against the server."""
+    engine: Any = importlib.import_module("xllamacpp")
+    shared = sys.modules["xllamacpp.xllamacpp"].__file__ or engine.__file__ or ""
+    reader = Reader(ctypes.CDLL(shared), order["path"], order["threads"])
+    about = reader.about()
+    tokens = [*([] if about["begin"] is None else [about["begin"]]), *reader.tokens(PROBE)]
+    row = reader.rows(tokens, 0, len(tokens) - 1)[0]
+    told = server_says(engine, order["path"], tokens, order["threads"])
+    apart = float(np.mean([abs(row[token] - value) for token, value in told.items()]))
+    if not apart < CLOSE:
+        raise LlamaError(f"the C interface and the server of xllamacpp differ by {apart:.3g} nats on the same prompt")
+    return reader, {**about, "apart": apart, "version": importlib.metadata.version("xllamacpp")}
+
+
+def main() -> None:
+    """Follows orders until standard input ends."""
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what the engine prints is no answer
+    reader: Reader | None = None
+    for line in sys.stdin:
+        order = json.loads(line)
+        rows = np.zeros((0, 0), dtype=np.float32)
+        answer: dict[str, Any] = {}
+        try:
+            if reader is None:
+                reader, answer = load(order)
+            elif "text" in order:
+                answer = {"tokens": reader.tokens(order["text"])}
+            elif "write" in order:
+                answer = {"written": reader.write(order["write"], order["most_tokens"], order["stop"])}
+            elif "scores" in order:
+                tokens, start = order["scores"], order["start"]
+                rows = np.array(picked(reader.rows(tokens[:-1], 0, start), np.array(tokens[start + 1 :])), np.float32)
+            else:
+                rows = reader.rows(order["rows"], 0, order["start"])
+        except LlamaError as error:
+            answer = {"error": str(error)}
+        data = np.ascontiguousarray(rows).tobytes()
+        out.write(json.dumps({**answer, "bytes": len(data), "shape": rows.shape}).encode() + b"\n" + data)
+        out.flush()
+    out.close()
+    os._exit(0)  # the engine's threads need no farewell
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,289 @@
+"""Is a proof of two models whole: data cleaned, answers kept, failures named, slices and ladders right?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.prove.scripted import Letters, Scripted
+
+from weighbridge.errors import ConfigError, FormatError, SourceError, UnitError, UnknownNameError, WeighbridgeError
+from weighbridge.prove import answers, ladder, runs, sandbox
+from weighbridge.prove.comparison import Rule
+from weighbridge.prove.engines.model import Model
+from weighbridge.prove.plan import Plan
+from weighbridge.prove.proof import Proof
+from weighbridge.prove.tasks import UserMetric
+
+Given = Callable[..., None]
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> Given:
+    """Opens these models by their names."""
+
+    def use(**models: Model) -> None:
+        monkeypatch.setattr(runs, "open_model", lambda source, how, other: models[str(source)])
+
+    return use
+
+
+def questions(path: Path, n: int = 40, **fields: Callable[[int], Any]) -> Path:
+    """Sums of which half are even."""
+    lines = [{"prompt": f"{number}+{number}=", "completion": str(2 * number),
+              **{name: make(number) for name, make in fields.items()}} for number in range(n)]  # fmt: skip
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def doubled(prompt: str) -> str:
+    return str(2 * int(prompt.split("+")[0]))
+
+
+def worse_where(wrong: Callable[[int], bool]) -> Callable[[str], str]:
+    return lambda prompt: "?" if wrong(int(prompt.split("+")[0])) else doubled(prompt)
+
+
+def prove(data: Path, rule: Rule | None = None, **plan: Any) -> Proof:
+    return runs.of_models("base", "candidate", Plan(data=data, **plan), rule or Rule(margin=0.1))
+
+
+def test_a_failure_that_the_average_hides_is_found_and_a_clean_part_is_not_blamed(given: Given, tmp_path: Path) -> None:
+    data = questions(tmp_path / "a.jsonl", 400, group=lambda n: "rare" if n % 10 == 0 else f"common {n % 4}")
+    given(base=Scripted("b", write=doubled), candidate=Scripted("c", write=worse_where(lambda n: n % 20 == 0)))
+    plain = prove(data)
+    assert plain.verdict == "equivalent" and plain.metrics[0].candidate == 0.95
+    sliced = prove(data, slices=("group",))
+    assert sliced.verdict == "worse" and sliced.reason == "exact_match is worse where group=rare"
+    assert {part.verdict for name, part in sliced.metrics[0].slices.items() if name != "group=rare"} == {"equivalent"}
+    by_rule = prove(data, slices=("length>7",))
+    assert set(by_rule.metrics[0].slices) == {"length>7", "not length>7"}
+
+
+def test_the_field_slice_is_used_without_being_asked(given: Given, tmp_path: Path) -> None:
+    given(base=Scripted("b", write=doubled), candidate=Scripted("c", write=doubled))
+    found = prove(questions(tmp_path / "a.jsonl", slice=lambda n: n % 2))
+    assert set(found.metrics[0].slices) == {"slice=0", "slice=1"}
+
+
+def test_a_model_that_fails_half_way_names_the_row_and_loses_nothing(given: Given, tmp_path: Path) -> None:
+    data = questions(tmp_path / "a.jsonl", 10)
+    text = data.read_text().replace('"7+7="', '"7+7 broken="')
+    data.write_text(text)
+    base, candidate = Scripted("b", write=doubled), Scripted("c", write=doubled)
+    given(base=base, candidate=candidate)
+    with pytest.raises(ConfigError, match="line 8: the server does not answer"):
+        prove(data, cache=tmp_path / "kept")
+    assert len(base.prompts) == 7 and not candidate.prompts
+    data.write_text(text.replace("7+7 broken=", "7+7="))
+    found = prove(data, cache=tmp_path / "kept")
+    assert len(base.prompts) == 10 and len(candidate.prompts) == 10
+    assert "7 of 10 answers of b were there already" in found.notes and found.seconds[0] is not None
+    again = prove(data, cache=tmp_path / "kept")
+    assert len(base.prompts) == 10 and again.seconds == (None, None) and again.metrics == found.metrics
+    prove(data, cache=tmp_path / "kept", fresh=True)
+    assert len(base.prompts) == 20
+    prove(data, cache=tmp_path / "kept", most_tokens=3)
+    assert len(base.prompts) == 30  # another question
+
+
+def test_half_a_line_of_a_killed_run_is_asked_again(given: Given, tmp_path: Path) -> None:
+    data, kept = questions(tmp_path / "a.jsonl", 3), tmp_path / "kept"
+    base = Scripted("b", write=doubled)
+    given(base=base, candidate=Scripted("c", write=doubled))
+    prove(data, cache=kept)
+    for path in (kept / "answers").iterdir():
+        path.write_bytes(path.read_bytes()[:-4])
+    assert prove(data, cache=kept).metrics[0].base == 1.0 and len(base.prompts) == 4
+    assert prove(data, cache=kept).metrics[0].base == 1.0 and len(base.prompts) == 4
+
+
+def test_a_cache_that_cannot_be_written_is_said(given: Given, tmp_path: Path) -> None:
+    given(base=Scripted("b", write=doubled), candidate=Scripted("c", write=doubled))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SourceError, match="finished answers cannot be kept"):
+        prove(questions(tmp_path / "a.jsonl"), cache=tmp_path / "file")
+
+
+def test_texts_are_read_once_and_the_base_not_again_for_another_candidate(given: Given, tmp_path: Path) -> None:
+    data, kept = tmp_path / "a.jsonl", tmp_path / "kept"
+    data.write_text("".join(json.dumps({"text": text}) + "\n" for text in ("abca", "ddab", "cabd")))
+    base, one, two = (Letters(*p, letters="abcd") for p in ((0.4, 0.3, 0.2, 0.1), (0.1, 0.2, 0.3, 0.4), (0.25,) * 4))
+    given(base=base, candidate=one)
+    first = prove(data, cache=kept)
+    given(base=base, candidate=two)
+    prove(data, cache=kept)
+    assert base.asked == 3 and one.asked == 3 and two.asked == 3
+    given(base=base, candidate=one)
+    assert prove(data, cache=kept).metrics == first.metrics and one.asked == 3
+    assert [found.name for found in first.metrics if found.gates] == ["perplexity"]
+
+
+def test_what_is_kept_makes_room_for_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "MOST_BYTES", 100)
+    model = answers.Remembered(Letters(0.25, 0.25, 0.25, 0.25), tmp_path)
+    for tokens in ([4, 0, 1, 2], [4, 1, 1, 2], [4, 2, 1, 2]):
+        model.log_probabilities(tokens)
+    first = list(tmp_path.rglob("*.npy"))
+    other = answers.Remembered(Letters(0.1, 0.2, 0.3, 0.4), tmp_path)
+    other.log_probabilities([4, 0, 1, 2])
+    assert len(first) == 1 and not first[0].exists()
+    assert len(list(tmp_path.rglob("*.npy"))) == 1 and not list(tmp_path.rglob("*.part"))
+
+
+def test_leaked_and_over_long_and_repeated_rows_are_left_out_and_named(given: Given, tmp_path: Path) -> None:
+    data = questions(tmp_path / "a.jsonl", 10)
+    with data.open("a") as file:
+        file.write(json.dumps({"prompt": "5+5=", "completion": "10"}) + "\n")
+        file.write(json.dumps({"prompt": "3+ too long", "completion": "6"}) + "\n")
+    (tmp_path / "calibration.jsonl").write_text(json.dumps({"text": "4+4="}) + "\n")
+    given(base=Scripted("b", write=doubled), candidate=Scripted("c", write=doubled))
+    found = prove(data, calibration=tmp_path / "calibration.jsonl")
+    assert found.metrics[0].n == 9 and found.settings["examples"] == 9
+    assert any("line 5" in note and "calibration" in note for note in found.notes)
+    assert any("line 11" in note and "there already" in note for note in found.notes)
+    assert any("line 12" in note and "longer" in note for note in found.notes)
+    (tmp_path / "calibration.jsonl").write_bytes(data.read_bytes())
+    with pytest.raises(FormatError, match="every example is in"):
+        prove(data, calibration=tmp_path / "calibration.jsonl")
+
+
+def test_clusters_stand_and_fall_together(given: Given, tmp_path: Path) -> None:
+    data = questions(tmp_path / "a.jsonl", 200, document=lambda n: n // 50)
+    given(base=Scripted("b", write=doubled), candidate=Scripted("c", write=worse_where(lambda n: n < 50)))
+    alone, together = prove(data).metrics[0], prove(data, cluster="document").metrics[0]
+    assert (alone.clusters, together.clusters) == (200, 4) and alone.verdict == "worse"
+    assert together.verdict == "undecided" and together.delta.low < alone.delta.low
+
+
+def test_worked_examples_are_recorded_and_not_proved_on(given: Given, tmp_path: Path) -> None:
+    data = questions(tmp_path / "a.jsonl", 10)
+    base = Scripted("b", write=lambda prompt: doubled(prompt.rsplit("\n", 1)[-1]))
+    given(base=base, candidate=Scripted("c", write=base.written))
+    found = prove(data, shots=5)
+    assert found.settings["shots"] == 5 and found.metrics[0].n == 5 and base.prompts[0].count("\n\n") == 5
+    assert prove(data).settings["shots"] == 0
+    other = questions(tmp_path / "b.jsonl", 3)
+    assert prove(data, shots_from=other, shots=2).settings["shots"] == 2 and prove(data).metrics[0].n == 10
+    (tmp_path / "c.jsonl").write_text('{"text": "a"}\n')
+    with pytest.raises(FormatError, match=r"c\.jsonl has texts"):
+        prove(data, shots_from=tmp_path / "c.jsonl")
+
+
+def test_a_planted_loss_of_precision_is_found_by_the_arithmetic_probe(given: Given) -> None:
+    def sums(prompt: str) -> str:
+        one, sign, other = prompt.rsplit("Q: ", 1)[-1].split("\n")[0].split(" ")
+        return str({"+": int(one) + int(other), "-": int(one) - int(other), "*": int(one) * int(other),
+                    "×": int(one) * int(other), "x": int(one) * int(other)}[sign])  # fmt: skip
+
+    def rounded(prompt: str) -> str:
+        exact = int(sums(prompt))
+        return str(round(exact, -1) if abs(exact) > 100 else exact)
+
+    given(base=Scripted("b", write=sums), candidate=Scripted("c", write=rounded))
+    found = runs.of_models("base", "candidate", Plan(probe="arithmetic"), Rule(margin=0.02))
+    assert found.verdict == "worse" and found.metrics[0].base == 1.0 and found.settings["probe"] == "arithmetic"
+    small = found.metrics[0].slices["slice=addition of 1 digit"]
+    assert small.candidate == 1.0
+    with pytest.raises(UnknownNameError, match="probe"):
+        runs.of_models("base", "candidate", Plan(probe="history"), Rule())
+
+
+def test_code_is_run_only_where_that_is_asked(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "isolation", lambda: "in a box")
+    ran: list[str] = []
+
+    def run(program: str, *, seconds: float) -> Any:
+        ran.append(program)
+        return sandbox.Outcome("return 0" in program, "")
+
+    monkeypatch.setattr(sandbox, "run", run)
+    given(base=Scripted("b", write=lambda p: "    return 0"), candidate=Scripted("c", write=lambda p: "    pass"))
+    with pytest.raises(UnitError, match="--run-code"):
+        runs.of_models("base", "candidate", Plan(probe="code"), Rule())
+    assert not ran
+    found = runs.of_models("base", "candidate", Plan(probe="code", run_code=True, limit=12), Rule(margin=0.1))
+    assert len(ran) == 24 and found.verdict == "worse" and found.metrics[0].name == "pass_at_1"
+    assert "what the models wrote was run: in a box" in found.notes
+
+
+def test_a_metric_of_ones_own_comes_by_its_entry_point(
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Entry:
+        name, value = "digits", "somewhere:digits"
+
+        def __init__(self, loaded: object) -> None:
+            self.loaded = loaded
+
+        def load(self) -> object:
+            return self.loaded
+
+    given(base=Scripted("b", write=doubled), candidate=Scripted("c", write=worse_where(lambda n: True)))
+    metric = UserMetric("digits", lambda fields, said: sum(letter.isdigit() for letter in said))
+    data = questions(tmp_path / "a.jsonl")
+    for loaded, group in ((metric, "weighbridge.metrics"), (len, "weighbridge.metrics")):
+        monkeypatch.setattr(runs, "entry_points", lambda group, loaded=loaded: [Entry(loaded)])
+        if loaded is len:
+            with pytest.raises(ConfigError, match="no UserMetric"):
+                prove(data, metrics=("digits",))
+        else:
+            found = prove(data, metrics=("digits",))
+            assert [one.name for one in found.metrics] == ["digits"] and found.verdict == "worse"
+        assert group
+    assert [one.name for one in prove(data).metrics] == ["exact_match", "flips", "f1"]
+    with pytest.raises(UnknownNameError, match="metric"):
+        prove(data, metrics=("perplexity",))
+
+
+def test_the_smallest_candidate_that_passes_is_found(
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = questions(tmp_path / "a.jsonl", 200)
+    models: Mapping[str, Model] = {
+        "base": Scripted("b", write=doubled), "tiny": Scripted("t", write=worse_where(lambda n: n % 2 == 0)),
+        "small": Scripted("s", write=doubled), "large": Scripted("l", write=doubled)}  # fmt: skip
+    given(**models)
+    sizes = {"large": 300, "tiny": 100, "small": 200}
+    monkeypatch.setattr(ladder, "size_of", sizes.get)
+    found = ladder.climb("base", ("large", "tiny", "small"), Plan(data=data), Rule(margin=0.05))
+    assert found.candidate == "small" and found.verdict == "equivalent"
+    steps = found.settings["ladder"]
+    assert [(step["candidate"], step["verdict"]) for step in steps] == [("tiny", "worse"), ("small", "equivalent"),
+                                                                        ("large", None)]  # fmt: skip
+    assert found.metrics[0].confidence == pytest.approx(1 - 0.05 / 3)
+    none = ladder.climb("base", ("tiny",), Plan(data=data), Rule(margin=0.05))
+    assert none.verdict == "worse"
+    assert not isinstance(models["large"], Scripted) or not models["large"].prompts
+
+
+def test_a_proof_says_what_was_run(given: Given, tmp_path: Path) -> None:
+    data = questions(tmp_path / "a.jsonl")
+    given(base=Scripted("b", write=doubled), candidate=Scripted("c", write=worse_where(lambda n: n == 3)))
+    found = prove(data, limit=20)
+    document = json.loads(json.dumps(found.to_json()))
+    assert document["settings"]["models"][1] == {"path": "c", "sha256": "c", "engine": "script"}
+    assert document["settings"]["examples"] == 20 and len(document["settings"]["data_sha256"]) == 64
+    assert document["flipped"] == [{"example": "line 4", "prompt": "3+3=", "expected": "6", "base": "6",
+                                    "candidate": "?", "lost": True}]  # fmt: skip
+    assert document["metrics"][0]["verdict"] == "undecided" and document["seconds_per_example"]["base"] >= 0
+    assert replace(found, flipped=()).to_json()["flipped"] == []
+
+
+def test_retrieval_needs_its_passages(given: Given, tmp_path: Path) -> None:
+    data, held = tmp_path / "q.jsonl", tmp_path / "p.jsonl"
+    data.write_text(json.dumps({"query": "x", "relevant": ["1"]}) + "\n" + json.dumps({"query": "y", "relevant": [2]}))
+    held.write_text("".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in enumerate("zxy")))
+    points = {"x": (1.0, 0.0), "y": (0.0, 1.0), "z": (1.0, 1.0)}
+    given(base=Scripted("b", embed=points.__getitem__), candidate=Scripted("c", embed=points.__getitem__))
+    found = prove(data, passages=held)
+    assert {one.name: one.base for one in found.metrics} == {"ndcg_at_10": 1.0, "recall_at_10": 1.0}
+    with pytest.raises(UnitError, match="--passages"):
+        prove(data)
+    held.write_text("".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in enumerate("zx")))
+    with pytest.raises(WeighbridgeError, match="line 2 has '2' as relevant"):
+        prove(data, passages=held)
