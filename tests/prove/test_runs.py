@@ -67,7 +67,7 @@ def test_a_failure_that_the_average_hides_is_found_and_a_clean_part_is_not_blame
 def test_the_field_slice_is_used_without_being_asked(given: Given, tmp_path: Path) -> None:
     given(base=Scripted("b", write=doubled), candidate=Scripted("c", write=doubled))
     found = prove(questions(tmp_path / "a.jsonl", slice=lambda n: n % 2))
-    assert set(found.metrics[0].slices) == {"slice=0", "slice=1"}
+    assert set(found.metrics[0].slices) == {"0", "1"}
 
 
 def test_a_model_that_fails_half_way_names_the_row_and_loses_nothing(given: Given, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_a_planted_loss_of_precision_is_found_by_the_arithmetic_probe(given: Giv
     given(base=Scripted("b", write=sums), candidate=Scripted("c", write=rounded))
     found = runs.of_models("base", "candidate", Plan(probe="arithmetic"), Rule(margin=0.02))
     assert found.verdict == "worse" and found.metrics[0].base == 1.0 and found.settings["probe"] == "arithmetic"
-    small = found.metrics[0].slices["slice=addition of 1 digit"]
+    small = found.metrics[0].slices["addition of 1 digit"]
     assert small.candidate == 1.0
     with pytest.raises(UnknownNameError, match="probe"):
         runs.of_models("base", "candidate", Plan(probe="history"), Rule())
@@ -287,3 +287,22 @@ def test_retrieval_needs_its_passages(given: Given, tmp_path: Path) -> None:
     held.write_text("".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in enumerate("zx")))
     with pytest.raises(WeighbridgeError, match="line 2 has '2' as relevant"):
         prove(data, passages=held)
+
+
+def test_a_better_model_wins_and_a_right_answer_has_a_price(given: Given, tmp_path: Path) -> None:
+    data = questions(tmp_path / "a.jsonl", 200)
+    given(base=Scripted("b", write=worse_where(lambda n: n % 2 == 0)), candidate=Scripted("c", write=doubled))
+    found = prove(data)
+    assert found.verdict == "better"
+    cost = found.priced((0.001, 0.0015)).cost
+    assert cost is not None and cost.turns  # dearer by the request, cheaper by the right answer
+    assert (cost.base_usd, cost.candidate_usd) == pytest.approx((0.002, 0.0015)) and cost.ratio == pytest.approx(0.75)
+    assert cost.low < 0.75 < cost.high
+    document = json.loads(json.dumps(found.priced((0.001, 0.0015)).to_json()))["cost_per_correct"]
+    assert document["ranking_flips"] is True and document["metric"] == "exact_match"
+    for prices in ((0.0, 1.0), (1.0, float("nan"))):
+        with pytest.raises(UnitError, match="prices"):
+            found.priced(prices)
+    given(base=Scripted("n", write=lambda p: "?"), candidate=Scripted("c", write=doubled))
+    nothing = prove(data).priced((1.0, 1.0)).to_json()["cost_per_correct"]
+    assert nothing["base_usd"] is None and nothing["candidate_usd"] == 1.0

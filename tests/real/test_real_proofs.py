@@ -15,6 +15,7 @@ from weighbridge.cli import main
 from weighbridge.errors import ConfigError
 from weighbridge.prove.engines import Opening, llama_cpp_process, open_model
 from weighbridge.prove.engines.model import TooLongError
+from weighbridge.prove.token_count import count_tokens
 
 pytestmark = pytest.mark.real
 
@@ -116,3 +117,11 @@ def test_minilm_in_eight_bits_is_as_near_as_published(tmp_path: Path) -> None:
     assert any("no tokenizer beside it" in note for note in found["notes"])
     one, other = (open_model(path, other=base).embed(["How do I open an account?"]) for path in (base, candidate))
     assert one.shape == other.shape == (1, 384) and np.isfinite(other).all()
+
+
+def test_hello_world_is_three_tokens_and_a_word_of_prose_one_and_a_third() -> None:
+    found = count_tokens(smollm2(), "Hello world!")
+    assert found.pieces == ("Hello", " world", "!")
+    text = json.loads(HELD_OUT.read_text().splitlines()[0])["text"][:20_000]
+    per_word = count_tokens(smollm2(), text).per_word
+    assert per_word is not None and 1.1 < per_word < 1.5

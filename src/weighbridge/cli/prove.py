@@ -63,6 +63,8 @@ KEY = "WEIGHBRIDGE_API_KEY"
 @click.option("--cache", metavar="FOLDER", help="Where finished answers are kept.")
 @click.option("--no-cache", is_flag=True, help="Keep nothing.")
 @click.option("--fresh", is_flag=True, help="Ask again what is kept.")
+@click.option("--usd-per-request", "prices", type=float, nargs=2, metavar="BASE CANDIDATE",
+              help="Prices, for what a right answer costs.")  # fmt: skip
 @click.option("--report", "reports", metavar="FILE", multiple=True, help="Also write a report: .md or .html.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the drawing.")
 @output.json_option
@@ -73,7 +75,7 @@ def command(
     limit: int | None, window: int | None, shots: int, shots_from: str | None, template: str | None,
     max_tokens: int | None, stop: tuple[str, ...], passages: str | None, calibration: str | None, run_code: bool,
     engine: str | None, memory: str | None, threads: int | None, tokenizer: str | None, chat: bool, cache: str | None,
-    no_cache: bool, fresh: bool, reports: tuple[str, ...], seed: int, as_json: bool,
+    no_cache: bool, fresh: bool, prices: tuple[float, float] | None, reports: tuple[str, ...], seed: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Decide whether a candidate is better, equivalent or worse than a base on the same data, or undecided.
 
@@ -85,7 +87,10 @@ def command(
     from weighbridge.prove.engines import Opening
     from weighbridge.prove.plan import Plan
     from weighbridge.prove.proof import of_logs
+    from weighbridge.show import proof_pages
 
+    for report in reports:
+        proof_pages.check(report)
     rule = Rule(confidence=confidence, margin=margin, keep=keep, sequential=sequential, seed=seed)
     if samples is not None:
         if base or data or probe or tasks or limit or window:
@@ -101,9 +106,9 @@ def command(
             fresh=fresh, opening=Opening(engine, None if memory is None else parse_bytes(memory), threads, tokenizer,
                                          os.environ.get(KEY), chat))  # fmt: skip
         found = _run(base, candidates, plan, rule, tasks, task_path)
+    if prices is not None:
+        found = found.priced(prices)
     for report in reports:
-        from weighbridge.show import proof_pages
-
         proof_pages.write(report, found, _command())
     if as_json:
         output.print_json({**found.to_json(), "command": _command()})

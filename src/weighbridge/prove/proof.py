@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.errors import ConfigError
+from weighbridge.errors import ConfigError, UnitError
 from weighbridge.prove import samples
 from weighbridge.prove.comparison import Comparison, Pairs, Rule, Verdict, compare, overall
+from weighbridge.prove.cost import Cost, per_correct
 from weighbridge.prove.metrics import METRICS
 from weighbridge.prove.slices import slices_of
 from weighbridge.prove.tasks import Flip
@@ -32,6 +33,21 @@ class Proof:
     settings: Mapping[str, Any] = field(default_factory=dict)
     flipped: tuple[Flip, ...] = ()
     seconds: tuple[float | None, float | None] = (None, None)
+    cost: Cost | None = None
+
+    def priced(self, usd_per_request: tuple[float, float]) -> Proof:
+        """With what a right answer costs.
+
+        Raises:
+            UnitError: when no metric is a share of right answers, or a price is none.
+        """
+        right = next((one for one in self.metrics if one.p_value is not None), None)
+        if right is None:
+            names = ", ".join(one.name for one in self.metrics)
+            raise UnitError(
+                f"prices for {names}", "a metric of right answers, such as accuracy", "leave the prices out"
+            )
+        return replace(self, cost=per_correct(right, usd_per_request))
 
     def to_json(self) -> dict[str, Any]:
         """The document of `weigh prove --json`."""
@@ -39,6 +55,7 @@ class Proof:
             "base": self.base, "candidate": self.candidate, "metrics": [found.to_json() for found in self.metrics],
             "verdict": self.verdict, "reason": self.reason, "seed": self.rule.seed, "keep": self.rule.keep,
             "sequential": self.rule.sequential, "settings": dict(self.settings), "notes": list(self.notes),
+            "cost_per_correct": None if self.cost is None else self.cost.to_json(),
             "flipped": [flip.to_json() for flip in self.flipped],
             "seconds_per_example": {"base": self.seconds[0], "candidate": self.seconds[1]},
         }  # fmt: skip

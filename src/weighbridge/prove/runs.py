@@ -21,14 +21,12 @@ from weighbridge.prove.examples import Example, Examples, Kind, content, named, 
 from weighbridge.prove.leakage import leaks
 from weighbridge.prove.plan import PROBE_EXAMPLES, PROBES, Plan, Tell
 from weighbridge.prove.proof import Proof, flips, need_scipy
-from weighbridge.prove.slices import clusters_of, slices_of
+from weighbridge.prove.slices import PLAIN, clusters_of, slices_of
 from weighbridge.prove.tasks import Asking, Flip, UserMetric
 from weighbridge.prove.work import Work
 
 PROGRAM_S = 10.0
 """Of a program that a model wrote, before it is too slow."""
-FIELD_OF_SLICES = "slice"
-"""A field that examples are sliced by without being asked."""
 
 
 def of_models(base: str | Path, candidate: str | Path, plan: Plan, rule: Rule, tell: Tell | None = None) -> Proof:
@@ -50,8 +48,8 @@ def of_models(base: str | Path, candidate: str | Path, plan: Plan, rule: Rule, t
     examples, shots = _shots(plan, examples, rule.seed)
     fields = [row.fields for row in examples.rows]
     asked = list(plan.slices)
-    if FIELD_OF_SLICES not in asked and all(FIELD_OF_SLICES in one for one in fields):
-        asked.append(FIELD_OF_SLICES)
+    if PLAIN not in asked and all(PLAIN in one for one in fields):
+        asked.append(PLAIN)
     slices = slices_of(fields, asked, [len(content(examples.kind, row)) for row in examples.rows])
     clusters = clusters_of(fields, plan.cluster)
     own = _own_metrics(plan.metrics)

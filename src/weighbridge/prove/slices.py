@@ -18,6 +18,8 @@ RULE = re.compile(r"^\s*(\w+)\s*(<=|>=|!=|<|>|=|~)\s*(.+?)\s*$")
 ORDER: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
+PLAIN = "slice"
+"""A field whose values are names of slices by themselves."""
 LENGTH = "length"
 """A field that every example has in rules: the characters of what a model sees of it."""
 
@@ -53,7 +55,8 @@ def slices_of(
         if len(set(texts)) > MOST_SLICES:
             raise FormatError(f"{key} has {len(set(texts)):,} values", f"at most {MOST_SLICES} groups",
                               "name a field that groups the examples, or a rule")  # fmt: skip
-        found |= {f"{key}={text}": np.array([other == text for other in texts]) for text in sorted(set(texts))}
+        title = "" if key == PLAIN else f"{key}="
+        found |= {f"{title}{text}": np.array([other == text for other in texts]) for text in sorted(set(texts))}
     return {name: chosen for name, chosen in found.items() if chosen.any()}
 
 

@@ -7,18 +7,18 @@ control characters are written out when a part is made, and markup is escaped wh
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from weighbridge.errors import UnitError, printable
+from weighbridge.errors import SourceError, UnitError, printable
 from weighbridge.output_file import write_text
 from weighbridge.prove.comparison import Comparison
 from weighbridge.prove.proof import Proof
 from weighbridge.show import chart, forest_plot, report
 from weighbridge.show.forest_plot import HUES, interval_words
-from weighbridge.show.proofs import VERDICTS, number
+from weighbridge.show.proofs import VERDICTS, cost_line, number
 
 MOST_FLIPPED, MOST_CHARACTERS, DIGEST = 50, 300, 12
 HEADS = ("base", "candidate", "difference", "interval", "ratio", "interval of the ratio", "n", "clusters", "verdict",
@@ -72,11 +72,23 @@ def write(path: str, proof: Proof, command: str) -> None:
         Traceback (most recent call last):
         weighbridge.errors.UnitError: the report a.pdf ends in .pdf; expected .md, ...
     """
+    write_text(path, check(path)(proof, command))
+
+
+def check(path: str) -> Callable[[Proof, str], str]:
+    """What makes the report of this ending, before the work that it is about.
+
+    Raises:
+        UnitError: when the ending is another.
+        SourceError: when its folder does not exist.
+    """
     made = {".md": markdown, ".markdown": markdown, ".html": html, ".htm": html}
     ending = Path(path).suffix.lower()
     if ending not in made:
         raise UnitError(f"the report {path} ends in {ending or 'nothing'}", ", ".join(made), "choose one of these")
-    write_text(path, made[ending](proof, command))
+    if not Path(path).resolve().parent.is_dir():
+        raise SourceError(f"the folder of the report {path} does not exist", "a folder that does", "make it")
+    return made[ending]
 
 
 def html(proof: Proof, command: str) -> str:
@@ -116,7 +128,8 @@ def _parts(proof: Proof, command: str) -> Iterator[Part]:
     yield Part("What was compared", ("what", "value"), _cut(_compared(proof)), is_words=True)
     yield Part(f"Metrics that decide, at {share}{looked}", plot=[forest_plot.group(o, proof.rule) for o in deciding])
     yield _table(f"Metrics, at {share}{looked}", "metric", [(one.name, one) for one in proof.metrics], has_ratio)
-    yield Part(texts=[printable(f"{one.name}: {one.reason}") for one in deciding])
+    costs = [] if proof.cost is None else [cost_line(proof.cost)]
+    yield Part(texts=[*(printable(f"{one.name}: {one.reason}") for one in deciding), *costs])
     for one in proof.metrics:
         if one.slices:
             each = _percent(next(iter(one.slices.values())).confidence)

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 from weighbridge.errors import printable
 from weighbridge.prove.comparison import Comparison
+from weighbridge.prove.cost import Cost
 from weighbridge.prove.proof import Proof
+from weighbridge.prove.token_count import TokenCount
 from weighbridge.show.tables import bold, table
 from weighbridge.units import format_bytes
 
@@ -50,6 +52,8 @@ def lines(found: Proof) -> Iterator[str]:
     if found.flipped:
         lost = sum(flip.lost for flip in found.flipped)
         yield f"{len(found.flipped):,} answers flipped: {lost:,} lost, {len(found.flipped) - lost:,} won"
+    if found.cost is not None:
+        yield cost_line(found.cost)
     for side, seconds in zip(("base", "candidate"), found.seconds, strict=True):
         if seconds is not None:
             yield f"{side}: {number(seconds)} s an example here, now"
@@ -58,6 +62,28 @@ def lines(found: Proof) -> Iterator[str]:
         yield f"tried {printable(step['candidate'])}{size}: {step['verdict'] or 'not needed'}"
     warned = dict.fromkeys(warning for one in found.metrics for warning in one.warnings)
     yield from (f"note: {printable(note)}" for note in (*warned, *found.notes))
+
+
+def token_lines(found: TokenCount) -> Iterator[str]:
+    """The report of `weigh tokens`: the pieces between bars, and what there are of each.
+
+    Example:
+        >>> from weighbridge.prove.token_count import TokenCount
+        >>> list(token_lines(TokenCount("Hello world!", (1, 2, 3), ("Hello", " world", "!"))))[0]
+        '3 tokens, 2 words: 1.5 tokens a word'
+    """
+    each = "" if found.per_word is None else f": {found.per_word:.3g} tokens a word"
+    yield f"{len(found.ids):,} tokens, {found.words:,} words{each}"
+    if found.pieces:
+        yield "|" + "|".join(map(printable, found.pieces)) + "|"
+
+
+def cost_line(cost: Cost) -> str:
+    """What a right answer costs, in a sentence."""
+    turned = ", though it is cheaper by the request" if cost.turns and cost.ratio > 1 else ""
+    return (f"a right answer ({cost.metric}) costs {number(cost.base_usd)} USD with the base and "
+            f"{number(cost.candidate_usd)} with the candidate, {number(cost.ratio)} times as much "
+            f"({number(cost.low)} to {number(cost.high)}){turned}")  # fmt: skip
 
 
 def _row(name: str, one: Comparison) -> tuple[str, ...]:

@@ -69,6 +69,11 @@ class GgufModel(Model):
         found: list[int] = self._ask(self._process, {"text": text})[0]["tokens"]
         return found
 
+    def pieces(self, tokens: Sequence[int]) -> list[str]:
+        """The text of each token alone."""
+        found: list[str] = self._ask(self._process, {"pieces": list(tokens)})[0]["pieces"]
+        return found
+
     def log_probabilities(self, tokens: Sequence[int], start: int = 0) -> Rows:
         """As `Model.log_probabilities`."""
         return self._ask(self._process, {"rows": list(tokens[:-1]), "start": start})[1]

@@ -222,6 +222,8 @@ def main() -> None:
                 reader, answer = load(order)
             elif "text" in order:
                 answer = {"tokens": reader.tokens(order["text"])}
+            elif "pieces" in order:
+                answer = {"pieces": [reader.text([token]) for token in order["pieces"]]}
             elif "write" in order:
                 answer = {"written": reader.write(order["write"], order["most_tokens"], order["stop"])}
             elif "scores" in order:
