@@ -21,6 +21,7 @@ COMMANDS = {
     "probe": "Measure this machine.",
     "measure": "Run a model here.",
     "prove": "Decide whether a candidate is better, equivalent or worse than a base.",
+    "shrink": "Make a model smaller within a budget of bytes, and prove it.",
     "tokens": "Count the tokens of a text, as a model splits it.",
     "compare": "Set models side by side.",
     "models": "List the named models, or rank them for a device.",

@@ -89,7 +89,8 @@ class MetadataArray:
 class Header:
     """One file's header: what `read` joins into a `Checkpoint`. `byte_order` is `little` or `big`.
 
-    `split_count` is the number of files of the model; `content` is the bytes of the header itself.
+    `split_count` is the number of files of the model; `content` is the bytes of the header itself, of which those from
+    `pairs_at[0]` to `pairs_at[1]` are the metadata, `pairs` of them.
     """
 
     version: int
@@ -99,6 +100,8 @@ class Header:
     tensors: tuple[TensorSpec, ...]
     file: StoredFile
     split_count: int
+    pairs: int
+    pairs_at: tuple[int, int]
     content: bytes = field(repr=False)
 
 
@@ -324,7 +327,9 @@ def header_of(source: ByteSource) -> Header:
     """
     cursor = _Cursor(source)
     version, count, pairs = _counts(cursor)
+    first_pair = cursor.position
     metadata, alignment = _metadata(cursor, pairs)
+    pairs_at = first_pair, cursor.position
     split_count = metadata.get("split.count", 1)
     if type(split_count) is not int:
         cursor.fail(f"split.count is {str(split_count)[:100]}", "a whole number", _CONVERT)
@@ -361,6 +366,8 @@ def header_of(source: ByteSource) -> Header:
         tensors=tuple(tensors),
         file=StoredFile(name_in_folder, source.size, header_bytes, tensor_bytes, padding),
         split_count=split_count,
+        pairs=pairs,
+        pairs_at=pairs_at,
         content=bytes(memoryview(cursor.held)[:header_bytes]),
     )
 

@@ -139,8 +139,9 @@ def compare(
         (0.0, 'equivalent')
     """
     metric = pairs.metric
-    gates = (is_asked or not metric.tells_only) and (
-        not metric.is_distance or (is_asked and (rule.margin is not None or rule.keep is not None)))  # fmt: skip
+    gates = is_asked or not (metric.tells_only or metric.is_distance)
+    if metric.is_distance and rule.margin is None:  # of a distance of 0 no share can be kept
+        gates = gates and rule.keep is not None and metric.higher_is_better
     whole = _compare(pairs, rule, gates)
     if not slices:
         return whole

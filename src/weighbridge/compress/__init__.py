@@ -1,0 +1,1 @@
+"""Makes a model smaller, and lets the proof decide."""

@@ -1,0 +1,272 @@
+"""How is a GGUF file made again with other encodings, tensor by tensor, without holding it?
+
+Metadata are copied byte for byte, apart from the file's type and its parts. Tensors keep their order; each is read in
+blocks of rows, decoded, encoded and written, so that memory is bounded by a number and not by the model. The result
+grows beside its place, with a journal of the finished tensors and their SHA-256: a run that was killed goes on behind
+the last of them, and only a whole file is renamed into its place. Layout: `docs/gguf.md` of ggml.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weighbridge.compress.codecs import Values, decode, encode
+from weighbridge.errors import ConfigError, SourceError
+from weighbridge.formats import gguf
+from weighbridge.formats.byte_source import ByteSource, LocalFile, LocalFolder
+from weighbridge.formats.reader import read
+from weighbridge.model.encodings import Encoding
+from weighbridge.model.tensors import TensorSpec
+
+MEMORY_BYTES = 1 << 30
+"""What the blocks in work may take together, where nothing else is asked."""
+PER_WEIGHT_BYTES = 16
+"""Of a block in work: what is read, fp32, what encoding makes of it, and room for the encoder."""
+LEAST_BLOCK_BYTES, MOST_BLOCK_BYTES = 1 << 20, 64 << 20
+"""Of a block in work: smaller ones are slow, larger ones gain nothing."""
+FILE_TYPES = {"fp32": 0, "fp16": 1, "q4_0": 2, "q4_1": 3, "q8_0": 7, "q5_0": 8, "q5_1": 9, "q2_k": 10, "q3_k": 12,
+              "q4_k": 15, "q5_k": 17, "q6_k": 18, "iq4_nl": 25, "iq4_xs": 30, "bf16": 32, "mxfp4": 38}  # fmt: skip
+"""`general.file_type` by the encoding that most weights have (`llama_ftype` of llama.h)."""
+_QUANTIZATION = struct.pack("<Q28sII", 28, b"general.quantization_version", 4, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file that was written: the encoding of each tensor, and the error relative to what was read."""
+
+    path: str
+    size_bytes: int
+    encodings: Mapping[str, Encoding]
+    errors: Mapping[str, float]
+    resumed: int
+
+
+class GgufSource:
+    """A GGUF file, or the parts of one, whose tensors are read by rows."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Reads the header.
+
+        Raises:
+            ConfigError: when it is no GGUF file, or a big-endian one.
+        """
+        self.path = Path(path)
+        self.checkpoint = read(path)
+        if self.checkpoint.format != "gguf" or self.checkpoint.byte_order != "little":
+            found = self.checkpoint.format if self.checkpoint.format != "gguf" else "a big-endian GGUF file"
+            raise ConfigError(f"{path} is {found}", "a little-endian GGUF file", "name one")
+        self.header = gguf.header_of(LocalFile(path))
+        self._files: dict[str, ByteSource] = {}
+
+    @property
+    def tensors(self) -> Sequence[TensorSpec]:
+        """The tensors in the order of the files."""
+        return self.checkpoint.tensors
+
+    def pairs(self, encodings: Mapping[str, Encoding]) -> tuple[int, bytes]:
+        """How many metadata there are, and their bytes for a file with these encodings."""
+        begin, end = self.header.pairs_at
+        data = bytearray(self.header.content[begin:end])
+        sizes: dict[str, int] = {}
+        for tensor in self.tensors:
+            name = encodings[tensor.name].name
+            sizes[name] = sizes.get(name, 0) + tensor.elements
+        most = max(sizes, key=lambda name: sizes[name])
+        _set(data, "general.file_type", "I", 4, FILE_TYPES.get(most, 1024))
+        _set(data, "split.count", "H", 2, 1)
+        _set(data, "split.no", "H", 2, 0)
+        if "general.quantization_version" in self.header.metadata:
+            return self.header.pairs, bytes(data)
+        return self.header.pairs + 1, bytes(data) + _QUANTIZATION
+
+    def bytes_of(self, tensor: TensorSpec, first_row: int, rows: int) -> bytes:
+        """The bytes of rows of a tensor."""
+        assert tensor.byte_range is not None
+        if tensor.file not in self._files:
+            self._files[tensor.file] = LocalFolder(self.path.parent).open(tensor.file)
+        each = tensor.encoding.size_bytes((1, _columns(tensor)))
+        return self._files[tensor.file].read(tensor.byte_range[0] + first_row * each, rows * each)
+
+    def rows(self, tensor: TensorSpec, first_row: int, rows: int) -> Values:
+        """Rows of a tensor in fp32."""
+        return decode(self.bytes_of(tensor, first_row, rows), tensor.encoding, _columns(tensor))
+
+
+def _columns(tensor: TensorSpec) -> int:
+    return tensor.shape[-1] if tensor.shape else 1
+
+
+def _set(data: bytearray, key: str, code: str, number: int, value: int) -> None:
+    """Sets a number in metadata, where the key is there with this type."""
+    mark = struct.pack(f"<Q{len(key)}sI", len(key), key.encode(), number)
+    place = data.find(mark)
+    if place >= 0:
+        struct.pack_into(f"<{code}", data, place + len(mark), value)
+
+
+def header_bytes(source: GgufSource, encodings: Mapping[str, Encoding]) -> tuple[bytes, list[int]]:
+    """The header of a file with these encodings, padded, and where each tensor begins behind it."""
+    pairs, data = source.pairs(encodings)
+    out = bytearray(b"GGUF" + struct.pack("<IQQ", 3, len(source.tensors), pairs) + data)
+    places, place, step = [], 0, source.header.alignment
+    for tensor in source.tensors:
+        encoding, name = encodings[tensor.name], tensor.name.encode()
+        out += struct.pack(f"<Q{len(name)}sI{len(tensor.shape)}QIQ", len(name), name, len(tensor.shape),
+                           *reversed(tensor.shape), encoding.gguf_type, place)  # fmt: skip
+        places.append(place)
+        place += -(-encoding.size_bytes(tensor.shape) // step) * step
+    out += bytes(-len(out) % step)
+    return bytes(out), [len(out) + place for place in [*places, place]]
+
+
+def size_of(source: GgufSource, encodings: Mapping[str, Encoding]) -> int:
+    """Bytes of the file with these encodings, exactly."""
+    return header_bytes(source, encodings)[1][-1]
+
+
+def write(
+    source: GgufSource,
+    target: str | Path,
+    encodings: Mapping[str, Encoding],
+    *,
+    importance: Mapping[str, Values] | None = None,
+    memory_bytes: int = MEMORY_BYTES,
+    jobs: int = 1,
+    tell: Callable[[str, int, int], None] | None = None,
+) -> Written:
+    """Writes a model again with these encodings; a tensor whose encoding stays is copied.
+
+    Args:
+        source: what is read.
+        target: the file; what is there is replaced when the new one is whole.
+        encodings: for each tensor.
+        importance: for each column of a tensor, where it is known.
+        memory_bytes: what the blocks in work may take together.
+        jobs: blocks that are encoded at once.
+        tell: is told the tensor, how many are done, and of how many.
+
+    Raises:
+        ConfigError: when a weight is no number.
+        SourceError: when the target cannot be written.
+    """
+    place = Path(target)
+    head, places = header_bytes(source, encodings)
+    key = _key(source, encodings, importance)
+    part, journal = (place.with_name(f"{place.name}.{end}") for end in ("part", "part.json"))
+    done = _finished(part, journal, key, len(head), places)
+    errors = {entry["name"]: entry["error"] for entry in done}
+    try:
+        if not done:
+            part.write_bytes(head)
+            journal.write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
+        with part.open("r+b") as out, journal.open("a", encoding="utf-8") as log, ThreadPoolExecutor(jobs) as pool:
+            out.truncate(places[len(done)])
+            for number, tensor in enumerate(source.tensors[len(done) :], start=len(done)):
+                out.seek(places[number])
+                matrix = (importance or {}).get(tensor.name)
+                checksum, error = _tensor(source, tensor, encodings[tensor.name], matrix, out, pool, jobs, memory_bytes)
+                out.write(bytes(places[number + 1] - out.tell()))
+                out.flush()
+                os.fsync(out.fileno())
+                log.write(f"\n{json.dumps({'name': tensor.name, 'sha256': checksum, 'error': error})}\n")
+                log.flush()
+                os.fsync(log.fileno())
+                errors[tensor.name] = error
+                if tell is not None:
+                    tell(tensor.name, number + 1, len(source.tensors))
+        part.replace(place)
+        journal.unlink(missing_ok=True)
+    except OSError as error:
+        read = f"{target} cannot be written ({error.strerror})"
+        raise SourceError(read, f"a folder that can be written to, with {places[-1]:,} bytes of room",
+                          "make room; the same command then goes on") from error  # fmt: skip
+    return Written(str(place), places[-1], dict(encodings), errors, len(done))
+
+
+def _key(
+    source: GgufSource, encodings: Mapping[str, Encoding], importance: Mapping[str, Values] | None
+) -> str:  # fmt: skip
+    """What makes two runs the same: the source's header and size, the encodings and the importance."""
+    whole = hashlib.sha256(source.checkpoint.digest.encode())
+    for file in source.checkpoint.files:
+        whole.update(f"{file.name} {file.size_bytes} {(source.path.parent / file.name).stat().st_mtime_ns}".encode())
+    for name, encoding in encodings.items():
+        matrix = (importance or {}).get(name)
+        whole.update(f"{name} {encoding.name}".encode() + (b"" if matrix is None else matrix.tobytes()))
+    return whole.hexdigest()
+
+
+def _finished(part: Path, journal: Path, key: str, head: int, places: Sequence[int]) -> list[dict[str, Any]]:
+    """The entries of tensors that an earlier run of the same work has finished, each held against its checksum."""
+    found: list[dict[str, Any]] = []
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        lines = [line for line in journal.read_text(encoding="utf-8").splitlines() if line.strip()]
+        if json.loads(lines[0])["key"] != key:
+            return []
+        with part.open("rb") as file:
+            if len(file.read(head)) < head:
+                return []
+            for line in lines[1:]:
+                entry = json.loads(line)
+                begin, end = places[len(found)], places[len(found) + 1]
+                file.seek(begin)
+                if hashlib.sha256(file.read(end - begin).ljust(end - begin, b"?")).hexdigest() != entry["sha256"]:
+                    return found
+                found.append({"name": str(entry["name"]), "error": float(entry["error"])})
+    return found
+
+
+def _tensor(
+    source: GgufSource, tensor: TensorSpec, encoding: Encoding, importance: Values | None, out: Any,
+    pool: ThreadPoolExecutor, jobs: int, memory_bytes: int,
+) -> tuple[str, float]:  # fmt: skip
+    """Writes one tensor: the SHA-256 of its bytes with their padding, and its squared error over its squares."""
+    checksum, error, squares = hashlib.sha256(), 0.0, 0.0
+    rows, columns = max(1, tensor.elements // _columns(tensor)), _columns(tensor)
+    block = min(max(LEAST_BLOCK_BYTES, memory_bytes // (2 * jobs)), MOST_BLOCK_BYTES)
+    each = max(1, block // (columns * PER_WEIGHT_BYTES))
+
+    def made(first: int) -> tuple[bytes, float, float]:
+        count = min(each, rows - first)
+        if encoding == tensor.encoding:
+            return source.bytes_of(tensor, first, count), 0.0, 1.0
+        values = source.rows(tensor, first, count)
+        try:
+            data = encode(values, encoding, importance)
+        except ConfigError as fault:
+            raise ConfigError(f"{tensor.name}: {fault.read}", fault.expected, fault.action) from fault
+        apart = decode(data, encoding, columns) - values
+        return data, float(np.square(apart, dtype=np.float64).sum()), float(np.square(values, dtype=np.float64).sum())
+
+    for data, lost, all_of_it in _in_order(made, range(0, rows, each), pool, jobs):
+        out.write(data)
+        checksum.update(data)
+        error += lost
+        squares += all_of_it
+    padding = bytes(-encoding.size_bytes(tensor.shape) % source.header.alignment)
+    checksum.update(padding)
+    return checksum.hexdigest(), error / squares if squares else 0.0
+
+
+def _in_order(
+    work: Callable[[int], tuple[bytes, float, float]], items: Sequence[int], pool: ThreadPoolExecutor, jobs: int
+) -> Iterator[tuple[bytes, float, float]]:
+    """Results in the order of the items, no more than `jobs` of them in work."""
+    waiting = []
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) >= jobs:
+            yield waiting.pop(0).result()
+    for one in waiting:
+        yield one.result()
