@@ -33,7 +33,7 @@ help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
 	@echo "Options: PYTHON=python3.12 for another interpreter; TORCH=1 or REAL=1 with make test."
 
-demo: .venv/.runtime  ## weigh a real language model, plan it on this machine, run it and compare
+demo: .venv/.runtime  ## weigh a real language model, plan it on this machine, run it, shrink it and prove it
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" bash examples/demo.sh
 
 test: $(or $(groups),lint types docs test-default)  ## lint, types, docs and tests; TORCH=1 or REAL=1 run those groups instead
@@ -96,8 +96,8 @@ check_python = @command -v "$(PYTHON)" >/dev/null || { echo "$(PYTHON) is not on
 	@"$(PYTHON)" -m venv "$(firstword $(subst /, ,$@))"
 
 .venv/.runtime: pyproject.toml | .venv/bin/python
-	$(call say,installing weighbridge into .venv, with llama.cpp to run a model)
-	@.venv/bin/python $(PIP_INSTALL) --editable ".[run]" || { \
+	$(call say,installing weighbridge into .venv, with llama.cpp to run a model and scipy for the proof)
+	@.venv/bin/python $(PIP_INSTALL) --editable ".[run,prove]" || { \
 	echo "llama.cpp cannot be installed here (the message is above): weighbridge is installed without it" >&2; \
 	.venv/bin/python $(PIP_INSTALL) --editable .; }
 	@touch $@

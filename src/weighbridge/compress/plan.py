@@ -23,7 +23,7 @@ from weighbridge.model.tensors import TensorSpec
 
 CHOICES = ("q2_k", "q3_k", "iq4_xs", "q4_0", "iq4_nl", "q4_k", "q4_1", "q5_0", "q5_k", "q5_1", "q6_k", "q8_0", "bf16")
 """Encodings that a matrix may take; of those that need an importance matrix only where there is one."""
-SAMPLE_WEIGHTS = 1 << 18
+SAMPLE_WEIGHTS = 1 << 16
 """Weights of a tensor that its error is measured on, in rows spread over it."""
 
 
