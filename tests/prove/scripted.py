@@ -14,7 +14,7 @@ from weighbridge.prove.engines.model import Ability, Model, TooLongError
 class Letters(Model):
     """A model of the letters a to d that gives the same probabilities everywhere."""
 
-    abilities: frozenset[Ability] = frozenset({"reads"})
+    abilities: frozenset[Ability] = frozenset({"reads", "likelihoods"})
 
     def __init__(self, *probabilities: float, letters: str = "abcd", begin: int | None = 4) -> None:
         self.path, self.engine, self.letters, self.begin = "letters", "script", letters, begin

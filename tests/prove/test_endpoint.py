@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -78,26 +77,57 @@ def test_it_writes_by_completions_and_by_chat(server: Server) -> None:
 
 
 def echoed(path: str, body: dict[str, Any]) -> tuple[int, Any]:
-    """Words as tokens, the first without a probability, each other at 1/2, and one token written."""
+    """As vLLM: a sign begins the text, and the offsets count its letters; word i costs i nats; one word is written."""
     words = [word if place == 0 else f" {word}" for place, word in enumerate(body["prompt"].split(" "))]
-    places, at = [], 0
-    for word in words:
-        places.append(at)
-        at += len(word)
-    half = math.log(0.5)
-    return 200, {"choices": [{"text": body["prompt"] + " more", "logprobs": {
-        "token_logprobs": [None, *[half] * (len(words) - 1), -1.0], "text_offset": [*places, at],
-        "top_logprobs": [None, *[{word: half} for word in words[1:]], {" x": -0.5}]}}]}  # fmt: skip
+    tokens, places = ["<|begin_of_text|>", *words, " more"], [0]
+    for token in tokens[:-1]:
+        places.append(places[-1] + len(token))
+    values = [None, None, *(-float(place) for place in range(1, len(words))), -0.5]
+    best = [None if value is None else {token: value} for token, value in zip(tokens, values, strict=True)]
+    logprobs = {"tokens": tokens, "token_logprobs": values, "text_offset": places, "top_logprobs": best}
+    return 200, {"choices": [{"text": body["prompt"] + " more", "logprobs": logprobs}]}
 
 
-def test_likelihoods_come_from_the_echoed_prompt(server: Server) -> None:
+def test_likelihoods_come_from_the_tokens_of_the_echoed_prompt(server: Server) -> None:
     server.answer = echoed
-    found = open_model(server.address).likelihood("The capital of France is", " the city Paris")
-    assert found.total == pytest.approx(3 * math.log(0.5)) and found.is_greedy and found.tokens == 3
+    model = open_model(server.address)
+    found = model.likelihood("The capital of France is", " Paris now")
+    assert (found.total, found.tokens) == (-11.0, 2) and found.is_greedy
+    assert model.likelihood("The capital of France is ", "Paris").total == -5.0
     assert server.asked[-1][1]["echo"] is True
-    server.answer = lambda path, body: (200, {"choices": [{"text": "x"}]})
-    with pytest.raises(ConfigError, match="does not tell how likely"):
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        [{"text": "x"}], {}, [None], "x", [{"logprobs": []}], [{"logprobs": {"tokens": None, "token_logprobs": [1]}}],
+        [{"logprobs": {"tokens": ["a", " b"], "token_logprobs": [None, None]}}],
+        [{"logprobs": {"tokens": ["<s>", "b"], "token_logprobs": [None, -1.0]}}],
+    ],
+)  # fmt: skip
+def test_a_server_that_tells_no_likelihoods_is_refused(server: Server, choices: Any) -> None:
+    server.answer = lambda path, body: (200, {"choices": choices})
+    with pytest.raises(ConfigError, match=r"does not tell|without a log"):
         open_model(server.address).likelihood("a", " b")
+
+
+def test_keys_and_passwords_are_not_repeated(server: Server) -> None:
+    for address in ("http://:SECRET@127.0.0.1/v1", "http://name:SECRET@127.0.0.1/v1"):
+        with pytest.raises(ConfigError) as caught:
+            open_model(address)
+        assert "SECRET" not in str(caught.value)
+    server.answer = lambda path, body: (200, {"choices": [{"text": "x"}]})
+    assert open_model(server.address, Opening(key="SECRET\r\n")).write("a", 1, []) == "x"
+    assert server.asked[-1][2] == "Bearer SECRET"
+    with pytest.raises(ConfigError) as caught:
+        open_model(server.address, Opening(key="SEC\nRET"))
+    assert "RET" not in str(caught.value)
+
+
+def test_nothing_goes_through_a_proxy(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    server.answer = lambda path, body: (200, {"choices": [{"text": "x"}]})
+    assert open_model(server.address).write("a", 1, []) == "x"
 
 
 def test_vectors_are_in_the_order_that_was_asked(server: Server) -> None:
@@ -142,9 +172,9 @@ def test_a_busy_server_is_asked_again(server: Server) -> None:
     assert open_model(server.address).write("a", 1, []) == "x"
 
 
-@pytest.mark.parametrize("address", ["http://", "http://a:b@c/v1", "http://c/v1?key=x"])
+@pytest.mark.parametrize("address", ["http://", "http://a:b@c/v1", "http://c/v1?key=x", "http://[::1"])
 def test_addresses_that_are_none(address: str) -> None:
-    with pytest.raises(ConfigError, match="no address"):
+    with pytest.raises(ConfigError, match="none of an interface"):
         open_model(address)
 
 
@@ -176,3 +206,15 @@ def test_a_proof_that_fails_half_way_goes_on_where_it_was(server: Server, tmp_pa
     found = json.loads(second.stdout)
     assert second.exit_code == 0 and found["verdict"] == "equivalent" and len(server.asked) - asked == 10
     assert any("its answers are those of one moment" in note for note in found["notes"])
+    CliRunner().invoke(main, words)  # nothing broke off: the address may answer otherwise by now
+    assert len(server.asked) - asked == 10 + 60
+
+
+def test_texts_and_addresses_do_not_go_together(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n')
+    words = ["prove", server.address, server.address, "--on", str(tmp_path / "a.jsonl"), "--no-cache"]
+    server.answer = lambda path, body: (200, {"data": "x"})
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 2 and "vectors" in done.stderr
+    done = CliRunner().invoke(main, [*words, "--engine", "transformers"])
+    assert done.exit_code == 2 and "is an address" in done.stderr

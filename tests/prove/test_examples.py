@@ -63,7 +63,9 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: dict[str, Any], said: str) 
     [
         {"sentence1": "a", "sentence2": "b", "score": "1"}, {"sentence1": "a", "sentence2": "b", "score": None},
         {"query": "a", "relevant": []}, {"query": "a", "relevant": "x"}, {"query": "a", "relevant": {"x": 0}},
-        {"query": "a", "relevant": {"x": -1, "y": 1}}, {"text": "a", "label": ""}, {"text": "a", "label": [1]},
+        {"query": "a", "relevant": {"x": -1, "y": 1}}, {"query": "a", "relevant": {"x": 10**400}},
+        {"sentence1": "a", "sentence2": "b", "score": 10**400},
+        {"text": "a", "more": ["\udc00"]}, {"text": "a", "label": ""}, {"text": "a", "label": [1]},
     ],
 )  # fmt: skip
 def test_values_that_are_none_are_refused(tmp_path: Path, line: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from weighbridge.errors import ConfigError, SourceError
-from weighbridge.prove.engines import Opening, open_model
+from weighbridge.prove.engines import Opening, digest_of, open_model
 from weighbridge.prove.engines.model import Model, TooLongError
 
 onnx = pytest.importorskip("onnx")
@@ -103,7 +103,7 @@ def test_a_language_model_reads_and_writes(tmp_path: Path) -> None:
                 ["n", "t", 6])  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": 2, "max_position_embeddings": 8}))
     model = opened(path)
-    assert model.begin == 2 and model.write("a", 5, []) == "b c" and model.write("a", 1, []) == "b"
+    assert model.begin == 2 and model.write("a", 5, []) == " b c" and model.write("a", 1, []) == " b"
     found = model.likelihood("a", " b")
     assert found.total == pytest.approx(-math.log1p(math.exp(-1.0)), abs=1e-5) and found.is_greedy
     assert model.log_probabilities([3, 4, 5], 1).shape == (1, 6)
@@ -137,3 +137,46 @@ def test_files_that_are_no_text_model_are_refused(tmp_path: Path) -> None:
             opened(tmp_path / "model.onnx", engine=engine)
     with pytest.raises(SourceError, match="does not exist"):
         open_model(tmp_path / "none.onnx")
+
+
+def test_the_pooler_comes_last_and_the_folder_decides(tmp_path: Path) -> None:
+    tokenizer(tmp_path)
+    nodes = [helper.make_node("Gather", ["table", "input_ids"], ["last_hidden_state"]),
+             helper.make_node("ReduceMax", ["last_hidden_state"], ["pooler_output"], axes=[1], keepdims=0)]  # fmt: skip
+    path = save(tmp_path, nodes, {"table": TABLE}, "pooler_output", ["n", 2])
+    assert opened(path).embed(["a b"])[0] == pytest.approx(TABLE[[1, 3, 4, 2]].max(axis=0))
+    assert "pooler" in opened(path).notes[0]
+    before = opened(path).digest
+    whole = onnx.load(path)
+    whole.graph.output.append(helper.make_tensor_value_info("last_hidden_state", onnx.TensorProto.FLOAT, ["n", "t", 2]))
+    onnx.save(whole, path)
+    assert opened(path).embed(["a b"])[0] == pytest.approx(TABLE[[1, 3, 4, 2]].mean(axis=0))
+    found = opened(path).digest
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
+    assert len({before, found, opened(path).digest}) == 3  # what is made of the outputs is content, too
+
+
+def test_settings_of_another_shape_are_refused(tmp_path: Path) -> None:
+    tokenizer(tmp_path)
+    path = encoder(tmp_path)
+    for name, text in (("config.json", "[]"), ("sentence_bert_config.json", "3"), ("modules.json", "{}")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ConfigError, match=name):
+            opened(path)
+        (tmp_path / name).unlink()
+
+
+def test_weights_beside_a_file_are_content(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"..location..")
+    (tmp_path / "weights.bin").write_bytes(b"1")
+    first = digest_of(path)
+    (tmp_path / "weights.bin").write_bytes(b"2")
+    assert digest_of(path) != first
+    parts = [tmp_path / f"m-0000{n}-of-00002.gguf" for n in (1, 2)]
+    for part in parts:
+        part.write_bytes(b"x")
+    first = digest_of(parts[0])
+    parts[1].write_bytes(b"y")
+    assert digest_of(parts[0]) != first

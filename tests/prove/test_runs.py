@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from tests.prove.scripted import Letters, Scripted
 
+from weighbridge.cli import main
 from weighbridge.errors import ConfigError, FormatError, SourceError, UnitError, UnknownNameError, WeighbridgeError
 from weighbridge.prove import answers, ladder, runs, sandbox
 from weighbridge.prove.comparison import Rule
@@ -226,15 +228,13 @@ def test_a_metric_of_ones_own_comes_by_its_entry_point(
     given(base=Scripted("b", write=doubled), candidate=Scripted("c", write=worse_where(lambda n: True)))
     metric = UserMetric("digits", lambda fields, said: sum(letter.isdigit() for letter in said))
     data = questions(tmp_path / "a.jsonl")
-    for loaded, group in ((metric, "weighbridge.metrics"), (len, "weighbridge.metrics")):
-        monkeypatch.setattr(runs, "entry_points", lambda group, loaded=loaded: [Entry(loaded)])
-        if loaded is len:
-            with pytest.raises(ConfigError, match="no UserMetric"):
-                prove(data, metrics=("digits",))
-        else:
-            found = prove(data, metrics=("digits",))
-            assert [one.name for one in found.metrics] == ["digits"] and found.verdict == "worse"
-        assert group
+    offered: dict[str, object] = {"weighbridge.metrics": metric}
+    monkeypatch.setattr(runs, "entry_points", lambda group: [Entry(offered[group])])
+    found = prove(data, metrics=("digits",))
+    assert [one.name for one in found.metrics] == ["digits"] and found.verdict == "worse"
+    offered["weighbridge.metrics"] = len
+    with pytest.raises(ConfigError, match="no UserMetric"):
+        prove(data, metrics=("digits",))
     assert [one.name for one in prove(data).metrics] == ["exact_match", "flips", "f1"]
     with pytest.raises(UnknownNameError, match="metric"):
         prove(data, metrics=("perplexity",))
@@ -306,3 +306,77 @@ def test_a_better_model_wins_and_a_right_answer_has_a_price(given: Given, tmp_pa
     given(base=Scripted("n", write=lambda p: "?"), candidate=Scripted("c", write=doubled))
     nothing = prove(data).priced((1.0, 1.0)).to_json()["cost_per_correct"]
     assert nothing["base_usd"] is None and nothing["candidate_usd"] == 1.0
+
+
+def test_examples_are_told_apart_by_what_the_template_makes_of_them(given: Given, tmp_path: Path) -> None:
+    data = tmp_path / "a.jsonl"
+    lines = [{"prompt": "Sum?", "context": f"{n}+{n}", "completion": str(2 * n)} for n in range(20)]
+    data.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    given(base=Scripted("b", write=doubled), candidate=Scripted("c", write=doubled))
+    assert prove(data, template="{context}: {prompt}").metrics[0].n == 20
+
+
+def test_worked_examples_are_not_proved_on(given: Given, tmp_path: Path) -> None:
+    data = questions(tmp_path / "a.jsonl", 12)
+    given(
+        base=Scripted("b", write=lambda p: doubled(p.rsplit("\n", 1)[-1])), candidate=Scripted("c", write=lambda p: "?")
+    )
+    found = prove(data, shots_from=data, shots=5)
+    assert found.metrics[0].n == 7 and any("5 examples are worked" in note for note in found.notes)
+    with pytest.raises(FormatError, match="every example is in"):
+        prove(data, shots_from=data)
+
+
+def test_flips_can_be_asked_for(given: Given, tmp_path: Path) -> None:
+    data = questions(tmp_path / "a.jsonl", 200)
+    given(base=Scripted("b", write=doubled), candidate=Scripted("c", write=worse_where(lambda n: n < 10)))
+    found = prove(data, metrics=("flips",))
+    assert [one.name for one in found.metrics] == ["flips"] and found.metrics[0].gates and found.verdict == "equivalent"
+    assert prove(data, rule=Rule(margin=0.01), metrics=("flips",)).verdict == "worse"
+
+
+def test_a_field_slice_of_names_makes_no_slices(given: Given, tmp_path: Path) -> None:
+    given(base=Scripted("b", write=doubled), candidate=Scripted("c", write=doubled))
+    found = prove(questions(tmp_path / "a.jsonl", 250, slice=lambda n: f"name {n}"))
+    assert not found.metrics[0].slices and any("makes no slices" in note for note in found.notes)
+
+
+def test_fresh_reads_the_base_again_and_a_full_disk_leaves_nothing(
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, kept = tmp_path / "a.jsonl", tmp_path / "kept"
+    data.write_text('{"text": "abca"}\n{"text": "dd"}\n')
+    base, candidate = Letters(0.4, 0.3, 0.2, 0.1), Letters(0.1, 0.2, 0.3, 0.4)
+    given(base=base, candidate=candidate)
+    prove(data, cache=kept)
+    prove(data, cache=kept, fresh=True)
+    assert (base.asked, candidate.asked) == (4, 4)
+
+    def full(*rest: Any, **more: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("numpy.save", full)
+    prove(data, cache=tmp_path / "other")
+    assert not list((tmp_path / "other").rglob("*.npy*"))
+
+
+def test_a_base_that_is_never_right_has_no_price(given: Given, tmp_path: Path) -> None:
+    data = questions(tmp_path / "a.jsonl", 50)
+    given(base=Scripted("b", write=lambda p: "?"), candidate=Scripted("c", write=worse_where(lambda n: n % 2 == 0)))
+    cost = prove(data).priced((1.0, 2.0)).cost
+    assert cost is not None and cost.to_json() == {
+        "metric": "exact_match", "usd_per_request": [1.0, 2.0], "base_usd": None, "candidate_usd": 4.0, "ratio": None,
+        "ratio_interval": [None, None], "ranking_flips": True}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--samples", "a", "b", "--cluster", "d"), ("--samples", "a", "b", "--shots", "3"),
+        ("m", "n", "--task", "t", "--cluster", "d"), ("m", "n", "--task", "t", "--calibration", "c"),
+        ("m", "n", "--task", "t", "--template", "x"), ("m", "n", "--task", "t", "--cache", "c"),
+    ],
+)  # fmt: skip
+def test_no_option_is_taken_and_not_used(words: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(main, ["prove", *words])
+    assert done.exit_code == 2 and f"has no use for {words[-2]}" in done.stderr

@@ -272,3 +272,82 @@ def test_many_looks_at_what_is_impossible_bound_nothing() -> None:
     never[3, 0] = -np.inf
     found = compare(Pairs(METRICS["perplexity"], likely, never, np.arange(40)), Rule(margin=1.0, sequential=True))
     assert found.verdict == "worse" and found.delta.low == -math.inf and found.delta.high == math.inf
+
+
+def right_in(clusters: int, each: int, lost: int) -> Pairs:
+    base = np.ones((clusters * each, 2))
+    candidate = base.copy()
+    candidate[:lost, 0] = 0
+    return Pairs(METRICS["accuracy"], base, candidate, np.repeat(np.arange(clusters), each))
+
+
+def test_one_cluster_says_nothing_and_few_say_little() -> None:
+    one = compare(right_in(1, 200, 40), Rule(margin=0.05))
+    assert one.verdict == "undecided" and one.p_value is None
+    assert compare(right_in(200, 1, 40), Rule(margin=0.05)).verdict == "worse"
+    few, many = compare(right_in(4, 50, 20), Rule()), compare(right_in(200, 1, 20), Rule())
+    assert few.delta.high - few.delta.low > 2 * (many.delta.high - many.delta.low) and many.p_value is not None
+
+
+@pytest.mark.parametrize("clusters", [3, 5, 8])
+def test_intervals_of_few_clusters_cover(clusters: int) -> None:
+    generator = np.random.default_rng(clusters)
+    inside = 0
+    for _ in range(400):
+        effect = np.repeat(generator.normal(0, 0.15, clusters), 40)
+        base = generator.random(len(effect)) < 0.7
+        candidate = generator.random(len(effect)) < np.clip(0.6 + effect, 0, 1)
+        first, second = (np.stack([one.astype(float), np.ones(len(effect))], 1) for one in (base, candidate))
+        pairs = Pairs(METRICS["accuracy"], first, second, np.repeat(np.arange(clusters), 40))
+        found = compare(pairs, Rule()).delta
+        inside += found.low <= -0.1 <= found.high
+    assert inside / 400 > 0.92
+
+
+def test_counts_that_do_not_differ_are_not_called_equal() -> None:
+    same = np.ones((2, 2))
+    for name in ("ndcg_at_10", "recall_at_10", "neighbour_agreement", "top1_agreement"):
+        found = compare(Pairs(METRICS[name], same, same, np.arange(2)), Rule(margin=0.001), is_asked=True)
+        assert found.verdict == "undecided", name
+    of = examples("completions", *({"prompt": f"{n}", "completion": "x"} for n in range(3)))
+    model = Scripted("m", write=lambda prompt: "x")
+    own = UserMetric("right", lambda fields, said: float(said == "x"))
+    pairs, _ = tasks.metrics_of(ask(of, model, model), of.rows, ["x"] * 3, ["x"] * 3, np.arange(3), own=[own])
+    assert compare(pairs["right"], Rule()).verdict == "undecided"
+
+
+def test_of_a_base_below_nothing_no_share_can_be_kept() -> None:
+    base = np.stack([np.full(50, -1.0) + np.arange(50) / 500, np.ones(50)], 1)
+    metric = replace(METRICS["ndcg_at_10"], name="own", is_count=False)
+    found = compare(Pairs(metric, base, base * [2, 1], np.arange(50)), Rule(keep=0.95))
+    assert found.verdict == "undecided" and "name a --margin" in found.reason
+
+
+def test_a_label_that_the_data_do_not_have_counts_as_in_scikit_learn() -> None:
+    of = examples("labels", {"text": "a", "label": "yes"}, {"text": "b", "label": "no"}, {"text": "c", "label": "no"})
+    table = {"a": "yes", "b": "no", "c": "maybe"}
+    model = Scripted("m", labels=lambda text: {label: 0.8 if table[text] == label else 0.1
+                                               for label in ("yes", "no", "maybe")})  # fmt: skip
+    expected = sklearn_metrics.f1_score(["yes", "no", "no"], [table[text] for text in "abc"], average="macro")
+    assert values(ask(of, model, model), of, model, model)["f1_macro"][0] == pytest.approx(expected)
+
+
+def test_an_answer_without_a_token_is_an_error() -> None:
+    class Dropping(Letters):
+        def tokens(self, text: str) -> list[int]:
+            return super().tokens(text.replace("d", ""))
+
+    with pytest.raises(ConfigError, match="no token of its own"):
+        Dropping(0.25, 0.25, 0.25, 0.25).likelihood("ab", "d")
+
+
+def test_whatever_a_library_raises_names_the_row() -> None:
+    class FaultError(Exception):
+        pass
+
+    def write(prompt: str) -> str:
+        raise FaultError("inside\nof it")
+
+    how = Asking("completions", "writes", most_tokens=1)
+    with pytest.raises(ConfigError, match=r"line 3: w fails \(inside\)"):
+        tasks.answer(Scripted("w", write=write), how, Example({"prompt": "a"}, "line 3"))

@@ -74,7 +74,8 @@ def test_distances_decide_only_where_they_are_asked_for() -> None:
     told = compare(pairs, Rule(margin=0.01))
     assert not told.gates and overall([told])[0] == "undecided"
     assert not compare(pairs, Rule(keep=0.9), is_asked=True).gates and not compare(pairs, Rule(), is_asked=True).gates
-    agreed = score(even, sure, documents("ab", "cd", "abcd"), 8, lambda text: None)["top1_agreement"]
+    many = [f"{'abcd'[n % 4]}{'abcd'[n // 4 % 4]}{'abcd'[n // 16]}" for n in range(60)]
+    agreed = score(even, sure, documents(*many), 8, lambda text: None)["top1_agreement"]
     assert compare(agreed, Rule(keep=0.9), is_asked=True).verdict == "equivalent" and not compare(agreed, Rule()).gates
     assert compare(pairs, Rule(margin=0.01), is_asked=True).verdict == "equivalent"
     assert compare(pairs, Rule(margin=1e-9), is_asked=True).verdict == "worse"

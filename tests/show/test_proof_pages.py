@@ -40,7 +40,10 @@ def shares(lost: int, won: int, examples: int = 200) -> Pairs:
 def numbers(metric: str | bool, gain: float, examples: int = 200) -> Pairs:
     """A number of each example, of a known metric or of an own one, of which it is then said whether more is better."""
     generator = np.random.default_rng(7)
-    base, one = generator.normal(-3 if metric == "perplexity" else 5, 0.3, examples), np.ones(examples)
+    base, one = (
+        generator.normal(-3 if metric in ("perplexity", "bits_per_byte") else 5, 0.3, examples),
+        np.ones(examples),
+    )
     candidate = base + generator.normal(gain, 0.1, examples)
     found = METRICS[metric] if isinstance(metric, str) else mean_of("own", higher_is_better=metric)
     return Pairs(found, np.stack([base, one], 1), np.stack([candidate, one], 1), np.arange(examples))

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from weighbridge.prove.proof import Proof
 
 KEY = "WEIGHBRIDGE_API_KEY"
+RULE = {"metrics", "margin", "keep", "confidence", "slices", "sequential", "prices", "reports", "seed", "as_json"}
+OF_SAMPLES = {"samples", *RULE}
+OF_TASKS = {"base", "candidates", "tasks", "task_path", "limit", "shots", "engine", "memory", "threads", "tokenizer",
+            "chat", *RULE}  # fmt: skip
+"""Options that two logs and tasks of the harness have a use for."""
 
 
 @click.command("prove")
@@ -93,12 +98,13 @@ def command(
         proof_pages.check(report)
     rule = Rule(confidence=confidence, margin=margin, keep=keep, sequential=sequential, seed=seed)
     if samples is not None:
-        if base or data or probe or tasks or limit or window:
-            raise click.UsageError("--samples compares two logs: leave models, --on, --limit and --window out")
+        _refuse_others("--samples", OF_SAMPLES)
         found = of_logs(Path(samples[0]), Path(samples[1]), rule, metrics=metrics, fields=slices)
     elif base is None or not candidates or sum((data is not None, probe is not None, bool(tasks))) != 1:
         raise click.UsageError("name two models and one of --on DATA, --probe NAME and --task NAME, or --samples A B")
     else:
+        if tasks:
+            _refuse_others("--task", OF_TASKS)
         plan = Plan(
             data=data, probe=probe, metrics=metrics, slices=slices, cluster=cluster, limit=limit, window=window,
             shots=shots, shots_from=shots_from, template=template, most_tokens=max_tokens, stop=stop or None,
@@ -135,6 +141,16 @@ def _run(base: str, candidates: tuple[str, ...], plan: Plan, rule: Any, tasks: t
     if len(candidates) > 1:
         return ladder.climb(base, candidates, plan, rule, bar)
     return of_models(base, candidates[0], plan, rule, bar)
+
+
+def _refuse_others(mode: str, used: set[str]) -> None:
+    """No option is taken and then not used."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if given and name not in used and context.params.get(name) not in (None, (), False):
+            raise click.UsageError(f"{mode} has no use for {parameter.opts[0]}: leave it out")
 
 
 def _command() -> str:

@@ -23,6 +23,8 @@ from weighbridge.errors import SourceError
 from weighbridge.prove.engines.model import Model, Rows
 
 MOST_BYTES = 4 << 30
+VERSION = 1
+"""Goes up whenever the same question gets another answer from the same model: what was kept before is then not used."""
 
 
 def digest(value: Any) -> str:
@@ -48,17 +50,24 @@ class Answers:
         self.path: Path | None = None
         if folder is None:
             return
-        self.path = folder / "answers" / f"{digest(key)}.jsonl"
+        self.key = {"version": VERSION, **key}
+        self.path = folder / "answers" / f"{digest(self.key)}.jsonl"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if fresh or not self.path.exists():
-                self.path.write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
+                self.path.write_text(json.dumps({"key": self.key}) + "\n", encoding="utf-8")
             for line in self.path.read_bytes().splitlines():
                 with contextlib.suppress(ValueError, KeyError, TypeError):  # the last line of a killed run
                     said = json.loads(line)
                     self.found[said["example"]] = said["answer"]
         except OSError as error:
             raise self._error(error) from error
+
+    def clear(self) -> None:
+        """Forgets all answers."""
+        self.found = {}
+        if self.path is not None:
+            self.path.write_text(json.dumps({"key": self.key}) + "\n", encoding="utf-8")
 
     def _error(self, error: OSError) -> SourceError:
         read = f"finished answers cannot be kept in {self.path} ({error.strerror})"
@@ -83,8 +92,9 @@ class Answers:
 class Remembered(Model):
     """A model that reads, with its distributions on the disk: what was asked once is not worked out again."""
 
-    def __init__(self, model: Model, folder: Path) -> None:
-        self.model, self.folder = model, folder / "distributions" / digest([model.digest, model.engine])
+    def __init__(self, model: Model, folder: Path, *, fresh: bool = False) -> None:
+        self.model, self.folder = model, folder / "distributions" / digest([VERSION, model.digest, model.engine])
+        self.fresh = fresh
         self.path, self.engine, self.digest, self.notes = model.path, model.engine, model.digest, model.notes
         self.abilities, self.positions = model.abilities, model.positions
         self.begin, self.prefix = model.begin, model.prefix
@@ -101,10 +111,11 @@ class Remembered(Model):
     def log_probabilities(self, tokens: Sequence[int], start: int = 0) -> Rows:
         """As `Model.log_probabilities`, from the disk where they are there."""
         path = self.folder / f"{digest([list(tokens), start])}.npy"
-        with contextlib.suppress(OSError, ValueError, EOFError):
-            found: Rows = np.load(path, allow_pickle=False)
-            os.utime(path)
-            return found
+        if not self.fresh:
+            with contextlib.suppress(OSError, ValueError, EOFError):
+                kept: Rows = np.load(path, allow_pickle=False)
+                os.utime(path)
+                return kept
         found = self.model.log_probabilities(tokens, start)
         with contextlib.suppress(OSError):  # a full disk costs only time
             self._keep(path, found)
@@ -112,7 +123,7 @@ class Remembered(Model):
 
     def _keep(self, path: Path, found: Rows) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        kept = sorted((one.stat().st_mtime, one.stat().st_size, one) for one in self.folder.parent.rglob("*.npy"))
+        kept = sorted((one.stat().st_mtime, one.stat().st_size, one) for one in self.folder.parent.rglob("*.npy*"))
         total = sum(size for _, size, _ in kept) + found.nbytes
         if self.kept_bytes + found.nbytes > MOST_BYTES:  # what this run has kept is not thrown out by itself
             return
@@ -121,10 +132,14 @@ class Remembered(Model):
                 break
             one.unlink(missing_ok=True)
             total -= size
-        descriptor, beside = tempfile.mkstemp(dir=self.folder, suffix=".part")
-        with os.fdopen(descriptor, "wb") as file:
-            np.save(file, found, allow_pickle=False)
-        Path(beside).replace(path)
+        descriptor, beside = tempfile.mkstemp(dir=self.folder, suffix=".npy.part")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                np.save(file, found, allow_pickle=False)
+            Path(beside).replace(path)
+        except OSError:
+            Path(beside).unlink(missing_ok=True)
+            raise
         self.kept_bytes += found.nbytes
 
     def close(self) -> None:

@@ -82,9 +82,9 @@ class Pairs:
 class Comparison:
     """One metric of two models on the same examples. `delta` is candidate minus base, `ratio` candidate over base.
 
-    `p_value` is the exact test on answers that changed, for right and wrong answers. `needed` is how many examples
-    would probably settle what is undecided. `slices` are the same for parts of the data, their confidence raised so
-    that it holds for all of them together.
+    `p_value` is the exact test on answers that changed, for right and wrong answers that come alone. `needed` is how
+    many examples would probably settle what is undecided. `slices` are the same for parts of the data, their confidence
+    raised so that it holds for all of them together.
     """
 
     name: str
@@ -187,7 +187,7 @@ def _compare(pairs: Pairs, rule: Rule, gates: bool) -> Comparison:
         ratio = _scaled(delta, base)
         lost = int(((pairs.base[:, 0] == 1) & (pairs.candidate[:, 0] == 0)).sum())
         won = int(((pairs.base[:, 0] == 0) & (pairs.candidate[:, 0] == 1)).sum())
-        p_value = intervals.mcnemar(lost, won)
+        p_value = intervals.mcnemar(lost, won) if len(counts) == len(pairs.base) else None  # it knows no clusters
     else:
         delta, ratio = intervals.bootstrap(counts, (difference, quotient), rule.confidence, rule.seed)
         if metric.is_count and delta.error == 0.0:
@@ -196,7 +196,7 @@ def _compare(pairs: Pairs, rule: Rule, gates: bool) -> Comparison:
             ratio = _scaled(delta, base)
     if rule.sequential:
         delta, ratio = (_at_any_time(found, len(counts), rule.confidence) for found in (delta, ratio))
-    verdict, reason, needed = _decide(metric, delta, ratio, rule, len(counts))
+    verdict, reason, needed = _decide(metric, base, delta, ratio, rule, len(counts))
     per_cluster = len(pairs.base) / len(counts)
     return Comparison(
         name=metric.name, base=base, candidate=candidate, delta=delta, ratio=ratio, n=len(pairs.base),
@@ -222,7 +222,7 @@ def _scaled(delta: Interval, base: float) -> Interval:
 
 
 def _decide(
-    metric: Metric, delta: Interval, ratio: Interval, rule: Rule, clusters: int
+    metric: Metric, base: float, delta: Interval, ratio: Interval, rule: Rule, clusters: int
 ) -> tuple[Verdict, str, int | None]:  # fmt: skip
     """The verdict, why, and how many clusters would probably settle it."""
     less_is_better = not metric.higher_is_better
@@ -233,8 +233,8 @@ def _decide(
         found = _mirrored(ratio) if less_is_better else ratio
         neutral, bound = (-1.0, -1 / rule.keep) if less_is_better else (1.0, rule.keep)
         told = f"{rule.keep:g} of the base kept"
-    if rule.keep is not None and math.isnan(found.value) and math.isfinite(delta.value):
-        return "undecided", "the base is 0, of which no share can be kept: name a --margin", None
+    if rule.keep is not None and not base > 0:
+        return "undecided", f"the base is {base:.4g}, of which no share can be kept: name a --margin", None
     if less_is_better and delta.value == math.inf:
         return "worse", "the candidate gives no probability to what stands there", None
     if not math.isfinite(found.value):

@@ -30,7 +30,8 @@ class Cost:
     def turns(self) -> bool:
         """Whether the model that is cheaper by the request is the dearer one by the right answer."""
         first, second = self.usd_per_request
-        return (first - second) * (self.base_usd - self.candidate_usd) < 0
+        return bool((first - second) * (1.0 if self.base_usd > self.candidate_usd else -1.0) < 0) and (
+            self.base_usd != self.candidate_usd)  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """The part `cost_per_correct`; what is not finite is null."""
@@ -71,6 +72,8 @@ def per_correct(found: Comparison, usd_per_request: tuple[float, float]) -> Cost
     def over(price: float, share: float) -> float:
         return price / share if share > 0 else math.inf
 
-    ratio, low, high = (over(second / first, share) for share in (found.ratio.value, found.ratio.high, found.ratio.low))
     base, candidate = over(first, found.base), over(second, found.candidate)
+    if not found.base > 0:  # against what has no price nothing can be set
+        return Cost(found.name, usd_per_request, base, candidate, math.nan, math.nan, math.nan)
+    ratio, low, high = (over(second / first, share) for share in (found.ratio.value, found.ratio.high, found.ratio.low))
     return Cost(found.name, usd_per_request, base, candidate, ratio, low, high)

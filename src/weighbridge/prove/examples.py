@@ -20,9 +20,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +37,7 @@ FIELDS: Mapping[Kind, tuple[str, ...]] = {
 }  # fmt: skip
 """The fields that make a line an example of a kind; the first kind whose fields a line has all of is its kind."""
 MOST_TEXT_BYTES = 1 << 30
+MOST_VALUE = 1e300
 MOST_NAMED = 5
 """Places that a note names before it only counts."""
 
@@ -64,8 +65,8 @@ class Examples:
     notes: tuple[str, ...] = ()
 
 
-def read_examples(path: str | Path, limit: int | None = None) -> Examples:
-    """The examples of a file, the first `limit` of them.
+def read_examples(path: str | Path, limit: int | None = None, template: str | None = None) -> Examples:
+    """The examples of a file, the first `limit` of them; with a template, prompts are what it makes of their fields.
 
     Raises:
         SourceError: when the file cannot be read.
@@ -83,22 +84,22 @@ def read_examples(path: str | Path, limit: int | None = None) -> Examples:
         kind, found = "texts", _paragraphs(place)
     with place.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return usable(kind, found, limit, digest, place.name)
+    return usable(Examples(kind, tuple(found), digest), limit, place.name, template)
 
 
-def usable(kind: Kind, found: Iterable[Example], limit: int | None, digest: str, name: str) -> Examples:
+def usable(examples: Examples, limit: int | None, name: str, template: str | None = None) -> Examples:
     """Those that are neither empty nor there twice.
 
     Raises:
         FormatError: when none is left.
     """
-    seen: set[str] = set()
+    seen: set[tuple[str, ...]] = set()
     kept: list[Example] = []
     empty: list[str] = []
     twice: list[str] = []
-    for example in found:
-        whole = content(kind, example)
-        if not whole.strip():
+    for example in examples.rows:
+        whole = content(examples.kind, example, template)
+        if not any(part.strip() for part in whole):
             empty.append(example.place)
         elif whole in seen:
             twice.append(example.place)
@@ -106,7 +107,7 @@ def usable(kind: Kind, found: Iterable[Example], limit: int | None, digest: str,
             seen.add(whole)
             kept.append(example)
     if not kept:
-        what = "no text" if kind == "texts" else "no example"
+        what = "no text" if examples.kind == "texts" else "no example"
         raise FormatError(f"{name} has {what}", "examples to prove on", "name another file")
     notes = []
     if empty:
@@ -115,22 +116,42 @@ def usable(kind: Kind, found: Iterable[Example], limit: int | None, digest: str,
         notes.append(f"{named(twice, 'example')} there already and left out")
     if limit is not None and limit < len(kept):
         notes.append(f"the first {limit:,} of {len(kept):,} examples are used")
-    return Examples(kind, tuple(kept[:limit]), digest, tuple(notes))
+    return replace(examples, rows=tuple(kept[:limit]), notes=tuple(notes))
 
 
-def content(kind: Kind, example: Example) -> str:
+def content(kind: Kind, example: Example, template: str | None = None) -> tuple[str, ...]:
     """What a model sees of an example: two with the same are one."""
+    fields = example.fields
     match kind:
-        case "texts" | "labels":
-            return example.text
-        case "completions" | "code":
-            return str(example.fields["prompt"])
-        case "choices":
-            return "\n".join((example.fields["prompt"], *example.fields["choices"]))
         case "pairs":
-            return f"{example.fields['sentence1']}\n{example.fields['sentence2']}"
+            return fields["sentence1"], fields["sentence2"]
         case "retrieval":
-            return str(example.fields["query"])
+            return (fields["query"],)
+        case "choices":
+            return (filled(template, example) if template else fields["prompt"], *fields["choices"])
+    if template is not None:
+        return (filled(template, example),)
+    return (example.text if kind in ("texts", "labels") else str(fields["prompt"]),)
+
+
+def filled(template: str, example: Example) -> str:
+    """A template with the fields of an example in its braces.
+
+    Raises:
+        FormatError: when the example lacks a field.
+
+    Example:
+        >>> filled("{n}: {text}", Example({"n": 1, "text": "a"}, "line 1"))
+        '1: a'
+    """
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in example.fields:
+            raise FormatError(f"{example.place} has no field {found[1]}", f"one of {', '.join(sorted(example.fields))}",
+                              "correct the template")  # fmt: skip
+        return str(example.fields[found[1]])
+
+    return re.sub(r"\{(\w+)\}", value, template)
 
 
 def named(places: Sequence[str], what: str) -> str:
@@ -161,8 +182,12 @@ def _lines(path: Path) -> tuple[Kind, list[Example]]:
                                   f"an object with {expected}", "correct the line")  # fmt: skip
             raise FormatError(f"{where} is one of the {this}, line {first} one of the {kind}", "one kind of example",
                               "split the file")  # fmt: skip
+        if _has_half_a_letter(line):
+            raise FormatError(f"{where} has half of a letter (a lone surrogate)", "text", "correct it")
         for key in FIELDS[kind]:
-            _check(line[key], CHECKS[key], f"{where}: {key}")
+            if not IS[CHECKS[key]](line[key]):
+                read = f"{where}: {key} is {json.dumps(line[key])[:80]}"
+                raise FormatError(read, CHECKS[key], "correct the line")
         fields = dict(line)
         if kind == "choices":
             fields["answer"] = _answer(line["choices"], line["answer"], where)
@@ -185,16 +210,16 @@ def _answer(choices: Sequence[str], answer: Any, where: str) -> int:
                       f"a place from 0 to {len(choices) - 1}, or one of the choices", "correct the line")  # fmt: skip
 
 
-def _check(value: Any, expected: str, where: str) -> None:
-    if not IS[expected](value):
-        raise FormatError(f"{where} is {json.dumps(value)[:80]}", expected, "correct the line")
-    for text in value if isinstance(value, list) else [value]:
-        if isinstance(text, str) and any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise FormatError(f"{where} has half of a letter (a lone surrogate)", "text", "correct it")
+def _has_half_a_letter(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_half_a_letter(one) for one in (*value, *value.values()))
+    if isinstance(value, list):
+        return any(map(_has_half_a_letter, value))
+    return isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST_VALUE
 
 
 def _is_relevant(value: Any) -> bool:
@@ -208,7 +233,7 @@ IS: Mapping[str, Callable[[Any], bool]] = {
     "a text": lambda value: isinstance(value, str),
     "two choices or more, each a text that is not empty": lambda value: isinstance(value, list) and len(value) > 1
     and all(isinstance(one, str) and one.strip() for one in value),
-    "a label: a text or a number": lambda value: isinstance(value, str | int) and bool(str(value).strip()),
+    "a label: a text or a number": lambda value: isinstance(value, str | int | float) and bool(str(value).strip()),
     "a number": _is_number,
     "a place or a text": lambda value: isinstance(value, str | int),
     "ids of passages, or grades of 0 or more by id, one above 0": _is_relevant,
@@ -235,6 +260,8 @@ def read_passages(path: str | Path) -> dict[str, str]:
         if not isinstance(key, str | int) or not isinstance(text, str) or not text.strip():
             raise FormatError(f"{where} is no passage", "an object with `id` and a `text` that is not empty",
                               "correct the line")  # fmt: skip
+        if _has_half_a_letter(line):
+            raise FormatError(f"{where} has half of a letter (a lone surrogate)", "text", "correct it")
         if str(key) in found:
             raise FormatError(f"{where} repeats the id {key}", "each id once", "correct the line")
         found[str(key)] = text

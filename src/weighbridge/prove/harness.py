@@ -21,12 +21,13 @@ from weighbridge.errors import ConfigError, UnitError
 from weighbridge.prove.comparison import Comparison, Rule, overall
 from weighbridge.prove.engines import open_model
 from weighbridge.prove.engines.model import Model, TooLongError
-from weighbridge.prove.language import WINDOW, windows
 from weighbridge.prove.plan import Plan, Tell
 from weighbridge.prove.proof import Proof, of_logs
 
 MOST_TOKENS = 256
 """That a model writes where a task does not say it, as in the harness's own models."""
+MOST_POSITIONS = 2048
+"""Of a model that does not say it, as in the harness's own models."""
 
 
 def of_tasks(
@@ -142,13 +143,14 @@ def _adapter(model: Model, tell: Tell | None) -> Any:
             return self._all(requests, answer)
 
         def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = True) -> list[float]:
-            length = min(WINDOW, model.positions or WINDOW)
+            utils: Any = importlib.import_module("lm_eval.utils")
+            length = model.positions or MOST_POSITIONS
 
             def answer(text: str) -> float:
                 total = 0.0
-                for part in windows(model.tokens(text), model.begin, length):
-                    rows = model.log_probabilities(part)
-                    total += sum(float(row[token]) for row, token in zip(rows, part[1:], strict=True))
+                for window in utils.get_rolling_token_windows(model.tokens(text), model.begin, length, 1):
+                    context, continuation = utils.make_disjoint_window(window)
+                    total += float(model.scores([*context, *continuation], len(context) - 1)[0].sum())
                 return total
 
             return self._all(requests, answer)

@@ -9,7 +9,8 @@ ratio) is a function of the sums over all clusters, so that clusters can be draw
   the standard error of the jackknife times Student's t.
 - `paired_shares`: right and wrong answers. The hybrid score interval for paired proportions (Newcombe 1998, "Improved
   confidence intervals for the difference between binomial proportions based on paired data", method 10), which does not
-  collapse when few or no answers differ; clusters shrink the number of examples by their design effect.
+  collapse when few or no answers differ; clusters shrink the number of examples by their design effect, which is
+  known with as many degrees of freedom as there are clusters, less one (Student's t).
 - `anytime`: valid however often it is looked at while data arrive (Waudby-Smith and others 2021, "Time-uniform central
   limit theory and asymptotic confidence sequences", theorem 2.2).
 - `mcnemar`: the exact test on answers that changed (McNemar 1947; binomial).
@@ -166,11 +167,13 @@ def paired_shares(base: Counts, candidate: Counts, clusters: NDArray[np.int64], 
     value = float(difference.mean())
     each = np.bincount(clusters, weights=difference - value)
     many = len(each)
+    if many < 2 <= n:  # one cluster of several examples: how clusters differ is not to be seen
+        return Interval(value, -1.0, 1.0, math.inf)
     independent = float(((difference - value) ** 2).sum())
     together = float((each**2).sum()) * (many / max(1, many - 1)) * ((n - 1) / n)
     effect = max(1.0, together / independent) if independent else n / many
     size = n / effect
-    z = _NORMAL.inv_cdf((1 + confidence) / 2)
+    z = _NORMAL.inv_cdf((1 + confidence) / 2) if many == n else t_quantile((1 + confidence) / 2, many - 1)
     first, second = float(candidate.mean()), float(base.mean())
     low_first, high_first = wilson(first, size, z)
     low_second, high_second = wilson(second, size, z)

@@ -117,8 +117,10 @@ def _apart(base: Model, candidate: Model, document: Example, window: int) -> Sum
 def _checked(ask: Callable[[list[int]], T], model: Model, part: list[int], document: Example) -> T:
     try:
         found = ask(part)
-    except (IndexError, RuntimeError) as error:
-        said = str(error).splitlines()[0][:200]
+    except ConfigError as error:
+        raise ConfigError(f"{document.place}: {error.read}", error.expected, error.action) from error
+    except Exception as error:  # of a library, at what a stranger's model does
+        said = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise ConfigError(f"{model.path} fails on {document.place} ({said})", "a model that knows all tokens of its "
                           "tokenizer", "check that they belong together") from error  # fmt: skip
     each = found[0] if isinstance(found, tuple) else picked(np.asarray(found), np.array(part[1:]))[0]

@@ -16,7 +16,9 @@ WORDS = 13
 SHARE = 0.5
 
 
-def leaks(kind: Kind, rows: Sequence[Example], others: Iterable[str]) -> list[int]:
+def leaks(
+    kind: Kind, rows: Sequence[Example], others: Iterable[str], template: str | None = None
+) -> list[int]:  # fmt: skip
     """Places of the rows that the other texts hold.
 
     Example:
@@ -32,7 +34,7 @@ def leaks(kind: Kind, rows: Sequence[Example], others: Iterable[str]) -> list[in
         runs.update(_runs(words))
     found = []
     for place, row in enumerate(rows):
-        words = _words(content(kind, row))
+        words = _words("\n".join(content(kind, row, template)))
         own = set(_runs(words))
         shared = len(own & runs) / len(own) if own else 0.0
         if hash(tuple(words)) in wholes or shared >= SHARE:

@@ -110,8 +110,8 @@ def macro_f1(labels: int) -> Metric:
     return Metric("f1_macro", names, value, higher_is_better=True, is_count=True)
 
 
-def macro_f1_sums(label: int, predicted: int | None, labels: int) -> tuple[float, ...]:
-    """The sums of one answer for `macro_f1`; None for a label that the data do not have.
+def macro_f1_sums(label: int, predicted: int, labels: int) -> tuple[float, ...]:
+    """The sums of one answer for `macro_f1`.
 
     Example:
         >>> macro_f1_sums(0, 1, 2), macro_f1_sums(1, 1, 2)
@@ -122,8 +122,7 @@ def macro_f1_sums(label: int, predicted: int | None, labels: int) -> tuple[float
         found[label] = 1.0
     else:
         found[2 * labels + label] = 1.0
-        if predicted is not None:
-            found[labels + predicted] = 1.0
+        found[labels + predicted] = 1.0
     return tuple(found)
 
 
@@ -149,18 +148,18 @@ def _correlation(sums: Any) -> Any:
         return (n * xy - x * y) / np.sqrt((n * xx - x * x) * (n * yy - y * y))
 
 
-def _mean(name: str, *, is_share: bool = False, tells_only: bool = False) -> Metric:
-    return Metric(name, ("sum", "examples"), _ratio, higher_is_better=True, is_share=is_share, is_count=is_share,
-                  tells_only=tells_only)  # fmt: skip
+def _mean(name: str, *, is_share: bool = False, is_count: bool = False) -> Metric:
+    return Metric(name, ("sum", "examples"), _ratio, higher_is_better=True, is_share=is_share,
+                  is_count=is_share or is_count)  # fmt: skip
 
 
-def mean_of(name: str, *, higher_is_better: bool = True) -> Metric:
+def mean_of(name: str, *, higher_is_better: bool = True, is_count: bool = False) -> Metric:
     """The mean of a number of each example."""
-    return Metric(name, ("sum", "examples"), _ratio, higher_is_better)
+    return Metric(name, ("sum", "examples"), _ratio, higher_is_better, is_count=is_count)
 
 
-def _distance(name: str, of: str, *, higher_is_better: bool = False) -> Metric:
-    return Metric(name, ("sum", of), _ratio, higher_is_better, is_distance=True)
+def _distance(name: str, of: str, *, higher_is_better: bool = False, is_count: bool = False) -> Metric:
+    return Metric(name, ("sum", of), _ratio, higher_is_better, is_distance=True, is_count=is_count)
 
 
 def _perplexity(name: str, of: str) -> Metric:
@@ -180,11 +179,11 @@ METRICS: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric
            _calibration_error, higher_is_better=False, tells_only=True),
     Metric("spearman", ("given", "found"), _correlation, higher_is_better=True, prepare=_rank_moments),
     Metric("pearson", ("given", "found"), _correlation, higher_is_better=True, tells_only=True, prepare=_moments),
-    _mean("ndcg_at_10"), _mean("recall_at_10"),
+    _mean("ndcg_at_10", is_count=True), _mean("recall_at_10", is_count=True),
     _distance("kl_divergence", "tokens"),
-    _distance("top1_agreement", "tokens", higher_is_better=True),
+    _distance("top1_agreement", "tokens", higher_is_better=True, is_count=True),
     _distance("cosine", "examples", higher_is_better=True),
-    _distance("neighbour_agreement", "examples", higher_is_better=True),
+    _distance("neighbour_agreement", "examples", higher_is_better=True, is_count=True),
 )})  # fmt: skip
 """By name. `acc` and its kin are what lm-evaluation-harness calls the share of right answers by likelihood: plain, by
 characters, by bytes, and against the answer alone."""

@@ -21,7 +21,7 @@ from weighbridge.prove.examples import Example, Examples, Kind, content, named, 
 from weighbridge.prove.leakage import leaks
 from weighbridge.prove.plan import PROBE_EXAMPLES, PROBES, Plan, Tell
 from weighbridge.prove.proof import Proof, flips, need_scipy
-from weighbridge.prove.slices import PLAIN, clusters_of, slices_of
+from weighbridge.prove.slices import MOST_SLICES, PLAIN, clusters_of, slices_of
 from weighbridge.prove.tasks import Asking, Flip, UserMetric
 from weighbridge.prove.work import Work
 
@@ -47,13 +47,17 @@ def of_models(base: str | Path, candidate: str | Path, plan: Plan, rule: Rule, t
     examples = _without_leaks(plan, _examples(plan, rule.seed))
     examples, shots = _shots(plan, examples, rule.seed)
     fields = [row.fields for row in examples.rows]
+    notes = list(examples.notes)
     asked = list(plan.slices)
     if PLAIN not in asked and all(PLAIN in one for one in fields):
-        asked.append(PLAIN)
-    slices = slices_of(fields, asked, [len(content(examples.kind, row)) for row in examples.rows])
+        if len({str(one[PLAIN]) for one in fields}) <= MOST_SLICES:
+            asked.append(PLAIN)
+        else:
+            notes.append(f"the field {PLAIN} has more than {MOST_SLICES} values and makes no slices")
+    lengths = [sum(map(len, content(examples.kind, row, plan.template))) for row in examples.rows]
+    slices = slices_of(fields, asked, lengths)
     clusters = clusters_of(fields, plan.cluster)
     own = _own_metrics(plan.metrics)
-    notes = list(examples.notes)
     if examples.kind == "code":
         if not plan.run_code:
             raise UnitError("examples with tests, which run what a model wrote", "--run-code", "add it if you agree")
@@ -72,9 +76,10 @@ def of_models(base: str | Path, candidate: str | Path, plan: Plan, rule: Rule, t
         else:
             pairs, flipped, kept = _asked(work, how, plan, examples, clusters, own, notes)
         notes += [note for model in models for note in model.notes] + work.notes
+    known = [*pairs, *(["flips"] if any(_flips(one) for one in pairs.values()) else [])]
     for name in plan.metrics:
-        if name not in pairs:
-            raise UnknownNameError("metric of these models and examples", name, pairs, "name one of these")
+        if name not in known:
+            raise UnknownNameError("metric of these models and examples", name, known, "name one of these")
     slices = {name: chosen[kept] for name, chosen in slices.items() if chosen[kept].any()}
     comparisons = _comparisons(pairs, plan.metrics, rule, slices)
     verdict, reason = overall(comparisons)
@@ -93,7 +98,7 @@ def _asked(
     own: Sequence[UserMetric], notes: list[str],
 ) -> tuple[dict[str, Pairs], tuple[Flip, ...], NDArray[np.bool_]]:  # fmt: skip
     """The metrics of what both models answered, the examples that flipped, and which were short enough for both."""
-    answers = [work.ask(side, examples.rows) for side in (0, 1)]
+    answers = work.ask_both(examples.rows)
     kept = np.array([all(side[place] is not None for side in answers) for place in range(len(examples.rows))])
     rows = [row for row, short in zip(examples.rows, kept, strict=True) if short]
     if not rows:
@@ -118,9 +123,13 @@ def _comparisons(
     for name, one in pairs.items():
         if not metrics or name in metrics:
             found.append(compare(one, rule, slices, is_asked=name in metrics))
-            if one.metric.is_share and not one.metric.tells_only:
-                found.append(compare(flips(one), rule, slices))
+        if _flips(one) and (not metrics or name in metrics or "flips" in metrics):
+            found.append(compare(flips(one), rule, slices, is_asked="flips" in metrics))
     return tuple(found)
+
+
+def _flips(pairs: Pairs) -> bool:
+    return pairs.metric.is_share and not pairs.metric.tells_only
 
 
 def _shots(plan: Plan, examples: Examples, seed: int) -> tuple[Examples, tuple[Example, ...]]:
@@ -131,7 +140,15 @@ def _shots(plan: Plan, examples: Examples, seed: int) -> tuple[Examples, tuple[E
             raise FormatError(
                 f"{plan.shots_from} has {given.kind}, the data {examples.kind}", "one kind", "name others"
             )
-        return examples, given.rows[: plan.shots or None]
+        shots = given.rows[: plan.shots or None]
+        worked = {content(given.kind, row, plan.template) for row in shots}
+        rows = [row for row in examples.rows if content(examples.kind, row, plan.template) not in worked]
+        if not rows:
+            raise FormatError(f"every example is in {plan.shots_from}", "others to prove on", "name another file")
+        if len(rows) == len(examples.rows):
+            return examples, shots
+        note = f"{len(examples.rows) - len(rows):,} examples are worked before the prompts and left out"
+        return replace(examples, rows=tuple(rows), notes=(*examples.notes, note)), shots
     if not plan.shots:
         return examples, ()
     shots, kept = tasks.draw_shots(examples, plan.shots, seed)
@@ -142,20 +159,21 @@ def _examples(plan: Plan, seed: int) -> Examples:
     if plan.probe is None:
         if plan.data is None:
             raise UnitError("no data and no probe", "one of them", "name a file")
-        return read_examples(plan.data, plan.limit)
+        return read_examples(plan.data, plan.limit, plan.template)
     if plan.probe not in PROBES:
         raise UnknownNameError("probe", plan.probe, PROBES, "name one of these")
     rows = probes.arithmetic(plan.limit or PROBE_EXAMPLES, seed) if plan.probe == "arithmetic" else probes.code()
     found = [Example(row, f"question {number}") for number, row in enumerate(rows, start=1)]
     kind: Kind = "completions" if plan.probe == "arithmetic" else "code"
-    return usable(kind, found, plan.limit, digest(rows), plan.probe)
+    return usable(Examples(kind, tuple(found), digest(rows)), plan.limit, plan.probe)
 
 
 def _without_leaks(plan: Plan, examples: Examples) -> Examples:
     if plan.calibration is None:
         return examples
     others = read_examples(plan.calibration)
-    found = set(leaks(examples.kind, examples.rows, (content(others.kind, row) for row in others.rows)))
+    texts = ("\n".join(content(others.kind, row)) for row in others.rows)
+    found = set(leaks(examples.kind, examples.rows, texts, plan.template))
     if not found:
         return replace(examples, notes=(*examples.notes, f"no example is in {plan.calibration} too"))
     rows = tuple(row for place, row in enumerate(examples.rows) if place not in found)

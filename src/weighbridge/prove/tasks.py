@@ -31,7 +31,7 @@ from weighbridge.errors import ConfigError, FormatError, UnitError
 from weighbridge.prove import vectors
 from weighbridge.prove.comparison import Pairs
 from weighbridge.prove.engines.model import Ability, Model, TooLongError
-from weighbridge.prove.examples import Example, Examples, Kind
+from weighbridge.prove.examples import Example, Examples, Kind, filled
 from weighbridge.prove.metrics import (
     METRICS,
     TOLD,
@@ -44,7 +44,8 @@ from weighbridge.prove.metrics import (
 from weighbridge.prove.probes import program_of
 
 NEEDS: Mapping[Kind, tuple[Ability, ...]] = {
-    "texts": ("reads", "embeds"), "completions": ("writes",), "choices": ("reads",), "labels": ("labels", "reads"),
+    "texts": ("reads", "embeds"), "completions": ("writes",), "choices": ("likelihoods",),
+    "labels": ("labels", "likelihoods"),
     "pairs": ("embeds",), "retrieval": ("embeds",), "code": ("writes",),
 }  # fmt: skip
 """What a model must be able to do; the first of it that both can is asked."""
@@ -134,7 +135,7 @@ def asking(
         labels = tuple(sorted({str(row.fields["label"]) for row in (*examples.rows, *shots)}))
         if len(labels) < 2:
             raise FormatError(f"all examples have the label {labels[0]}", "two labels or more", "name other data")
-        template = (template or LABEL_TEMPLATE) if ability == "reads" else None
+        template = (template or LABEL_TEMPLATE) if ability == "likelihoods" else None
     written = kind in MOST_TOKENS
     if not written and (most_tokens is not None or stop is not None):
         raise UnitError(f"--max-tokens or --stop for {kind}", "kinds that models write for", "leave them out")
@@ -167,18 +168,8 @@ def _stops(examples: Examples) -> tuple[str, ...]:
     return next(((end,) for end in ("\n", BETWEEN) if not any(end in one for one in wanted)), ())
 
 
-def _filled(template: str, row: Example) -> str:
-    def value(found: re.Match[str]) -> str:
-        if found[1] not in row.fields:
-            raise FormatError(f"{row.place} has no field {found[1]}", f"one of {', '.join(sorted(row.fields))}",
-                              "correct the template")  # fmt: skip
-        return str(row.fields[found[1]])
-
-    return re.sub(r"\{(\w+)\}", value, template)
-
-
 def _prompt(kind: Kind, row: Example, template: str | None) -> str:
-    return _filled(template, row) if template is not None else str(row.fields["prompt"])
+    return filled(template, row) if template is not None else str(row.fields["prompt"])
 
 
 def _worked(kind: Kind, row: Example, template: str | None) -> tuple[str, str]:
@@ -220,9 +211,11 @@ def answer(model: Model, how: Asking, row: Example) -> Answer:
         return None
     except ConfigError as error:
         raise ConfigError(f"{row.place}: {error.read}", error.expected, error.action) from error
-    except (IndexError, RuntimeError, ValueError) as error:  # of a library, at what a stranger's model does
+    except FormatError:
+        raise
+    except Exception as error:  # of a library, at what a stranger's model does
         said = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise ConfigError(f"{model.path} fails on {row.place} ({said})", "a model that fits its tokenizer",
+        raise ConfigError(f"{row.place}: {model.path} fails ({said})", "a model that fits its tokenizer",
                           "check that they belong together") from error  # fmt: skip
 
 
@@ -232,7 +225,7 @@ def _answer(model: Model, how: Asking, row: Example) -> Answer:
             return model.write(prompt_of(how, row), how.most_tokens, how.stop)
         case "choices", _:
             return _likelihoods(model, prompt_of(how, row), row.fields["choices"])
-        case "labels", "reads":
+        case "labels", "likelihoods":
             return _likelihoods(model, prompt_of(how, row), how.labels)
         case "labels", _:
             found = dict(model.label_probabilities(row.text))
@@ -321,8 +314,9 @@ def metrics_of(
             gold_labels = [str(row.fields["label"]) for row in rows]
             right = [[one == other for one, other in zip(side, gold_labels, strict=True)] for side in said]
             share("accuracy", right)
-            place = {label: number for number, label in enumerate(how.labels)}
-            add(macro_f1(len(place)), [[macro_f1_sums(place[gold], place.get(one), len(place)) for one, gold in
+            every = sorted({*gold_labels, *said[0], *said[1]})  # a model may find a label that the data do not have
+            place = {label: number for number, label in enumerate(every)}
+            add(macro_f1(len(place)), [[macro_f1_sums(place[gold], place[one], len(place)) for one, gold in
                                         zip(side, gold_labels, strict=True)] for side in said])  # fmt: skip
             add(METRICS["calibration_error"], [[calibration_sums(max(one.values()), ok) for one, ok in
                                                 zip(side, known, strict=True)]
@@ -346,8 +340,10 @@ def metrics_of(
                 same = vectors.nearest(first) == vectors.nearest(second)
                 add(METRICS["neighbour_agreement"], [one, [(float(value), 1.0) for value in same]])
     for metric in own if said[0] else ():
-        mean = mean_of(metric.name, higher_is_better=metric.higher_is_better)
-        add(mean, [[(_own(metric, row, one), 1.0) for row, one in zip(rows, side, strict=True)] for side in said])
+        numbers = [[_own(metric, row, one) for row, one in zip(rows, side, strict=True)] for side in said]
+        is_count = all(value in (0.0, 1.0) for side in numbers for value in side)
+        mean = mean_of(metric.name, higher_is_better=metric.higher_is_better, is_count=is_count)
+        add(mean, [[(value, 1.0) for value in side] for side in numbers])
     return found, () if right is None else _flips(how, rows, said, right)
 
 

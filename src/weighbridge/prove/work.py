@@ -52,13 +52,29 @@ class Work:
             self.tell(what, place + 1, len(keys))
         return [kept.found[key] for key in keys]
 
+    def ask_both(self, rows: Sequence[Example]) -> list[list[Any]]:
+        """The answers of both models, None where an example is too long.
+
+        What runs behind an address may be another model by now: its answers serve a run that goes on and no other.
+        """
+        both = [self._known(side, rows) for side in (0, 1)]
+        if all(key in kept.found for kept, keys in both for key in keys):
+            for model, (kept, _) in zip(self.models, both, strict=True):
+                if not model.is_known:
+                    kept.clear()
+        return [self.ask(side, rows) for side in (0, 1)]
+
+    def _known(self, side: int, rows: Sequence[Example]) -> tuple[Answers, list[str]]:
+        """What is kept of a model's answers, and the keys of the examples."""
+        model, how = self.models[side], self.how
+        keys = [digest([how.kind, _seen(how, row)]) for row in rows]
+        return self._kept(model, what={**how.to_json(), "shots": how.shots}), keys
+
     def ask(self, side: int, rows: Sequence[Example]) -> list[Any]:
         """The answers of one model, None where an example is too long."""
+        kept, keys = self._known(side, rows)
         model, how = self.models[side], self.how
-        what = {**how.to_json(), "shots": how.shots}
-        keys = [digest([how.kind, _seen(how, row)]) for row in rows]
-        return self._all(side, self._kept(model, what=what), keys, lambda place: tasks.answer(model, how, rows[place]),
-                         model.path)  # fmt: skip
+        return self._all(side, kept, keys, lambda place: tasks.answer(model, how, rows[place]), model.path)
 
     def passages(self, path: str | Path | None, rows: Sequence[Example]) -> list[dict[str, list[float]]]:
         """The vectors of all passages, of both models."""
@@ -70,7 +86,7 @@ class Work:
                 raise FormatError(f"{row.place} has {absent[0]!r} as relevant", f"an id of {path}", "correct the line")
         texts = [Example({"text": text}, f"passage {name}") for name, text in held.items()]
         as_texts = Work(self.models, Asking("texts", "embeds"), self.plan, self.tell)
-        found = [dict(zip(held, as_texts.ask(side, texts), strict=True)) for side in (0, 1)]
+        found = [dict(zip(held, each, strict=True)) for each in as_texts.ask_both(texts)]
         self.notes += as_texts.notes
         return found
 
@@ -78,7 +94,7 @@ class Work:
         """The texts, read by both models together."""
         base, candidate = self.models
         if self.plan.cache is not None:
-            base = Remembered(base, self.plan.cache)
+            base = Remembered(base, self.plan.cache, fresh=self.plan.fresh)
         alike = language.are_alike(base, candidate, rows)
         kept = self._kept(base, candidate, what=[self.how.to_json(), alike])
         keys = [digest(row.text) for row in rows]
@@ -97,6 +113,6 @@ def _seen(how: Asking, row: Example) -> Any:
             return tasks.prompt_of(how, row)
         case "choices":
             return [tasks.prompt_of(how, row), row.fields["choices"]]
-        case "labels" if how.ability == "reads":
+        case "labels" if how.ability == "likelihoods":
             return tasks.prompt_of(how, row)
-    return content(how.kind, row)
+    return list(content(how.kind, row))

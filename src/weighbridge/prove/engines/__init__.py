@@ -91,6 +91,17 @@ def tokenizer_of(path: Path, asked: str | None, other: str | Path | None) -> tup
     return folder, f"{path} has no tokenizer beside it: that of {other} is used"
 
 
+def _files(path: Path) -> list[Path]:
+    """The files that decide what a model answers."""
+    if path.is_dir():
+        return [one for one in sorted(path.rglob("*")) if one.is_file() and one.suffix.lower() in CONTENT]
+    if part := re.match(r"(.+-)\d{5}(-of-\d{5}\.gguf)$", path.name):
+        return sorted(path.parent.glob(f"{glob.escape(part[1])}?????{glob.escape(part[2])}"))
+    if path.suffix.lower() == ".onnx" and b"location" in path.read_bytes():  # its weights lie in files beside it
+        return [path, *sorted(one for one in path.parent.iterdir() if one.is_file() and one.suffix.lower() != ".onnx")]
+    return [path]
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -103,13 +114,11 @@ def digest_of(path: Path) -> str:
         SourceError: when one cannot be read.
     """
     try:
-        if path.is_dir():
-            files = [one for one in sorted(path.rglob("*")) if one.is_file() and one.suffix.lower() in CONTENT]
-        else:  # an ONNX file may keep its weights beside it
-            files = sorted(path.parent.glob(f"{glob.escape(path.name)}*")) if path.suffix.lower() == ".onnx" else [path]
-        found = [(one.name if path.is_file() else one.relative_to(path).as_posix(), _sha256(one)) for one in files]
-        if len(found) == 1 and path.is_file():
-            return found[0][1]
-        return hashlib.sha256("".join(f"{name}\0{each}\n" for name, each in found).encode()).hexdigest()
+        files = _files(path)
+        if files == [path]:
+            return _sha256(path)
+        folder = path if path.is_dir() else path.parent
+        found = [f"{one.relative_to(folder).as_posix()}\0{_sha256(one)}\n" for one in files]
+        return hashlib.sha256("".join(found).encode()).hexdigest()
     except OSError as error:
         raise SourceError(f"{path} cannot be read ({error.strerror})", "a model", "check its permissions") from error

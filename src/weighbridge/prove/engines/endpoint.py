@@ -8,8 +8,10 @@ chat/completions` as one message of the user. Nothing but the prompts of the dat
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import math
 import time
 import urllib.error
 import urllib.request
@@ -36,28 +38,43 @@ class EndpointModel(Model):
     """One model behind an address."""
 
     def __init__(self, address: str, key: str | None = None, *, chat: bool = False) -> None:
-        parts = urlsplit(address)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            raise ConfigError(f"{address} is no address of an interface", "http://HOST:PORT/v1#MODEL", "correct it")
+        try:
+            parts = urlsplit(address)
+            is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query
+        except ValueError:
+            is_good = False
+        if not is_good or "@" in address.partition("#")[0]:  # a password has no place in what reports repeat
+            raise ConfigError("the address is none of an interface, or has a name and a password in it",
+                              "http://HOST:PORT/v1#MODEL", "correct it; a key goes into the environment")  # fmt: skip
+        key = (key or "").strip()
+        if key and not (key.isascii() and key.isprintable()):
+            raise ConfigError("the key has letters that no header can have", "printable ASCII", "set it again")
         self.path = address
         self.url, _, self.name = address.partition("#")
         self.url = self.url.rstrip("/")
         self.key, self.chat = key, chat
-        self.digest = f"not known: {address}"
+        self.is_known = False
         self.engine = "OpenAI-compatible endpoint, chat" if chat else "OpenAI-compatible endpoint"
         self.notes = (f"what {address} runs is not known: its answers are those of one moment",)
-        self.abilities: frozenset[Ability] = frozenset({"writes", "embeds"} if chat else {"writes", "embeds", "reads"})
+        self.abilities: frozenset[Ability] = frozenset(
+            {"writes", "embeds"} if chat else {"writes", "embeds", "likelihoods"}
+        )
 
     @cached_property
     def model(self) -> str:
         """The name of the model: that of the address, or else the only one of the server."""
         if self.name:
             return self.name
-        names = [one.get("id") for one in self._send("models", None).get("data", []) if isinstance(one, dict)]
+        names = [one.get("id") for one in self._send("models", None).get("data") or [] if isinstance(one, dict)]
         if len(names) != 1 or not isinstance(names[0], str):
             raise ConfigError(f"{self.url} has {len(names)} models", "the name of one behind #",
                               f"name one: {self.url}#{names[0] if names else 'MODEL'}")  # fmt: skip
         return names[0]
+
+    @property
+    def digest(self) -> str:  # type: ignore[override]
+        """The address and the name of the model: what it runs is not known."""
+        return f"{self.url}#{self.model}"
 
     def _send(self, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {self.key}"} if self.key else {})}
@@ -68,10 +85,12 @@ class EndpointModel(Model):
             if attempt:
                 time.sleep(WAIT_S * 2 ** (attempt - 1))
             try:
-                with urllib.request.build_opener(_NoRedirect).open(request, timeout=SECONDS) as answer:
+                with _OPENER.open(request, timeout=SECONDS) as answer:
                     read = answer.read(MOST_ANSWER_BYTES)
             except urllib.error.HTTPError as error:
-                said = f"status {error.code}: {error.read(2000).decode(errors='replace').strip()[:200]}"
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    said = error.read(2000).decode(errors="replace").strip()[:200]
+                said = f"status {error.code}: {said}"
                 if error.code in PASSING:
                     continue
                 break
@@ -108,26 +127,43 @@ class EndpointModel(Model):
         return cut(str(text or ""), stop)
 
     def likelihood(self, context: str, continuation: str) -> Likelihood:
-        """How likely a continuation is, from the log-probabilities of the prompt's tokens that begin in it.
+        """How likely a continuation is, from the log-probabilities of the prompt's tokens that reach into it.
+
+        Where a token begins follows from the texts of the tokens, which have to join to the prompt: the offsets that
+        servers give count signs that no prompt has.
 
         Raises:
             ConfigError: when the server does not tell them.
         """
         whole = context + continuation
         body = {"model": self.model, "prompt": whole, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
-        told = (self._send("completions", body).get("choices") or [{}])[0].get("logprobs") or {}
-        each, places, best = told.get("token_logprobs"), told.get("text_offset"), told.get("top_logprobs")
-        if not each or not places or len(each) != len(places):
-            raise ConfigError(f"{self.url} does not tell how likely a prompt is", "log-probabilities with echo",
-                              "prove on prompts with completions, or run the model's file")  # fmt: skip
-        first = len(context.rstrip())
-        chosen = [place for place, offset in enumerate(places) if first <= offset < len(whole)]
-        values = [each[place] for place in chosen]
-        if not values or not all(isinstance(value, int | float) for value in values):
+        answer = self._send("completions", body)
+        try:
+            told = answer["choices"][0]["logprobs"]
+            tokens, values, best = told["tokens"], told["token_logprobs"], told.get("top_logprobs")
+            if len(tokens) != len(values):
+                raise TypeError
+            start = next(place for place in range(len(tokens)) if "".join(tokens[place:]).startswith(whole))
+        except (KeyError, IndexError, TypeError, AttributeError, StopIteration) as error:
+            raise ConfigError(f"{self.url} does not tell how likely the tokens of a prompt are", "completions with "
+                              "echo, whose tokens and token_logprobs join to the prompt",
+                              "prove on prompts with completions, or run the model's file") from error  # fmt: skip
+        first, at, chosen = len(context.rstrip()), 0, []
+        for place in range(start, len(tokens)):
+            if at >= len(whole):
+                break
+            at += len(tokens[place])
+            if at > first:
+                chosen.append(place)
+        each = [values[place] for place in chosen]
+        if not each or not all(isinstance(value, int | float) and math.isfinite(value) for value in each):
             raise self._wrong("completions", "a log-probability of the answer's first token")
-        likeliest = [max((best[place] or {}).values(), default=0.0) if best else None for place in chosen]
-        greedy = all(top is not None and value >= top for value, top in zip(values, likeliest, strict=True))
-        return Likelihood(float(sum(values)), greedy, len(values))
+        greedy = isinstance(best, list) and len(best) == len(values)
+        for place in chosen if greedy else ():
+            other = best[place]
+            likeliest = max(other.values(), default=math.inf) if isinstance(other, dict) else math.inf
+            greedy = greedy and values[place] >= likeliest
+        return Likelihood(float(sum(each)), greedy, len(each))
 
     def embed(self, texts: Sequence[str]) -> Rows:
         """As `Model.embed`."""
@@ -147,3 +183,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *_: Any) -> None:
         """None: the answer is the error."""
+
+
+_OPENER = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
+"""Goes to the address itself, whatever proxy the environment names."""

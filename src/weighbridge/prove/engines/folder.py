@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from weighbridge.errors import ConfigError
+from weighbridge.errors import ConfigError, WeighbridgeError
+from weighbridge.inspection import inspect
 from weighbridge.prove.engines.model import Rows
 
 Pooling = Literal["mean", "first", "last", "max"]
@@ -21,20 +22,28 @@ POOLINGS: dict[str, Pooling] = {
     "pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first", "pooling_mode_lasttoken": "last",
     "pooling_mode_max_tokens": "max",
 }  # fmt: skip
+T = TypeVar("T", dict[str, Any], list[Any])
 PLAIN = ("Transformer", "Pooling", "Normalize")
 """Modules of sentence-transformers that a cosine can be worked out from without further weights."""
 
 
-def read(path: Path) -> Any:
-    """The JSON document of a file; an empty object where there is none.
+SETTINGS = ("config.json", "modules.json", "sentence_bert_config.json", "1_Pooling/config.json")
+"""Files that decide what is made of a model's outputs."""
+
+
+def read(path: Path, kind: type[T]) -> T:
+    """The JSON object or list of a file; an empty one where there is none.
 
     Raises:
-        ConfigError: when it is no JSON.
+        ConfigError: when it is something else.
     """
     if not path.is_file():
-        return {}
+        return kind()
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        if not isinstance(found, kind):
+            raise ValueError(f"{type(found).__name__} where {kind.__name__} is due")
+        return found
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read ({error})", "a JSON document", "correct the file") from error
 
@@ -45,13 +54,13 @@ def pooling_of(folder: Path) -> tuple[Pooling, str | None]:
     Raises:
         ConfigError: when it asks for modules or a pooling that are not known here.
     """
-    modules = read(folder / "modules.json") or []
+    modules = [one for one in read(folder / "modules.json", list) if isinstance(one, dict)]
     kinds = [str(one.get("type", "")).rsplit(".", 1)[-1] for one in modules]
     if strange := [kind for kind in kinds if kind not in PLAIN]:
         raise ConfigError(f"{folder} has the module {strange[0]}", f"the modules {', '.join(PLAIN)}",
                           "name a model without it")  # fmt: skip
-    said = [one.get("path", "") for one, kind in zip(modules, kinds, strict=True) if kind == "Pooling"]
-    chosen = read(folder / (said[0] if said else "1_Pooling") / "config.json")
+    said = [str(one.get("path", "")) for one, kind in zip(modules, kinds, strict=True) if kind == "Pooling"]
+    chosen = read(folder / (said[0] if said else "1_Pooling") / "config.json", dict)
     if not chosen:
         return "mean", f"{folder} does not say how its token vectors become one of a text: their mean is taken"
     asked = [key for key, on in chosen.items() if key.startswith("pooling_mode_") and on is True]
@@ -78,12 +87,25 @@ def pooled(vectors: Rows, how: Pooling) -> Rows:
 
 def longest_of(folder: Path, positions: int | None) -> int | None:
     """Tokens of a text that an encoder reads; what is beyond is cut."""
-    said = read(folder / "sentence_bert_config.json").get("max_seq_length")
+    said = read(folder / "sentence_bert_config.json", dict).get("max_seq_length")
     known = [number for number in (said, positions) if isinstance(number, int)]
     return min(known) if known else None
 
 
+def positions_of(folder: Path) -> int | None:
+    """How many tokens the model of a folder can see at once; None where its configuration does not say it."""
+    if not (folder / "config.json").is_file():
+        return None
+    config = read(folder / "config.json", dict)
+    try:
+        return inspect(folder / "config.json").longest_context
+    except WeighbridgeError:  # of a family that is not described
+        limit = config.get("max_position_embeddings")
+        return limit if isinstance(limit, int) else None
+
+
 def labels_of(config: dict[str, Any], count: int) -> tuple[str, ...]:
     """The names of a classifier's outputs, in their order; their numbers where the configuration has none."""
-    named = config.get("id2label") or {}
+    named = config.get("id2label")
+    named = named if isinstance(named, dict) else {}
     return tuple(str(named.get(str(place), named.get(place, place))) for place in range(count))

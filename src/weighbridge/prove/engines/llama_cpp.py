@@ -26,7 +26,7 @@ SECONDS = 1800
 class GgufModel(Model):
     """One GGUF file; its process starts with the first question."""
 
-    abilities = frozenset({"reads", "writes"})
+    abilities = frozenset({"reads", "likelihoods", "writes"})
 
     def __init__(self, path: str | Path, digest: str, threads: int | None = None) -> None:
         if importlib.util.find_spec("xllamacpp") is None:

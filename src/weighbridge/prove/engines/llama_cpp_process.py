@@ -15,6 +15,7 @@ import importlib
 import importlib.metadata
 import json
 import os
+import signal
 import sys
 from typing import Any
 
@@ -119,9 +120,13 @@ class Reader:
     def text(self, tokens: list[int]) -> str:
         """The text of tokens."""
         given = (_INT * max(1, len(tokens)))(*tokens)
-        room = ctypes.create_string_buffer(64 * len(tokens) + 64)
-        count = self.llama.llama_detokenize(self.vocabulary, given, len(tokens), room, len(room), False, False)
-        return room.raw[: max(0, count)].decode(errors="replace")
+        size = 64 * len(tokens) + 64
+        while True:
+            room = ctypes.create_string_buffer(size)
+            count = self.llama.llama_detokenize(self.vocabulary, given, len(tokens), room, size, False, False)
+            if count >= 0:
+                return room.raw[:count].decode(errors="replace")
+            size = -count
 
     def rows(self, tokens: list[int], first: int, start: int = 0) -> NDArray[np.float32]:
         """Log-probabilities of what comes after each place from `start`; `tokens` stand at `first` and after."""
@@ -146,6 +151,11 @@ class Reader:
         self._make_room(len(tokens) + most_tokens)
         row = self.rows(tokens, 0, len(tokens) - 1)[0]
         written: list[int] = []
+        before = self.text(tokens[-1:])
+
+        def text() -> str:
+            return self.text([*tokens[-1:], *written]).removeprefix(before)  # alone it could lose its first space
+
         while True:
             token = int(row.argmax())
             if np.isnan(row).any():
@@ -153,11 +163,10 @@ class Reader:
             if self.llama.llama_vocab_is_eog(self.vocabulary, token):
                 break
             written.append(token)
-            text = self.text(written)
-            if len(written) >= most_tokens or cut(text, stop) != text:
+            if len(written) >= most_tokens or cut(text(), stop) != text():
                 break
             row = self.rows([token], len(tokens) + len(written) - 1)[0]
-        return cut(self.text(written), stop)
+        return cut(text(), stop)
 
     def _make_room(self, tokens: int) -> None:
         if tokens <= self.places:
@@ -212,6 +221,8 @@ def main() -> None:
     """Follows orders until standard input ends."""
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what the engine prints is no answer
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with the process that asks it
     reader: Reader | None = None
     for line in sys.stdin:
         order = json.loads(line)

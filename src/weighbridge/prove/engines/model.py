@@ -2,7 +2,8 @@
 
 An engine makes a `Model` of a file, a folder or an address. What it can be asked is its `abilities`:
 
-- `reads`: the probability of each token of a text (`tokens`, `log_probabilities`), and so how likely a continuation is;
+- `reads`: the probability of each token of a text (`tokens`, `log_probabilities`);
+- `likelihoods`: how likely a continuation is (`likelihood`), which a model that reads can tell;
 - `writes`: a text after a prompt, always the likeliest token (`write`);
 - `labels`: the probability of each of its labels for a text (`label_probabilities`);
 - `embeds`: a vector for each text (`embed`).
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from weighbridge.errors import ConfigError
 
-Ability = Literal["reads", "writes", "labels", "embeds"]
+Ability = Literal["reads", "likelihoods", "writes", "labels", "embeds"]
 Rows = NDArray[np.float32]
 
 
@@ -39,13 +40,15 @@ class TooLongError(Exception):
 class Model:
     """One model that an engine runs. Engines override what their `abilities` promise.
 
-    `begin` is the token that begins a text (its beginning, or else its end), `prefix` what its tokenizer puts before
-    every text by itself, `positions` how many tokens it can see at once, `digest` the SHA-256 of its content.
+    `is_known` says whether what runs is known by its content. `begin` is the token that begins a text (its beginning,
+    or else its end), `prefix` what its tokenizer puts before every text by itself, `positions` how many tokens it can
+    see at once, `digest` the SHA-256 of its content.
     """
 
     path: str
     engine: str
     digest: str
+    is_known: bool = True
     abilities: frozenset[Ability] = frozenset()
     positions: int | None = None
     begin: int | None = None
@@ -106,7 +109,8 @@ class Model:
 
         Raises:
             TooLongError: when there are more tokens than positions.
-            ConfigError: when nothing stands before the first token, or the model gives no number.
+            ConfigError: when a continuation has no token, nothing stands before the first token, or the model gives no
+            number.
         """
         bare = context.rstrip()
         whole, before = self.tokens(context + continuation), len(self.tokens(bare))
@@ -116,6 +120,9 @@ class Model:
                 read = f"{self.path} has no token that begins a text, and a prompt is empty"
                 raise ConfigError(read, "a first token that can be scored", "give each row a prompt")
             tokens = [self.begin, *whole]
+        if len(whole) <= before:
+            raise ConfigError(f"{continuation!r} after its prompt has no token of its own in {self.path}",
+                              "an answer that the tokenizer keeps", "leave the row out")  # fmt: skip
         first = len(tokens) - (len(whole) - before)
         if self.positions is not None and len(tokens) > self.positions:
             raise TooLongError(f"{len(tokens):,} tokens")

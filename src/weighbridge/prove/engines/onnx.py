@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from weighbridge.errors import ConfigError
-from weighbridge.prove.engines.folder import labels_of, longest_of, pooled, pooling_of, read
+from weighbridge.prove.engines.folder import SETTINGS, labels_of, longest_of, pooled, pooling_of, positions_of, read
 from weighbridge.prove.engines.model import Model, Rows, TooLongError, cut, log_softmax
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 TOKEN_VECTORS = ("last_hidden_state", "token_embeddings")
-TEXT_VECTORS = ("sentence_embedding", "pooled", "pooler_output", "embeddings", "embedding")
+TEXT_VECTORS = ("sentence_embedding", "pooled", "embeddings", "embedding")
+LAST = "pooler_output"
+"""What a head for the next sentence makes of the first token: the vector of a text where nothing else is."""
 
 
 class OnnxModel(Model):
@@ -52,7 +54,9 @@ class OnnxModel(Model):
         except Exception as error:  # the library raises no type of its own
             raise ConfigError(f"{self.folder} has no tokenizer that can be read ({error})", "a tokenizer.json",
                               "name the folder of one with --tokenizer") from error  # fmt: skip
-        self.digest = hashlib.sha256(f"{digest} {self.tokenizer.to_str()}".encode()).hexdigest()
+        small = [path.read_text(encoding="utf-8", errors="replace") for path in map(self.folder.joinpath, SETTINGS)
+                 if path.is_file()]  # fmt: skip
+        self.digest = hashlib.sha256("\0".join([digest, self.tokenizer.to_str(), *small]).encode()).hexdigest()
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         self.tokenizer.encode_special_tokens = True
@@ -68,9 +72,8 @@ class OnnxModel(Model):
         if strange := [name for name in self.inputs if name not in INPUTS]:
             raise ConfigError(f"{path} asks for {', '.join(strange[:3])}", f"inputs out of {', '.join(INPUTS)}",
                               "export it without a cache of earlier tokens")  # fmt: skip
-        self.config = read(self.folder / "config.json")
-        limit = self.config.get("max_position_embeddings")
-        self.positions = limit if isinstance(limit, int) else None
+        self.config = read(self.folder / "config.json", dict)
+        self.positions = positions_of(self.folder)
         ends, begins = self.config.get("eos_token_id"), self.config.get("bos_token_id")
         self.ends = set(ends if isinstance(ends, list) else [ends])
         self.begin = begins if isinstance(begins, int) else next((e for e in self.ends if isinstance(e, int)), None)
@@ -78,17 +81,21 @@ class OnnxModel(Model):
 
     def _choose_output(self) -> None:
         outputs = {one.name: len(one.shape) for one in self.session.get_outputs()}
-        self.output = next((name for name in (*TEXT_VECTORS, *TOKEN_VECTORS, "logits") if name in outputs), "")
+        pools = (self.folder / "1_Pooling").is_dir()
+        order = (*TOKEN_VECTORS, *TEXT_VECTORS) if pools else (*TEXT_VECTORS, *TOKEN_VECTORS)
+        self.output = next((name for name in (*order, "logits", LAST) if name in outputs), "")
         if not self.output:
             raise ConfigError(f"{self.path} gives {', '.join(outputs)}",
-                              f"one of {', '.join((*TEXT_VECTORS, *TOKEN_VECTORS, 'logits'))}",
+                              f"one of {', '.join((*TEXT_VECTORS, *TOKEN_VECTORS, 'logits', LAST))}",
                               "export it with one of these names")  # fmt: skip
         if self.output == "logits":
             is_text = outputs["logits"] == 3
-            self.abilities = frozenset({"reads", "writes"}) if is_text else frozenset({"labels"})
+            self.abilities = frozenset({"reads", "likelihoods", "writes"}) if is_text else frozenset({"labels"})
             return
         self.abilities = frozenset({"embeds"})
         self.positions = longest_of(self.folder, self.positions)
+        if self.output == LAST:
+            self.notes = (f"{self.path} gives no vectors of tokens: its pooler's output is taken",)
         if self.output in TOKEN_VECTORS:
             self.pooling, note = pooling_of(self.folder)
             self.notes = (note,) if note else ()
@@ -118,7 +125,8 @@ class OnnxModel(Model):
             if token in self.ends:
                 break
             written.append(token)
-            text = self.tokenizer.decode(written, skip_special_tokens=True)
+            whole = self.tokenizer.decode([*tokens, *written], skip_special_tokens=True)
+            text = whole.removeprefix(self.tokenizer.decode(tokens, skip_special_tokens=True))
             if cut(text, stop) != text:
                 break
         return cut(text, stop)

@@ -26,9 +26,9 @@ from weighbridge.prove.engines.model import Ability, Model, Rows, TooLongError, 
 MASKED_AT_ONCE = 16
 """Copies of a window, each with another token hidden, that go through a masked model together."""
 CLASSES: dict[str, tuple[str, frozenset[Ability]]] = {
-    "CausalLM": ("AutoModelForCausalLM", frozenset({"reads", "writes"})),
-    "LMHeadModel": ("AutoModelForCausalLM", frozenset({"reads", "writes"})),
-    "MaskedLM": ("AutoModelForMaskedLM", frozenset({"reads"})),
+    "CausalLM": ("AutoModelForCausalLM", frozenset({"reads", "likelihoods", "writes"})),
+    "LMHeadModel": ("AutoModelForCausalLM", frozenset({"reads", "likelihoods", "writes"})),
+    "MaskedLM": ("AutoModelForMaskedLM", frozenset({"reads", "likelihoods"})),
     "SequenceClassification": ("AutoModelForSequenceClassification", frozenset({"labels"})),
     "Model": ("AutoModel", frozenset({"embeds"})),
 }
@@ -165,14 +165,18 @@ class TransformersModel(Model):
         tokens = self.prompt_tokens(prompt, most_tokens)
         given = self.torch.tensor([tokens])
         settings: dict[str, Any] = {"stop_strings": list(stop), "tokenizer": self.tokenizer} if stop else {}
-        end = self.tokenizer.eos_token_id
+        own = self.model.generation_config  # of which only what ends a text is taken, and no penalty
+        end = self.tokenizer.eos_token_id if own.eos_token_id is None else own.eos_token_id
+        first = end[0] if isinstance(end, list) else end
+        plain = self.library.GenerationConfig(
+            max_new_tokens=most_tokens, do_sample=False, num_beams=1, eos_token_id=end,
+            pad_token_id=first if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id)  # fmt: skip
         with self.torch.inference_mode():
-            found = self.model.generate(
-                input_ids=given, attention_mask=self.torch.ones_like(given), max_new_tokens=most_tokens,
-                do_sample=False, num_beams=1, pad_token_id=end if self.tokenizer.pad_token_id is None else
-                self.tokenizer.pad_token_id, **settings)  # fmt: skip
-        written = self.tokenizer.decode(found[0, len(tokens) :], skip_special_tokens=True,
-                                        clean_up_tokenization_spaces=False)  # fmt: skip
+            found = self.model.generate(input_ids=given, attention_mask=self.torch.ones_like(given),
+                                        generation_config=plain, use_model_defaults=False, **settings)  # fmt: skip
+        before, whole = (self.tokenizer.decode(some, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+                         for some in (tokens, found[0]))  # fmt: skip
+        written = whole.removeprefix(before)  # alone it could lose the space that it begins with
         return cut(written, stop)
 
     def label_probabilities(self, text: str) -> Mapping[str, float]:
