@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +102,8 @@ def test_a_decoder_writes_the_likeliest_and_reads_signs_as_text(torch: Any) -> N
             tokens.append(int(model(input_ids=torch.tensor([tokens])).logits[0, -1].argmax()))
     tokenizer = transformers.AutoTokenizer.from_pretrained(DECODERS / "small")
     assert prompt + opened.write(prompt, 6, []) == tokenizer.decode(tokens, skip_special_tokens=True)
-    written = opened.write(prompt, 20, ["e"])
-    assert "e" not in written
+    whole = opened.write(prompt, 20, [])
+    assert " " in whole.strip() and opened.write(prompt, 20, [" the"]) == whole.partition(" the")[0]
     sign = tokenizer.bos_token
     assert opened.tokens(f"a {sign} b").count(tokenizer.bos_token_id) == 0
     with pytest.raises(TooLongError):
@@ -153,3 +154,16 @@ def test_llama_cpp_and_dequantized_transformers_read_the_same(torch: Any) -> Non
     assert (first.argmax(axis=1) == second.argmax(axis=1)).mean() > 0.9
     with pytest.raises(UnitError, match="dequantized takes"):
         open_model(smollm2(), Opening(engine="transformers", memory_bytes=1000)).log_probabilities(tokens)
+
+
+def test_a_penalty_of_the_folder_is_not_taken(torch: Any, tmp_path: Path) -> None:
+    shutil.copytree(DECODERS / "small", tmp_path / "m")
+    plain = open_model(DECODERS / "small").write("The people of the", 24, [])
+    settings = {"repetition_penalty": 1.5, "no_repeat_ngram_size": 2, "do_sample": True, "eos_token_id": 0}
+    (tmp_path / "m" / "generation_config.json").write_text(json.dumps(settings))
+    assert open_model(tmp_path / "m").write("The people of the", 24, []) == plain
+
+
+def test_the_space_that_a_continuation_begins_with_is_kept(torch: Any) -> None:
+    opened = open_model(DECODERS / "small")
+    assert opened.write("The people of the United", 1, []).startswith(" ")

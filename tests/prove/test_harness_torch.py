@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from weighbridge.cli import main
+from weighbridge.prove.engines import open_model
+from weighbridge.prove.harness import adapter
 
 pytestmark = pytest.mark.torch
 
@@ -88,6 +92,29 @@ def test_a_task_scores_as_in_the_harness_and_as_our_own_questions(harness: Any, 
         assert by_us["accuracy"][side] == pytest.approx(found["acc,none"], abs=1e-6)
         assert by_us["acc_norm"][side] == pytest.approx(found["acc_norm,none"], abs=1e-6)
     assert by_task["acc"]["n"] == 24 and by_us["flips"]["candidate"] > 0
+
+
+def test_likelihoods_are_those_of_the_harness(harness: Any, tmp_path: Path) -> None:
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    path = in_fp32(tmp_path, "small")
+    pairs = [("The people of the", " United States"), ("The law ", "of the sea"), ("", "We the people"),
+             ("A whale\n", "is a fish"), ("In 1851", ",")]  # fmt: skip
+    texts = ["We the people of the United States. " * 40, "Call me Ishmael."]
+
+    def asked(kind: str, arguments: Sequence[tuple[str, ...]]) -> list[Any]:
+        return [Instance(kind, {}, one, place) for place, one in enumerate(arguments)]
+
+    theirs = HFLM(pretrained=path, dtype="float32", device="cpu", add_bos_token=False)
+    with closing(open_model(path)) as model:
+        ours = adapter(model, None)
+        for one, other in zip(ours.loglikelihood(asked("loglikelihood", pairs)),
+                              theirs.loglikelihood(asked("loglikelihood", pairs)), strict=True):  # fmt: skip
+            assert one[0] == pytest.approx(float(other[0]), rel=1e-6, abs=1e-5) and one[1] == other[1]
+        rolling = asked("loglikelihood_rolling", [(text,) for text in texts])
+        for one, other in zip(ours.loglikelihood_rolling(rolling), theirs.loglikelihood_rolling(rolling), strict=True):
+            assert one == pytest.approx(float(other), rel=1e-5)
 
 
 def test_a_task_that_is_not_there_is_one_sentence(harness: Any, tmp_path: Path) -> None:

@@ -50,7 +50,9 @@ def test_a_gguf_model_against_itself_is_exactly_the_same(tmp_path: Path) -> None
     done = prove(smollm2(), smollm2(), "--on", short_texts(tmp_path / "a.jsonl", 300, 2), "--json")
     found = json.loads(done.stdout)
     assert done.exit_code == 0 and found["verdict"] == "equivalent"
-    assert all(metric["delta"] == 0.0 and metric["interval"] == [0.0, 0.0] for metric in found["metrics"])
+    exact = [metric for metric in found["metrics"] if metric["name"] != "top1_agreement"]  # a count leaves more open
+    assert all(metric["delta"] == 0.0 and metric["interval"] == [0.0, 0.0] for metric in exact)
+    assert all(metric["delta"] == 0.0 for metric in found["metrics"])
     assert {metric["name"] for metric in found["metrics"]} == {"perplexity", "bits_per_byte", "kl_divergence",
                                                                "top1_agreement"}  # fmt: skip
 

@@ -105,7 +105,7 @@ def _samples(
     try:
         manager = tasks.TaskManager(include_path=folder)
         found = harness.simple_evaluate(
-            model=_adapter(model, tell), tasks=list(names), num_fewshot=plan.shots or None, limit=plan.limit,
+            model=adapter(model, tell), tasks=list(names), num_fewshot=plan.shots or None, limit=plan.limit,
             log_samples=True, bootstrap_iters=0, task_manager=manager, random_seed=seed, numpy_random_seed=seed,
             torch_random_seed=seed, fewshot_random_seed=seed, verbosity="ERROR")  # fmt: skip
     except (ConfigError, UnitError):
@@ -117,7 +117,7 @@ def _samples(
     return {task: list(samples) for task, samples in found["samples"].items()}
 
 
-def _adapter(model: Model, tell: Tell | None) -> Any:
+def adapter(model: Model, tell: Tell | None) -> Any:
     """What the harness asks, as a model of its own kind."""
     base: Any = importlib.import_module("lm_eval.api.model").LM
 

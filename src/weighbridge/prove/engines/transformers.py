@@ -165,15 +165,16 @@ class TransformersModel(Model):
         tokens = self.prompt_tokens(prompt, most_tokens)
         given = self.torch.tensor([tokens])
         settings: dict[str, Any] = {"stop_strings": list(stop), "tokenizer": self.tokenizer} if stop else {}
-        own = self.model.generation_config  # of which only what ends a text is taken, and no penalty
-        end = self.tokenizer.eos_token_id if own.eos_token_id is None else own.eos_token_id
+        ends = self.model.generation_config.eos_token_id
+        end = self.tokenizer.eos_token_id if ends is None else ends
         first = end[0] if isinstance(end, list) else end
         plain = self.library.GenerationConfig(
             max_new_tokens=most_tokens, do_sample=False, num_beams=1, eos_token_id=end,
             pad_token_id=first if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id)  # fmt: skip
+        self.model.generation_config = plain  # penalties of the folder's own would fill what is not set
         with self.torch.inference_mode():
             found = self.model.generate(input_ids=given, attention_mask=self.torch.ones_like(given),
-                                        generation_config=plain, use_model_defaults=False, **settings)  # fmt: skip
+                                        generation_config=plain, **settings)  # fmt: skip
         before, whole = (self.tokenizer.decode(some, skip_special_tokens=True, clean_up_tokenization_spaces=False)
                          for some in (tokens, found[0]))  # fmt: skip
         written = whole.removeprefix(before)  # alone it could lose the space that it begins with
