@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from weighbridge import inspect
 from weighbridge.cli import main
 from weighbridge.errors import ConfigError
+from weighbridge.formats.reconcile import Status
 from weighbridge.prove.engines import Opening, llama_cpp_process, open_model
 from weighbridge.prove.engines.model import TooLongError
 from weighbridge.prove.token_count import count_tokens
@@ -127,3 +129,21 @@ def test_hello_world_is_three_tokens_and_a_word_of_prose_one_and_a_third() -> No
     text = json.loads(HELD_OUT.read_text().splitlines()[0])["text"][:20_000]
     per_word = count_tokens(smollm2(), text).per_word
     assert per_word is not None and 1.1 < per_word < 1.5
+
+
+def test_a_real_model_is_made_smaller_and_left_only_where_it_passes(tmp_path: Path) -> None:
+    texts, target = short_texts(tmp_path / "a.jsonl", 150, 2), tmp_path / "small.gguf"
+    words = ["shrink", str(smollm2()), "-o", str(target), "--to", "80MB"]
+    done = CliRunner().invoke(main, [*words, "--json"])
+    found = json.loads(done.stdout)
+    assert done.exit_code == 0 and found["output_bytes"] == target.stat().st_size <= 80_000_000
+    assert inspect(target).reconciliation.status is Status.AGREES and "already quantized" in found["notes"][0]
+    model = open_model(target, Opening(threads=1))
+    assert model.likelihood("The capital of France is", " Paris").is_greedy
+    model.close()
+    target.unlink()
+    words[-1] = "71.4MB"  # a little above the smallest there is: one budget to try
+    no = CliRunner().invoke(main, [*words, "--proof", str(texts), "--keep", "1.0", "--json"])
+    said = json.loads(no.stdout)
+    assert no.exit_code == 1 and said["output"] is None and not target.exists() and not list(tmp_path.glob("*trial*"))
+    assert [step["verdict"] for step in said["tried"]] in (["undecided"], ["worse"])
