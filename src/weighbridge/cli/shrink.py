@@ -31,14 +31,14 @@ from weighbridge.units import parse_bytes
 @output.json_option
 def command(
     source: str, target: str | None, size: str | None, bits: float | None, method: str | None, plan_only: bool,
-    data: str | None, keep: float | None, margin: float | None, metrics: tuple[str, ...], limit: int | None, memory:
-    str, jobs: int, seed: int, cache: str | None, as_json: bool,
+    data: str | None, keep: float | None, margin: float | None, metrics: tuple[str, ...], limit: int | None,
+    memory: str, jobs: int, seed: int, cache: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Make a model smaller within a budget of bytes, and prove it.
 
-    SOURCE is a GGUF file; each matrix gets the encoding with which all together lose the least. With --proof and --keep or --margin budgets are tried from the smallest upward, and the first
-    file that passes is left. A run that was killed goes on when the same command is given again. Exit code 1 when the
-    budget cannot be met, or nothing passes.
+    SOURCE is a GGUF file; each matrix gets the encoding with which all together lose the least. With --proof and --keep
+    or --margin budgets are tried from the smallest upward, and the first file that passes is left. A run that was killed
+    goes on when the same command is given again. Exit code 1 when the budget cannot be met, or nothing passes.
     """
     from weighbridge.compress.shrink import Wish, shrink
     from weighbridge.prove.comparison import Rule

@@ -14,7 +14,7 @@ from weighbridge.cli import output
 @click.argument("text")
 @output.json_option
 def command(source: str, text: str, as_json: bool) -> None:
-    """Count the tokens of a text, and show its pieces.
+    """Count the tokens of a text, as a model splits it.
 
     SOURCE is a GGUF file (the extra `run`), a tokenizer.json or a folder with one (the extra `onnx`). TEXT is the text,
     or
