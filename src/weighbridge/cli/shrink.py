@@ -37,8 +37,8 @@ def command(
     """Make a model smaller within a budget of bytes, and prove it.
 
     SOURCE is a GGUF file; each matrix gets the encoding with which all together lose the least. With --proof and --keep
-    or --margin budgets are tried from the smallest upward, and the first file that passes is left. A run that was killed
-    goes on when the same command is given again. Exit code 1 when the budget cannot be met, or nothing passes.
+    or --margin budgets are tried from the smallest upward, and the first file that passes is left. A run that was
+    killed goes on when the same command is given again. Exit code 1 when the budget cannot be met, or nothing passes.
     """
     from weighbridge.compress.shrink import Wish, shrink
     from weighbridge.prove.comparison import Rule
