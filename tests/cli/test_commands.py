@@ -216,3 +216,12 @@ def test_a_closed_pipe_is_not_an_error(config: Path) -> None:
 def test_output_survives_a_terminal_without_unicode(config: Path) -> None:
     done = run("inspect", str(config), env={**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"})
     assert "Traceback" not in done.stderr and "46,702,792,704" in done.stdout
+
+
+def test_a_run_that_is_stopped_has_an_exit_code_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("weighbridge.inspection.inspect", stopped)
+    done = weigh("inspect", "config.json")
+    assert done.exit_code == 130 and "stopped" in done.stderr and not done.stdout

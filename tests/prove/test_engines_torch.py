@@ -167,3 +167,17 @@ def test_a_penalty_of_the_folder_is_not_taken(torch: Any, tmp_path: Path) -> Non
 def test_the_space_that_a_continuation_begins_with_is_kept(torch: Any) -> None:
     opened = open_model(DECODERS / "small")
     assert opened.write("The people of the United", 1, []).startswith(" ")
+
+
+def test_a_decoder_without_numbers_does_not_write(torch: Any, tmp_path: Path) -> None:
+    import transformers
+
+    shutil.copytree(DECODERS / "small", tmp_path / "m")
+    broken = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype="auto")
+    with torch.no_grad():
+        broken.model.layers[1].mlp.down_proj.weight[3, 5] = math.nan
+    broken.save_pretrained(tmp_path / "m")
+    (tmp_path / "a.jsonl").write_text('{"prompt": "The people of", "completion": "the"}\n')
+    done = CliRunner().invoke(main, ["prove", str(DECODERS / "small"), str(tmp_path / "m"), "--on",
+                                     str(tmp_path / "a.jsonl"), "--no-cache"])  # fmt: skip
+    assert done.exit_code == 2 and "line 1" in done.stderr and "no number" in done.stderr

@@ -236,8 +236,13 @@ def test_a_metric_of_ones_own_comes_by_its_entry_point(
     with pytest.raises(ConfigError, match="no UserMetric"):
         prove(data, metrics=("digits",))
     assert [one.name for one in prove(data).metrics] == ["exact_match", "flips", "f1"]
-    with pytest.raises(UnknownNameError, match="metric"):
+    with pytest.raises(UnitError, match="metric perplexity for completions"):
         prove(data, metrics=("perplexity",))
+    asked = Scripted("b", write=doubled)
+    given(base=asked, candidate=asked)
+    with pytest.raises(UnknownNameError, match="'nope' is not known"):
+        prove(data, metrics=("nope",))
+    assert not asked.prompts
 
 
 def test_the_smallest_candidate_that_passes_is_found(
@@ -248,8 +253,9 @@ def test_the_smallest_candidate_that_passes_is_found(
         "base": Scripted("b", write=doubled), "tiny": Scripted("t", write=worse_where(lambda n: n % 2 == 0)),
         "small": Scripted("s", write=doubled), "large": Scripted("l", write=doubled)}  # fmt: skip
     given(**models)
-    sizes = {"large": 300, "tiny": 100, "small": 200}
-    monkeypatch.setattr(ladder, "size_of", sizes.get)
+    monkeypatch.chdir(tmp_path)
+    for name, size in {"large": 300, "tiny": 100, "small": 200}.items():
+        Path(name).write_bytes(bytes(size))
     found = ladder.climb("base", ("large", "tiny", "small"), Plan(data=data), Rule(margin=0.05))
     assert found.candidate == "small" and found.verdict == "equivalent"
     steps = found.settings["ladder"]
@@ -257,7 +263,9 @@ def test_the_smallest_candidate_that_passes_is_found(
                                                                         ("large", None)]  # fmt: skip
     assert found.metrics[0].confidence == pytest.approx(1 - 0.05 / 3)
     none = ladder.climb("base", ("tiny",), Plan(data=data), Rule(margin=0.05))
-    assert none.verdict == "worse"
+    assert none.verdict == "worse" and none.reason.startswith("none of 1 candidates passes; the last, tiny: ")
+    with pytest.raises(SourceError, match="no such model does not exist"):
+        ladder.climb("base", ("tiny", "no such model"), Plan(data=data), Rule())
     assert not isinstance(models["large"], Scripted) or not models["large"].prompts
 
 
@@ -380,3 +388,38 @@ def test_a_base_that_is_never_right_has_no_price(given: Given, tmp_path: Path) -
 def test_no_option_is_taken_and_not_used(words: tuple[str, ...]) -> None:
     done = CliRunner().invoke(main, ["prove", *words])
     assert done.exit_code == 2 and f"has no use for {words[-2]}" in done.stderr
+
+
+def test_what_nobody_got_right_is_shown(given: Given, tmp_path: Path) -> None:
+    given(base=Scripted("b", write=lambda p: " 0. "), candidate=Scripted("c", write=lambda p: "?"))
+    found = prove(questions(tmp_path / "a.jsonl", 12))
+    assert any(
+        "neither model got any right; line 1 expected '0', and the base wrote '0.'" in one for one in found.notes
+    )
+
+
+def test_a_base_is_asked_once_also_where_tokenizers_differ(given: Given, tmp_path: Path) -> None:
+    data, kept = tmp_path / "a.jsonl", tmp_path / "kept"
+    data.write_text('{"text": "abca"}\n{"text": "ddab"}\n')
+    base, one, two = Letters(0.4, 0.3, 0.2, 0.1), Letters(0.25, 0.25, 0.25, 0.25, letters="dcba"), Letters(
+        0.1, 0.2, 0.3, 0.4, letters="badc")  # fmt: skip
+    for candidate in (one, two):
+        given(base=base, candidate=candidate)
+        found = prove(data, cache=kept)
+        assert [metric.name for metric in found.metrics] == ["bits_per_byte"]
+    assert (base.asked, one.asked, two.asked) == (2, 2, 2)
+
+
+def test_texts_that_an_encoder_cuts_are_told(given: Given, tmp_path: Path) -> None:
+    data = tmp_path / "a.jsonl"
+    data.write_text("".join(json.dumps({"text": text}) + "\n" for text in ("ab", "abcabcabc", "ba")))
+
+    class Encoder(Scripted):
+        positions = 6
+
+        def tokens(self, text: str) -> list[int]:
+            return list(range(len(text)))
+
+    models = [Encoder(name, embed=lambda text: (len(text), 1.0, float(text[0] == "a"))) for name in "bc"]
+    given(base=models[0], candidate=models[1])
+    assert "b reads only the first 6 tokens of 1 texts" in prove(data).notes

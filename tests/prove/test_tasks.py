@@ -263,7 +263,7 @@ def test_an_f1_that_rests_on_one_example_says_that_it_is_too_little() -> None:
     other = sums.copy()
     other[0] = 0, 0, 1
     found = compare(Pairs(METRICS["f1"], sums, other, np.arange(12)), Rule(margin=0.1))
-    assert found.verdict == "undecided" and found.delta.low == -math.inf
+    assert found.verdict == "undecided" and found.delta.low == -1.0  # all that it can lose
 
 
 def test_many_looks_at_what_is_impossible_bound_nothing() -> None:
@@ -351,3 +351,37 @@ def test_whatever_a_library_raises_names_the_row() -> None:
     how = Asking("completions", "writes", most_tokens=1)
     with pytest.raises(ConfigError, match=r"line 3: w fails \(inside\)"):
         tasks.answer(Scripted("w", write=write), how, Example({"prompt": "a"}, "line 3"))
+
+
+@pytest.mark.parametrize(("n", "right", "margin"), [(100, 0.5, 0.02), (200, 0.5, 0.05), (50, 0.5, 0.05)])
+def test_a_loss_as_large_as_the_margin_is_seldom_called_equivalent(n: int, right: float, margin: float) -> None:
+    generator, wrong = np.random.default_rng(n), 0
+    for _ in range(600):
+        base = generator.random(n) < right
+        candidate = base & ~(generator.random(n) < margin / right)
+        first, second = (np.stack([one.astype(float), np.ones(n)], 1) for one in (base, candidate))
+        pairs = Pairs(METRICS["accuracy"], first, second, np.arange(n))
+        wrong += compare(pairs, Rule(margin=margin)).verdict in ("equivalent", "better")
+    assert wrong / 600 <= 0.04  # 2.5% are meant
+
+
+@pytest.mark.parametrize("n", [2, 4, 5, 10])
+def test_few_equal_models_raise_few_alarms(n: int) -> None:
+    generator, alarms = np.random.default_rng(n), 0
+    for _ in range(600):
+        first, second = (np.stack([(generator.random(n) < 0.5).astype(float), np.ones(n)], 1) for _ in range(2))
+        found = compare(Pairs(METRICS["accuracy"], first, second, np.arange(n)), Rule())
+        alarms += found.verdict in ("worse", "better")
+        assert found.p_value is not None and (found.verdict not in ("worse", "better") or found.p_value <= 0.05)
+    assert alarms / 600 <= 0.05
+
+
+def test_all_answers_lost_is_not_said_to_be_none_changed() -> None:
+    found = compare(right_in(30, 1, 30), Rule(margin=0.9))
+    assert "no answer changed" not in found.reason and found.delta.high < -0.5
+
+
+def test_intervals_stay_within_what_a_metric_can_be() -> None:
+    flips = Pairs(METRICS["flips"], np.array([[0.0, 1.0]] * 5), np.array([[1.0, 1.0]] * 4 + [[0.0, 1.0]]), np.arange(5))
+    found = compare(flips, Rule()).delta
+    assert 0.0 <= found.low <= 0.8 <= found.high <= 1.0

@@ -73,6 +73,11 @@ class Commands(click.Group):
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
+        except KeyboardInterrupt:
+            click.echo(
+                "stopped; what was finished is kept where a cache or a journal is, and the command goes on", err=True
+            )
+            ctx.exit(130)
         except BrokenPipeError:  # the reader of our output has gone, as `head` does
             _discard_output()
             ctx.exit(0)

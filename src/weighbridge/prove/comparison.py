@@ -194,6 +194,7 @@ def _compare(pairs: Pairs, rule: Rule, gates: bool) -> Comparison:
             open_ = intervals.unchanged(len(counts), rule.confidence)
             delta = Interval(delta.value, delta.value - open_, delta.value + open_, 0.0)
             ratio = _scaled(delta, base)
+    delta = _within(metric, base, delta)
     if rule.sequential:
         delta, ratio = (_at_any_time(found, len(counts), rule.confidence) for found in (delta, ratio))
     verdict, reason, needed = _decide(metric, base, delta, ratio, rule, len(counts))
@@ -205,6 +206,15 @@ def _compare(pairs: Pairs, rule: Rule, gates: bool) -> Comparison:
         higher_is_better=metric.higher_is_better, gates=gates,
         warnings=_warnings(metric, pairs, len(counts)),
     )  # fmt: skip
+
+
+def _within(metric: Metric, base: float, delta: Interval) -> Interval:
+    """An interval of a difference that the metric can have; the distance of a base from itself is what it is."""
+    if metric.bounds is None or not math.isfinite(delta.value):
+        return delta
+    low, high = metric.bounds
+    down, up = (low - base, high - base) if metric.is_distance else (low - high, high - low)
+    return Interval(delta.value, max(delta.low, down), min(delta.high, up), delta.error)
 
 
 def _at_any_time(found: Interval, clusters: int, confidence: float) -> Interval:
@@ -247,7 +257,7 @@ def _decide(
         return "equivalent", f"the interval lies within {told}", None
     if found.high < bound:
         return "worse", f"all of the interval lies beyond {told}", None
-    if found.error == 0.0 and rule.keep is None and rule.margin:  # nothing changed: the rule of three
+    if delta.value == 0.0 and found.error == 0.0 and rule.keep is None and rule.margin:  # the rule of three
         enough = math.ceil(math.log((1 - rule.confidence) / 2) / math.log1p(-min(rule.margin, 0.999)))
         return (
             "undecided",

@@ -73,6 +73,8 @@ def read_examples(path: str | Path, limit: int | None = None, template: str | No
         FormatError: when a line is not what it should be, or no example is left.
     """
     place = Path(path)
+    if place.is_dir():
+        raise SourceError(f"{path} is a folder", "a file of text or of JSON lines", "name a file in it")
     if not place.is_file():
         raise SourceError(f"{path} cannot be read (no such file)", "a file of text or of JSON lines", "check the name")
     suffix = place.suffix.lower()
@@ -231,8 +233,9 @@ def _is_relevant(value: Any) -> bool:
 
 IS: Mapping[str, Callable[[Any], bool]] = {
     "a text": lambda value: isinstance(value, str),
-    "two choices or more, each a text that is not empty": lambda value: isinstance(value, list) and len(value) > 1
-    and all(isinstance(one, str) and one.strip() for one in value),
+    "two choices or more that differ, each a text that is not empty": lambda value: isinstance(value, list)
+    and len(value) > 1 and all(isinstance(one, str) and one.strip() for one in value)
+    and len(set(value)) == len(value),
     "a label: a text or a number": lambda value: isinstance(value, str | int | float) and bool(str(value).strip()),
     "a number": _is_number,
     "a place or a text": lambda value: isinstance(value, str | int),
@@ -241,7 +244,7 @@ IS: Mapping[str, Callable[[Any], bool]] = {
 CHECKS: Mapping[str, str] = {
     **dict.fromkeys(("text", "prompt", "completion", "sentence1", "sentence2", "query"), "a text"),
     **dict.fromkeys(("test", "entry_point"), "a text"), "label": "a label: a text or a number", "score": "a number",
-    "choices": "two choices or more, each a text that is not empty", "answer": "a place or a text",
+    "choices": "two choices or more that differ, each a text that is not empty", "answer": "a place or a text",
     "relevant": "ids of passages, or grades of 0 or more by id, one above 0",
 }  # fmt: skip
 

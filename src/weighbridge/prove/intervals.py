@@ -7,10 +7,12 @@ ratio) is a function of the sums over all clusters, so that clusters can be draw
   intervals"), with tails moved out for few clusters (Hesterberg 2015, "What teachers should know about the bootstrap",
   section 5: the expanded percentile). With few clusters, beyond `MOST_CLUSTERS` and where the correction breaks down,
   the standard error of the jackknife times Student's t.
-- `paired_shares`: right and wrong answers. The hybrid score interval for paired proportions (Newcombe 1998, "Improved
-  confidence intervals for the difference between binomial proportions based on paired data", method 10), which does not
-  collapse when few or no answers differ; clusters shrink the number of examples by their design effect, which is
-  known with as many degrees of freedom as there are clusters, less one (Student's t).
+- `paired_shares`: right and wrong answers. The score intervals (Wilson 1927) of the answers won and of those lost are
+  joined as variances are (the square-and-add of Newcombe 1998, "Improved confidence intervals for the difference
+  between binomial proportions based on paired data", on the two shares that differ). His method 10 joins the shares of
+  right answers: where nothing changed and half is right it called 12 of 100 losses of a margin equivalent. An interval
+  that the exact test of McNemar contradicts is widened to no difference; clusters shrink the number of examples by
+  their design effect, which is known with as many degrees of freedom as there are clusters, less one (Student's t).
 - `anytime`: valid however often it is looked at while data arrive (Waudby-Smith and others 2021, "Time-uniform central
   limit theory and asymptotic confidence sequences", theorem 2.2).
 - `mcnemar`: the exact test on answers that changed (McNemar 1947; binomial).
@@ -39,6 +41,8 @@ FEWEST_DRAWN = 10
 """With fewer clusters there are too few ways to draw them: the jackknife and Student's t are used as well."""
 CHUNK = 2_000_000
 """Numbers that are drawn at once."""
+FEWEST_CHANGED = 10
+"""With fewer answers that changed an interval has to agree with the exact test."""
 FIRST_LOOK = 30
 LOOKS_TIGHTEST_AT = 500
 """Clusters at which the interval for many looks is the least wider than that for one."""
@@ -174,22 +178,21 @@ def paired_shares(base: Counts, candidate: Counts, clusters: NDArray[np.int64], 
     effect = max(1.0, together / independent) if independent else n / many
     size = n / effect
     z = _NORMAL.inv_cdf((1 + confidence) / 2) if many == n else t_quantile((1 + confidence) / 2, many - 1)
-    first, second = float(candidate.mean()), float(base.mean())
-    low_first, high_first = wilson(first, size, z)
-    low_second, high_second = wilson(second, size, z)
-    both, neither = float((base * candidate).mean()), float(((1 - base) * (1 - candidate)).mean())
-    only_base, only_candidate = second - both, first - both
-    spread = math.sqrt(max(0.0, first * (1 - first) * second * (1 - second)))
-    cross = both * neither - only_base * only_candidate
-    if cross > 0:
-        cross = max(cross - 1 / (2 * size), 0.0)
-    correlation = cross / spread if spread else 0.0
-    down, up = first - low_first, high_second - second
-    low = math.sqrt(max(0.0, down * down - 2 * correlation * down * up + up * up))
-    up_first, down_second = high_first - first, second - low_second
-    high = math.sqrt(max(0.0, up_first**2 - 2 * correlation * up_first * down_second + down_second**2))
+    won, lost = float((candidate * (1 - base)).mean()), float((base * (1 - candidate)).mean())
+    low_won, high_won = wilson(won, size, z)
+    low_lost, high_lost = wilson(lost, size, z)
+    spread = math.sqrt(won * (1 - won) * lost * (1 - lost))
+    apart = won * lost / spread if spread else 0.0  # answers that are won cannot be lost: minus the correlation
+    down, up = (
+        math.sqrt(one * one + other * other + 2 * apart * one * other)
+        for one, other in ((won - low_won, high_lost - lost), (high_won - won, lost - low_lost))
+    )
+    low, high = value - down, value + up
+    changed = round((won + lost) * n)
+    if many == n and changed < FEWEST_CHANGED and mcnemar(round(lost * n), round(won * n)) > 1 - confidence:
+        low, high = min(low, 0.0), max(high, 0.0)
     error = math.sqrt(independent / n / max(1.0, size - 1))
-    return Interval(value, max(-1.0, value - low), min(1.0, value + high), error)
+    return Interval(value, max(-1.0, low), min(1.0, high), error)
 
 
 def unchanged(clusters: int, confidence: float) -> float:
@@ -203,7 +206,8 @@ def unchanged(clusters: int, confidence: float) -> float:
 
 
 def anytime(value: float, error: float, clusters: int, confidence: float) -> Interval:
-    """An interval that holds at all times at once while clusters keep coming, from a standard error.
+    """An interval that holds at all times at once while clusters keep coming, from a
+    standard error.
 
     It rests on the central limit, so that nothing is said before `FIRST_LOOK` clusters.
 

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from weighbridge.errors import SourceError
 from weighbridge.prove.comparison import Rule
+from weighbridge.prove.engines import is_address
 from weighbridge.prove.plan import Plan, Tell
 from weighbridge.prove.proof import Proof
 from weighbridge.prove.runs import of_models
@@ -32,6 +34,9 @@ def climb(base: str, candidates: Sequence[str], plan: Plan, rule: Rule, tell: Te
     Candidates without a size, such as addresses, come last in the order in which they were given. `settings` has the
     `ladder`: each that was tried, with its bytes, its verdict and the reason, and those that were not.
     """
+    for one in candidates:
+        if not is_address(one) and not Path(one).exists():
+            raise SourceError(f"{one} does not exist", "a file, a folder or an address", "check the name")
     sizes = {one: size_of(one) for one in candidates}
     order = sorted(dict.fromkeys(candidates), key=lambda one: (sizes[one] is None, sizes[one] or 0))
     stricter = replace(rule, confidence=1 - (1 - rule.confidence) / len(order))
@@ -44,4 +49,8 @@ def climb(base: str, candidates: Sequence[str], plan: Plan, rule: Rule, tell: Te
         found = of_models(base, one, plan, stricter, tell)
         tried.append({"candidate": one, "bytes": sizes[one], "verdict": found.verdict, "reason": found.reason})
     assert found is not None
+    if found.verdict not in ("better", "equivalent"):
+        found = replace(
+            found, reason=f"none of {len(order)} candidates passes; the last, {found.candidate}: {found.reason}"
+        )
     return replace(found, settings={**found.settings, "ladder": tried})

@@ -43,15 +43,6 @@ def are_alike(base: Model, candidate: Model, documents: Sequence[Example]) -> bo
     return all(base.tokens(one.text) == candidate.tokens(one.text) for one in documents)
 
 
-def read(base: Model, candidate: Model, document: Example, window: int, *, alike: bool) -> Sums:
-    """The sums of both models for a document.
-
-    Raises:
-        ConfigError: when a model gives a number that is none, which names the document.
-    """
-    return (_together if alike else _apart)(base, candidate, document, window)
-
-
 def paired(read: Sequence[Sums], clusters: NDArray[np.int64]) -> dict[str, Pairs]:
     """The sums of all documents by metric; bits of a byte decide only where perplexity is not there."""
     names = [name for name in METRICS if name in read[0]]
@@ -68,11 +59,19 @@ def score(
     rows = []
     for document in documents:
         tell(document.place)
-        rows.append(read(base, candidate, document, window, alike=alike))
+        if alike:
+            rows.append(together(base, candidate, document, window))
+        else:
+            rows.append(by_bytes([cost(model, document, window) for model in (base, candidate)], document))
     return paired(rows, np.arange(len(rows), dtype=np.int64))
 
 
-def _together(base: Model, candidate: Model, document: Example, window: int) -> Sums:
+def together(base: Model, candidate: Model, document: Example, window: int) -> Sums:
+    """The sums of both models for a document that both split into the same tokens.
+
+    Raises:
+        ConfigError: when a model gives a number that is none, which names the document.
+    """
     tokens = base.tokens(document.text)
     begin = base.begin if base.begin == candidate.begin else None
     likely = [0.0, 0.0]
@@ -99,19 +98,23 @@ def _together(base: Model, candidate: Model, document: Example, window: int) -> 
     }
 
 
-def _apart(base: Model, candidate: Model, document: Example, window: int) -> Sums:
+def cost(model: Model, document: Example, window: int) -> float:
+    """The log-probability of a document, by one model.
+
+    Raises:
+        ConfigError: when no token begins a text, or the model gives a number that is none.
+    """
+    if model.begin is None:
+        read = f"{model.path} has no token that begins a text, and the two split texts in other ways"
+        raise ConfigError(read, "a first token that can be scored", "name models with one tokenizer")
+    parts = windows(model.tokens(document.text), model.begin, window)
+    return sum(float(_checked(model.scores, model, part, document)[0].sum()) for part in parts if len(part) > 1)
+
+
+def by_bytes(costs: Sequence[float], document: Example) -> Sums:
+    """The sums of a document from what it costs both models."""
     size = float(len(document.text.encode()))
-    likely = []
-    for model in (base, candidate):
-        if model.begin is None:
-            read = f"{model.path} has no token that begins a text, and the two split texts in other ways"
-            raise ConfigError(read, "a first token that can be scored", "name models with one tokenizer")
-        total = 0.0
-        for part in windows(model.tokens(document.text), model.begin, window):
-            if len(part) > 1:
-                total += float(_checked(model.scores, model, part, document)[0].sum())
-        likely.append(total)
-    return {"bits_per_byte": ((likely[0], size), (likely[1], size))}
+    return {"bits_per_byte": ((costs[0], size), (costs[1], size))}
 
 
 def _checked(ask: Callable[[list[int]], T], model: Model, part: list[int], document: Example) -> T:

@@ -36,6 +36,7 @@ class Metric:
     is_count: bool = False
     tells_only: bool = False
     prepare: Callable[[Any], Any] | None = None
+    bounds: tuple[float, float] | None = None
 
 
 def _ratio(sums: Any) -> Any:
@@ -107,7 +108,7 @@ def macro_f1(labels: int) -> Metric:
             return np.where(each > 0, 2 * true / each, 0.0).sum(axis=-1) / (each > 0).sum(axis=-1)
 
     names = tuple(f"{what}_{label}" for what in ("true", "false", "missed") for label in range(labels))
-    return Metric("f1_macro", names, value, higher_is_better=True, is_count=True)
+    return Metric("f1_macro", names, value, higher_is_better=True, is_count=True, bounds=(0.0, 1.0))
 
 
 def macro_f1_sums(label: int, predicted: int, labels: int) -> tuple[float, ...]:
@@ -166,7 +167,7 @@ def _perplexity(name: str, of: str) -> Metric:
     return Metric(name, ("log_likelihood", of), _exp_of_minus, higher_is_better=False)
 
 
-METRICS: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in (
+_KNOWN = (
     *(_mean(name, is_share=True) for name in ("accuracy", "exact_match", "pass_at_1")),
     *(_mean(name, is_share=True) for name in ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")),
     *(_perplexity(name, of) for name, of in (("perplexity", "tokens"), ("word_perplexity", "words"),
@@ -177,17 +178,25 @@ METRICS: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric
     Metric("calibration_error", tuple(f"{what}_{place}" for what in ("count", "confidence", "right")
                                       for place in range(BINS)),
            _calibration_error, higher_is_better=False, tells_only=True),
-    Metric("spearman", ("given", "found"), _correlation, higher_is_better=True, prepare=_rank_moments),
+    Metric("spearman", ("given", "found"), _correlation, higher_is_better=True, is_count=True,
+           prepare=_rank_moments),
     Metric("pearson", ("given", "found"), _correlation, higher_is_better=True, tells_only=True, prepare=_moments),
     _mean("ndcg_at_10", is_count=True), _mean("recall_at_10", is_count=True),
     _distance("kl_divergence", "tokens"),
     _distance("top1_agreement", "tokens", higher_is_better=True, is_count=True),
     _distance("cosine", "examples", higher_is_better=True),
     _distance("neighbour_agreement", "examples", higher_is_better=True, is_count=True),
-)})  # fmt: skip
+)  # fmt: skip
+_OPEN = {"perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "kl_divergence"}
+"""Metrics without a most."""
+_SIGNED = {"spearman", "pearson", "cosine"}
+METRICS: Mapping[str, Metric] = MappingProxyType({
+    metric.name: metric if metric.name in _OPEN else replace(
+        metric, bounds=(-1.0 if metric.name in _SIGNED else 0.0, 1.0))
+    for metric in _KNOWN})  # fmt: skip
 """By name. `acc` and its kin are what lm-evaluation-harness calls the share of right answers by likelihood: plain, by
 characters, by bytes, and against the answer alone."""
-F1_OF_EACH = _mean("f1")
+F1_OF_EACH = replace(_mean("f1"), bounds=(0.0, 1.0))
 """The mean of an F1 of each example, as tasks with answers in words have it."""
 TOLD = MappingProxyType({name: replace(metric, tells_only=True)
                          for name, metric in (("acc_norm", METRICS["acc_norm"]), ("f1", F1_OF_EACH),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from weighbridge.prove.engines import open_model
 from weighbridge.prove.engines.model import Model
 from weighbridge.prove.examples import Example, Examples, Kind, content, named, read_examples, usable
 from weighbridge.prove.leakage import leaks
+from weighbridge.prove.metrics import METRICS
 from weighbridge.prove.plan import PROBE_EXAMPLES, PROBES, Plan, Tell
 from weighbridge.prove.proof import Proof, flips, need_scipy
 from weighbridge.prove.slices import MOST_SLICES, PLAIN, clusters_of, slices_of
@@ -58,6 +59,7 @@ def of_models(base: str | Path, candidate: str | Path, plan: Plan, rule: Rule, t
     slices = slices_of(fields, asked, lengths)
     clusters = clusters_of(fields, plan.cluster)
     own = _own_metrics(plan.metrics)
+    _check_names(plan.metrics, [metric.name for metric in own])
     if examples.kind == "code":
         if not plan.run_code:
             raise UnitError("examples with tests, which run what a model wrote", "--run-code", "add it if you agree")
@@ -76,15 +78,21 @@ def of_models(base: str | Path, candidate: str | Path, plan: Plan, rule: Rule, t
         else:
             pairs, flipped, kept = _asked(work, how, plan, examples, clusters, own, notes)
         notes += [note for model in models for note in model.notes] + work.notes
+        notes += _shortened(how, models, examples.rows)
     known = [*pairs, *(["flips"] if any(_flips(one) for one in pairs.values()) else [])]
     for name in plan.metrics:
         if name not in known:
-            raise UnknownNameError("metric of these models and examples", name, known, "name one of these")
+            raise UnitError(f"the metric {name} for {examples.kind} that these models are asked",
+                            f"one of {', '.join(known)}", "name one of these")  # fmt: skip
     slices = {name: chosen[kept] for name, chosen in slices.items() if chosen[kept].any()}
     comparisons = _comparisons(pairs, plan.metrics, rule, slices)
     verdict, reason = overall(comparisons)
     settings = {
-        "data": None if plan.data is None else str(plan.data), "probe": plan.probe, "data_sha256": examples.digest,
+        "weighbridge": version("weighbridge"), "data": None if plan.data is None else str(plan.data),
+        "probe": plan.probe, "data_sha256": examples.digest,
+        **{name: None if value is None else str(value) for name, value in (
+            ("passages", plan.passages), ("calibration", plan.calibration), ("shots_from", plan.shots_from))},
+        "engine": plan.opening.engine, "chat": plan.opening.chat, "run_code": plan.run_code,
         "examples": int(kept.sum()), **how.to_json(), "shots_sha256": digest(how.shots) if how.shots else None,
         "limit": plan.limit, "slices": list(plan.slices), "cluster": plan.cluster, "metrics": list(plan.metrics),
         "models": [{"path": model.path, "sha256": model.digest, "engine": model.engine} for model in models],
@@ -93,11 +101,33 @@ def of_models(base: str | Path, candidate: str | Path, plan: Plan, rule: Rule, t
                  flipped, work.seconds)  # fmt: skip
 
 
+def _shortened(how: Asking, models: Sequence[Model], rows: Sequence[Example]) -> list[str]:
+    """How many texts an encoder reads only the beginning of."""
+    found = []
+    for model in models if how.ability == "embeds" else ():
+        if model.positions is None or not model.is_known:
+            continue
+        texts = [text for row in rows for text in content(how.kind, row)]
+        longer = sum(len(model.tokens(text)) > model.positions - 2 for text in texts)
+        if longer:
+            found.append(f"{model.path} reads only the first {model.positions:,} tokens of {longer:,} texts")
+    return found
+
+
+def _check_names(asked: Sequence[str], own: Sequence[str]) -> None:
+    """Refuses what no models and examples have, before any is asked."""
+    known = {*METRICS, "f1_macro", *own}
+    for name in asked:
+        if name not in known:
+            raise UnknownNameError("metric", name, known, "name one of these, or one that a package offers")
+
+
 def _asked(
     work: Work, how: Asking, plan: Plan, examples: Examples, clusters: NDArray[np.int64],
     own: Sequence[UserMetric], notes: list[str],
 ) -> tuple[dict[str, Pairs], tuple[Flip, ...], NDArray[np.bool_]]:  # fmt: skip
     """The metrics of what both models answered, the examples that flipped, and which were short enough for both."""
+    passages = work.passages(plan.passages, examples.rows) if how.kind == "retrieval" else []
     answers = work.ask_both(examples.rows)
     kept = np.array([all(side[place] is not None for side in answers) for place in range(len(examples.rows))])
     rows = [row for row, short in zip(examples.rows, kept, strict=True) if short]
@@ -109,10 +139,14 @@ def _asked(
         [one for one in side if one is not None]
         for side in ([one if short else None for one, short in zip(side, kept, strict=True)] for side in answers)
     )
+    first_answer = next(one for one, short in zip(answers[0], kept, strict=True) if short)
     pairs, flipped = tasks.metrics_of(
         how, rows, first, second, np.unique(clusters[kept], return_inverse=True)[1].astype(np.int64),
-        passages=work.passages(plan.passages, rows) if how.kind == "retrieval" else (), own=own,
+        passages=passages, own=own,
         run_code=lambda program: sandbox.run(program, seconds=PROGRAM_S).passed)  # fmt: skip
+    if "exact_match" in pairs and not pairs["exact_match"].base[:, 0].any() and not flipped:
+        wanted, wrote = (str(one).strip()[:80] for one in (rows[0].fields["completion"], first_answer))
+        notes.append(f"neither model got any right; {rows[0].place} expected {wanted!r}, and the base wrote {wrote!r}")
     return pairs, flipped, kept
 
 
@@ -139,6 +173,10 @@ def _shots(plan: Plan, examples: Examples, seed: int) -> tuple[Examples, tuple[E
         if given.kind != examples.kind:
             raise FormatError(
                 f"{plan.shots_from} has {given.kind}, the data {examples.kind}", "one kind", "name others"
+            )
+        if plan.shots > len(given.rows):
+            raise UnitError(
+                f"{plan.shots} worked examples of {len(given.rows)}", "as many as there are", "ask for fewer"
             )
         shots = given.rows[: plan.shots or None]
         worked = {content(given.kind, row, plan.template) for row in shots}

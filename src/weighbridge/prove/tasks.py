@@ -124,8 +124,8 @@ def asking(
     if ability is None:
         needs = " or ".join(NEEDS[kind])
         able = "; ".join(f"{model.path} {', '.join(sorted(model.abilities)) or 'nothing'}" for model in models)
-        read = f"examples of the kind {kind} need models of which each {needs} ({able})"
-        raise ConfigError(read, "two models that can", "name others, or other data")
+        read = f"examples of the kind {kind} need two models that both can do the same of: {needs} ({able})"
+        raise ConfigError(read, "such models", "name others, or other data")
     if (shots or template is not None) and (kind not in ANSWERING or ability == "labels"):
         raise UnitError(
             f"worked examples or a template for {kind}", f"prompts: {', '.join(ANSWERING)}", "leave them out"

@@ -93,14 +93,24 @@ class Work:
     def read(self, rows: Sequence[Example], clusters: NDArray[np.int64]) -> dict[str, Pairs]:
         """The texts, read by both models together."""
         base, candidate = self.models
+        keys = [digest(row.text) for row in rows]
+        if not language.are_alike(base, candidate, rows):
+            costs = []
+            for side, model in enumerate(self.models):
+                kept = self._kept(model, what=[self.how.to_json(), "bytes"])
+
+                def cost(place: int, model: Model = model) -> float:
+                    return language.cost(model, rows[place], self.how.window)
+
+                costs.append(self._all(side, kept, keys, cost, model.path))
+            pairs = [language.by_bytes(both, row) for both, row in zip(zip(*costs, strict=True), rows, strict=True)]
+            return language.paired(pairs, clusters)
         if self.plan.cache is not None:
             base = Remembered(base, self.plan.cache, fresh=self.plan.fresh)
-        alike = language.are_alike(base, candidate, rows)
-        kept = self._kept(base, candidate, what=[self.how.to_json(), alike])
-        keys = [digest(row.text) for row in rows]
+        kept = self._kept(base, candidate, what=[self.how.to_json(), "tokens"])
 
         def ask(place: int) -> language.Sums:
-            return language.read(base, candidate, rows[place], self.how.window, alike=alike)
+            return language.together(base, candidate, rows[place], self.how.window)
 
         found = self._all(1, kept, keys, ask, "both models")
         self.taken, self.asked = [0.0, 0.0], [0, 0]  # both at once: whose time it was is not known

@@ -59,7 +59,8 @@ def lines(found: Proof) -> Iterator[str]:
             yield f"{side}: {number(seconds)} s an example here, now"
     for step in found.settings.get("ladder", ()):
         size = "" if step["bytes"] is None else f", {format_bytes(step['bytes'])}"
-        yield f"tried {printable(step['candidate'])}{size}: {step['verdict'] or 'not needed'}"
+        did = f"tried {printable(step['candidate'])}{size}: {step['verdict']}"
+        yield did if step["verdict"] else f"not needed: {printable(step['candidate'])}{size}"
     warned = dict.fromkeys(warning for one in found.metrics for warning in one.warnings)
     yield from (f"note: {printable(note)}" for note in (*warned, *found.notes))
 

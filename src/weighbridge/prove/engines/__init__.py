@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weighbridge.errors import ConfigError, SourceError, UnknownNameError
+from weighbridge.formats.reader import read
 from weighbridge.hardware.probe import memory_bytes
 from weighbridge.prove.engines.model import Model
 
@@ -35,6 +36,11 @@ class Opening:
             raise UnknownNameError("engine", self.engine, ENGINES, "name one of these, or none for the usual one")
 
 
+def is_address(source: str) -> bool:
+    """Whether a source is an address and no file."""
+    return bool(re.match(r"https?://", source))
+
+
 def open_model(source: str | Path, how: Opening | None = None, other: str | Path | None = None) -> Model:
     """The model of a file, a folder or an address. Weights are loaded with the first question.
 
@@ -50,7 +56,7 @@ def open_model(source: str | Path, how: Opening | None = None, other: str | Path
 
     how = how or Opening()
     text = str(source)
-    if re.match(r"https?://", text):
+    if is_address(text):
         if how.engine not in (None, "endpoint"):
             raise ConfigError(f"{text} is an address", f"a file or folder for {how.engine}", "leave --engine out")
         return endpoint.EndpointModel(text, how.key, chat=how.chat)
@@ -68,6 +74,7 @@ def open_model(source: str | Path, how: Opening | None = None, other: str | Path
         raise ConfigError(f"{text} is nothing that {engine} runs", f"its engine, {usual}", "leave --engine out")
     digest = digest_of(path)
     if engine == "llama.cpp":
+        read(path)  # a file that is none, or cut off, is named before an engine guesses
         return llama_cpp.GgufModel(path, digest, how.threads)
     if engine == "onnxruntime":
         found, note = tokenizer_of(path, how.tokenizer, other)

@@ -46,6 +46,7 @@ class OnnxModel(Model):
         except ImportError as error:
             raise ConfigError(f"{error.name} is not installed, which ONNX files need", "the extra `onnx`",
                               "run: pip install 'weighbridge[onnx]'") from error  # fmt: skip
+        runtime.disable_telemetry_events()
         self.path = str(path)
         self.engine = f"onnxruntime {runtime.__version__}"
         self.folder = Path(path).parent if folder is None else Path(folder)
@@ -121,7 +122,11 @@ class OnnxModel(Model):
         written: list[int] = []
         text = ""
         while len(written) < most_tokens:
-            token = int(self._run([*tokens, *written])[-1].argmax())
+            row = self._run([*tokens, *written])[-1]
+            if np.isnan(row).any():
+                raise ConfigError(f"{self.path} gives no number for the next token", "finite probabilities",
+                                  "check its weights")  # fmt: skip
+            token = int(row.argmax())
             if token in self.ends:
                 break
             written.append(token)

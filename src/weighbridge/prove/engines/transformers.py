@@ -62,6 +62,7 @@ class TransformersModel(Model):
             raise ConfigError("transformers is not installed, which runs safetensors", "the extra `torch`",
                               "run: pip install 'weighbridge[torch]'") from error  # fmt: skip
         self.library.utils.logging.disable_progress_bar()
+        self.library.utils.logging.set_verbosity_error()
         self.path, self.digest, self.memory_bytes = str(path), digest, memory_bytes
         self.weights_bytes = inspection.parameters.total * 4 if is_gguf else inspection.checkpoint.size_bytes
         self.engine = f"transformers {self.library.__version__}, torch {self.torch.__version__}"
@@ -174,9 +175,13 @@ class TransformersModel(Model):
         self.model.generation_config = plain  # penalties of the folder's own would fill what is not set
         with self.torch.inference_mode():
             found = self.model.generate(input_ids=given, attention_mask=self.torch.ones_like(given),
-                                        generation_config=plain, **settings)  # fmt: skip
+                                        generation_config=plain, output_logits=True,
+                                        return_dict_in_generate=True, **settings)  # fmt: skip
+        if any(self.torch.isnan(step).any() for step in found.logits):
+            raise ConfigError(f"{self.path} gives no number for the next token", "finite probabilities",
+                              "check the weights with `weigh inspect --values`")  # fmt: skip
         before, whole = (self.tokenizer.decode(some, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-                         for some in (tokens, found[0]))  # fmt: skip
+                         for some in (tokens, found.sequences[0]))  # fmt: skip
         written = whole.removeprefix(before)  # alone it could lose the space that it begins with
         return cut(written, stop)
 
