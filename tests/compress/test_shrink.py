@@ -201,6 +201,7 @@ def test_sources_that_are_no_gguf_are_refused(tmp_path: Path) -> None:
 def test_only_what_passes_is_left_and_the_smallest_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = model(tmp_path / "a.gguf", wide=1024), tmp_path / "b.gguf"
     seen: list[int] = []
+    asked_for: list[float] = []
 
     class Said:
         verdict, reason, candidate = "worse", "as planted", ""
@@ -210,6 +211,7 @@ def test_only_what_passes_is_left_and_the_smallest_of_it(tmp_path: Path, monkeyp
 
     def proved(base: str, candidate: str, *rest: Any) -> Any:
         seen.append(Path(candidate).stat().st_size)
+        asked_for.append(rest[1].confidence)
         return Said(seen[-1])
 
     monkeypatch.setattr(shrink, "of_models", proved)
@@ -217,11 +219,14 @@ def test_only_what_passes_is_left_and_the_smallest_of_it(tmp_path: Path, monkeyp
     wish, asked = shrink.Wish(to_bytes=300_000), ProofPlan(data="x")
     for passes, left in ((0, True), (150_000, True), (10**9, False)):
         seen.clear()
+        asked_for.clear()
         found = shrink.shrink(source, target, wish, asked, Rule(keep=0.9))
         assert seen == sorted(seen) and (found.path is not None) is left is target.exists()
         assert [step.verdict for step in found.steps][:-1] == ["worse"] * (len(seen) - 1)
         assert not list(tmp_path.glob("*trial*")) and found.plan.size_bytes == seen[-1]
         assert not left or target.stat().st_size == seen[-1] == min(size for size in seen if size > passes)
+        if not left:  # all were tried, each at a confidence that holds for all
+            assert asked_for == pytest.approx([1 - 0.05 / len(seen)] * len(seen)) and len(seen) > 1
         target.unlink(missing_ok=True)
 
 

@@ -9,20 +9,11 @@ from collections import Counter
 
 import pytest
 
-from weighbridge.errors import ConfigError
 from weighbridge.prove.probes import EXAMPLES, KINDS, arithmetic, code, program_of
-from weighbridge.prove.sandbox import isolation, run
+from weighbridge.prove.sandbox import run
 
 ROWS = code()
 NAMES = [row["entry_point"] for row in ROWS]
-
-
-@pytest.fixture
-def kept() -> None:
-    try:
-        isolation()
-    except ConfigError as error:
-        pytest.skip(f"no program is run here: {error}")
 
 
 def sums(text: str) -> list[tuple[str, int, str]]:

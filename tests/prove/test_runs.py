@@ -19,7 +19,7 @@ from weighbridge.prove.comparison import Rule
 from weighbridge.prove.engines.model import Model
 from weighbridge.prove.plan import Plan
 from weighbridge.prove.proof import Proof
-from weighbridge.prove.tasks import UserMetric
+from weighbridge.prove.scores import UserMetric
 
 Given = Callable[..., None]
 

@@ -20,15 +20,6 @@ from weighbridge.prove.sandbox import Outcome, isolation, run
 
 
 @pytest.fixture
-def kept() -> None:
-    """Skips where programs cannot be cut off: they are refused there, which is tested too."""
-    try:
-        isolation()
-    except ConfigError as error:
-        pytest.skip(f"no program is run here: {error}")
-
-
-@pytest.fixture
 def forgotten() -> Iterator[None]:
     """What was found out about this machine is found out anew."""
     isolation.cache_clear()

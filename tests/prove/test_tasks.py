@@ -16,12 +16,13 @@ from sklearn import metrics as sklearn_metrics
 from tests.prove.scripted import Letters, Scripted
 
 from weighbridge.errors import ConfigError, FormatError, UnitError
-from weighbridge.prove import tasks, vectors
+from weighbridge.prove import scores, tasks, vectors
 from weighbridge.prove.comparison import Pairs, Rule, compare
 from weighbridge.prove.engines.model import TooLongError, cut
 from weighbridge.prove.examples import Example, Examples, Kind
 from weighbridge.prove.metrics import METRICS, calibration_sums, macro_f1, macro_f1_sums
-from weighbridge.prove.tasks import Asking, UserMetric
+from weighbridge.prove.scores import UserMetric
+from weighbridge.prove.tasks import Asking
 
 
 def examples(kind: Kind, *rows: Mapping[str, Any]) -> Examples:
@@ -34,7 +35,7 @@ def ask(of: Examples, *models: Any, shots: Sequence[Example] = (), template: str
 
 def values(how: Asking, of: Examples, base: Any, candidate: Any, **more: Any) -> dict[str, tuple[float, float]]:
     first, second = ([tasks.answer(model, how, row) for row in of.rows] for model in (base, candidate))
-    pairs, _ = tasks.metrics_of(how, of.rows, first, second, np.arange(len(of.rows)), **more)
+    pairs, _ = scores.metrics_of(how, of.rows, first, second, np.arange(len(of.rows)), **more)
     compared = {name: compare(one, Rule()) for name, one in pairs.items()}
     return {name: (one.base, one.candidate) for name, one in compared.items()}
 
@@ -171,7 +172,7 @@ def test_completions_labels_and_flips() -> None:
     how = ask(of, right, wrong)
     assert how.stop == ("\n",) and values(how, of, right, wrong)["exact_match"] == (1.0, 0.5)
     first, second = ([tasks.answer(model, how, row) for row in of.rows] for model in (right, wrong))
-    _, flipped = tasks.metrics_of(how, of.rows, first, second, np.arange(2))
+    _, flipped = scores.metrics_of(how, of.rows, first, second, np.arange(2))
     expected = {"example": "line 2", "prompt": "2+2=", "expected": "4", "base": "4", "candidate": "2", "lost": True}
     assert [flip.to_json() for flip in flipped] == [expected]
     labels = examples("labels", {"text": "good", "label": "yes"}, {"text": "bad", "label": "no"})
@@ -187,7 +188,7 @@ def test_completions_labels_and_flips() -> None:
 def test_f1_of_words_is_that_of_squad() -> None:
     for found, wanted, expected in (("The cat", "a cat!", 1.0), ("red cat sat", "cat", 0.5), ("x", "", 0.0),
                                     ("cat cat", "cat", 2 / 3)):  # fmt: skip
-        assert tasks.f1_of_words(found, wanted) == pytest.approx(expected)
+        assert scores.f1_of_words(found, wanted) == pytest.approx(expected)
 
 
 def test_worked_examples_and_templates_stand_in_the_prompt_and_the_settings() -> None:
@@ -312,7 +313,7 @@ def test_counts_that_do_not_differ_are_not_called_equal() -> None:
     of = examples("completions", *({"prompt": f"{n}", "completion": "x"} for n in range(3)))
     model = Scripted("m", write=lambda prompt: "x")
     own = UserMetric("right", lambda fields, said: float(said == "x"))
-    pairs, _ = tasks.metrics_of(ask(of, model, model), of.rows, ["x"] * 3, ["x"] * 3, np.arange(3), own=[own])
+    pairs, _ = scores.metrics_of(ask(of, model, model), of.rows, ["x"] * 3, ["x"] * 3, np.arange(3), own=[own])
     assert compare(pairs["right"], Rule()).verdict == "undecided"
 
 

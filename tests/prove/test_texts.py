@@ -17,9 +17,9 @@ from weighbridge import inspect
 from weighbridge.cli import main
 from weighbridge.errors import ConfigError, FormatError, SourceError
 from weighbridge.formats.reconcile import Status
-from weighbridge.prove.comparison import Rule, compare, overall
+from weighbridge.prove.comparison import Pairs, Rule, compare, overall
 from weighbridge.prove.examples import Example, read_examples
-from weighbridge.prove.language import score, windows
+from weighbridge.prove.language import are_alike, by_bytes, cost, paired, together, windows
 
 DECODERS = Path(__file__).resolve().parents[2] / "examples" / "small_decoder"
 
@@ -28,8 +28,16 @@ def documents(*texts: str) -> list[Example]:
     return [Example({"text": text}, f"line {number}") for number, text in enumerate(texts, start=1)]
 
 
+def score(base: Letters, candidate: Letters, texts: list[Example], window: int) -> dict[str, Pairs]:
+    if are_alike(base, candidate, texts):
+        rows = [together(base, candidate, one, window) for one in texts]
+    else:
+        rows = [by_bytes([cost(model, one, window) for model in (base, candidate)], one) for one in texts]
+    return paired(rows, np.arange(len(rows)))
+
+
 def values(base: Letters, candidate: Letters, *texts: str, window: int = 3) -> dict[str, tuple[float, float]]:
-    found = score(base, candidate, documents(*texts), window, lambda text: None)
+    found = score(base, candidate, documents(*texts), window)
     compared = {name: compare(pairs, Rule()) for name, pairs in found.items()}
     return {name: (one.base, one.candidate) for name, one in compared.items()}
 
@@ -51,7 +59,7 @@ def test_scores_are_those_worked_out_by_hand() -> None:
 
 def test_a_model_against_itself_differs_by_nothing() -> None:
     model = Letters(0.5, 0.25, 0.125, 0.125)
-    found = score(model, model, documents("abc", "dda"), 8, lambda text: None)
+    found = score(model, model, documents("abc", "dda"), 8)
     assert compare(found["kl_divergence"], Rule()).delta.value == 0.0
     perplexity = compare(found["perplexity"], Rule())
     assert (perplexity.delta.low, perplexity.delta.high, perplexity.verdict) == (0.0, 0.0, "equivalent")
@@ -70,12 +78,12 @@ def test_other_tokenizers_are_compared_by_the_byte_alone() -> None:
 
 def test_distances_decide_only_where_they_are_asked_for() -> None:
     even, sure = Letters(0.25, 0.25, 0.25, 0.25), Letters(0.26, 0.25, 0.25, 0.24)
-    pairs = score(even, sure, documents("ab", "cd", "abcd"), 8, lambda text: None)["kl_divergence"]
+    pairs = score(even, sure, documents("ab", "cd", "abcd"), 8)["kl_divergence"]
     told = compare(pairs, Rule(margin=0.01))
     assert not told.gates and overall([told])[0] == "undecided"
     assert not compare(pairs, Rule(keep=0.9), is_asked=True).gates and not compare(pairs, Rule(), is_asked=True).gates
     many = [f"{'abcd'[n % 4]}{'abcd'[n // 4 % 4]}{'abcd'[n // 16]}" for n in range(60)]
-    agreed = score(even, sure, documents(*many), 8, lambda text: None)["top1_agreement"]
+    agreed = score(even, sure, documents(*many), 8)["top1_agreement"]
     assert compare(agreed, Rule(keep=0.9), is_asked=True).verdict == "equivalent" and not compare(agreed, Rule()).gates
     assert compare(pairs, Rule(margin=0.01), is_asked=True).verdict == "equivalent"
     assert compare(pairs, Rule(margin=1e-9), is_asked=True).verdict == "worse"
@@ -92,7 +100,7 @@ class Broken(Letters):
 def test_a_model_that_gives_no_number_is_named_with_the_document() -> None:
     good, broken = Letters(0.25, 0.25, 0.25, 0.25), Broken(0.25, 0.25, 0.25, 0.25)
     with pytest.raises(ConfigError, match="line 2"):
-        score(good, broken, documents("aa", "ab"), 8, lambda text: None)
+        score(good, broken, documents("aa", "ab"), 8)
 
 
 def test_texts_are_read_and_what_cannot_be_used_is_told(tmp_path: Path) -> None:
@@ -169,7 +177,7 @@ def test_a_padded_vocabulary_is_compared_where_both_have_words() -> None:
 def test_what_is_impossible_in_the_base_costs_nothing_and_in_the_candidate_all() -> None:
     never = Letters(0.5, 0.5, 0.25, 0.25)
     never.row[2] = -np.inf
-    same = score(never, never, documents("ab"), 8, lambda text: None)["kl_divergence"]
+    same = score(never, never, documents("ab"), 8)["kl_divergence"]
     assert compare(same, Rule()).candidate == 0.0
-    lost = score(Letters(0.25, 0.25, 0.25, 0.25), never, documents("ab", "ba"), 8, lambda text: None)["kl_divergence"]
+    lost = score(Letters(0.25, 0.25, 0.25, 0.25), never, documents("ab", "ba"), 8)["kl_divergence"]
     assert compare(lost, Rule(margin=1.0), is_asked=True).verdict == "worse"

@@ -18,7 +18,7 @@ from weighbridge.errors import SourceError, UnitError
 from weighbridge.prove.comparison import Comparison, Pairs, Rule, compare, overall
 from weighbridge.prove.metrics import METRICS, mean_of
 from weighbridge.prove.proof import Proof, flips
-from weighbridge.prove.tasks import Flip
+from weighbridge.prove.scores import Flip
 from weighbridge.show import forest_plot, proof_pages
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib
-import sys
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.errors import ConfigError
+from weighbridge.hardware.ggml import library
 from weighbridge.model.encodings import Encoding
 
 Values = NDArray[np.float32]
@@ -32,20 +31,15 @@ class _Traits(ctypes.Structure):
 
 @functools.cache
 def _ggml() -> Any:
-    try:
-        package: Any = importlib.import_module("xllamacpp")
-    except ImportError as error:
-        raise ConfigError("xllamacpp is not installed, which encodes weights", "the extra `run`",
-                          "run: pip install 'weighbridge[run]'") from error  # fmt: skip
-    library: Any = ctypes.CDLL(sys.modules["xllamacpp.xllamacpp"].__file__ or package.__file__ or "")
+    ggml = library()
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    library.ggml_get_type_traits.restype = ctypes.POINTER(_Traits)
-    library.ggml_get_type_traits.argtypes = (ctypes.c_int,)
-    library.ggml_quantize_chunk.restype = ctypes.c_size_t
-    library.ggml_quantize_chunk.argtypes = (ctypes.c_int, pointer, pointer, number, number, number, pointer)
-    library.ggml_quantize_requires_imatrix.restype = ctypes.c_bool
-    library.ggml_quantize_requires_imatrix.argtypes = (ctypes.c_int,)
-    return library
+    ggml.ggml_get_type_traits.restype = ctypes.POINTER(_Traits)
+    ggml.ggml_get_type_traits.argtypes = (ctypes.c_int,)
+    ggml.ggml_quantize_chunk.restype = ctypes.c_size_t
+    ggml.ggml_quantize_chunk.argtypes = (ctypes.c_int, pointer, pointer, number, number, number, pointer)
+    ggml.ggml_quantize_requires_imatrix.restype = ctypes.c_bool
+    ggml.ggml_quantize_requires_imatrix.argtypes = (ctypes.c_int,)
+    return ggml
 
 
 @functools.cache

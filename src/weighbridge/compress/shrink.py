@@ -20,6 +20,7 @@ from weighbridge.errors import UnitError
 from weighbridge.measuring.process import peak_resident_bytes
 from weighbridge.model import encodings
 from weighbridge.prove.comparison import Rule
+from weighbridge.prove.ladder import stricter
 from weighbridge.prove.plan import Plan as ProofPlan
 from weighbridge.prove.plan import Tell
 from weighbridge.prove.proof import Proof
@@ -117,6 +118,7 @@ def shrink(
     options = plan.options_of(read)
     elements = sum(tensor.elements for tensor in read.tensors)
     plans = _plans(read, options, wish, elements, climbs=proof is not None and _gates(rule))
+    asked = stricter(rule or Rule(), len(plans))  # each budget is a chance to pass by luck
     notes = _notes(read)
     steps: list[Step] = []
     found: Proof | None = None
@@ -124,21 +126,20 @@ def shrink(
     chosen, path = plans[-1], None
     for one in plans if target is not None else ():
         place = Path(str(target))
-        trial = place.with_name(f"{place.name}.trial") if proof is not None else place
+        trial = place.with_name(f"{place.name}.trial.gguf") if proof is not None else place
         written = gguf_file.write(read, trial, one.encodings, memory_bytes=wish.memory_bytes, jobs=wish.jobs, tell=tell)
         chosen, errors = one, written.errors
         if proof is None:
             path = str(place)
             break
         try:
-            named = trial.replace(place.with_name(f"{place.stem}.trial.gguf"))
-            found = of_models(str(source), str(named), proof, rule or Rule(), tell)
+            found = of_models(str(source), str(trial), proof, asked, tell)
             steps.append(Step(one.size_bytes, found.verdict, found.reason))
             if found.verdict in PASSING or not _gates(rule):
-                path = str(named.replace(place))
+                path = str(trial.replace(place))
                 break
         finally:
-            place.with_name(f"{place.stem}.trial.gguf").unlink(missing_ok=True)
+            trial.unlink(missing_ok=True)
     if found is not None and path is not None:
         found = replace(found, candidate=path)
     return Shrunk(str(source), path, read.checkpoint.size_bytes, elements, chosen, errors, time.perf_counter() - start,

@@ -19,6 +19,7 @@ import sys
 import time
 from typing import Any
 
+from weighbridge.hardware.ggml import library
 from weighbridge.hardware.measured import Kernels
 
 TYPES = {"fp32": 0, "fp16": 1, "bf16": 30, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "q2_k": 10,
@@ -103,9 +104,9 @@ def resident_bytes() -> int | None:
 
 def main() -> None:
     """Times every encoding and prints the document."""
-    package = importlib.import_module("xllamacpp")
+    importlib.import_module("xllamacpp")
     process_bytes = resident_bytes()
-    kernels = Ggml(ctypes.CDLL(sys.modules["xllamacpp.xllamacpp"].__file__ or package.__file__ or ""))
+    kernels = Ggml(library())
     weight: dict[str, list[float]] = {name: [] for name in TYPES}
     prompt: dict[str, list[float]] = {name: [] for name in TYPES}
     for _ in range(ROUNDS):

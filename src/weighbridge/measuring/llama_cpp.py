@@ -13,22 +13,24 @@ from typing import Any
 from weighbridge.measuring.process import follow
 
 
-def load(order: dict[str, Any]) -> Callable[[list[int]], dict[str, Any]]:
-    """What runs a prompt."""
+def server(path: str, context: int, threads: int) -> Any:
+    """llama.cpp's server in this process, for one prompt at a time, without a cache of prompts."""
     engine: Any = importlib.import_module("xllamacpp")
     settings = engine.CommonParams()
-    settings.model.path = order["path"]
-    settings.n_ctx = order["context"]
-    settings.n_parallel = 1
-    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = order["threads"]
+    settings.model.path = path
+    settings.n_ctx, settings.n_parallel = context, 1
+    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = threads
     settings.n_gpu_layers = 0
-    settings.warmup = False
-    settings.cache_ram_mib = 0
-    settings.verbosity = 0
-    server = engine.Server(settings)
+    settings.warmup, settings.cache_ram_mib, settings.verbosity = False, 0, 0
+    return engine.Server(settings)
+
+
+def load(order: dict[str, Any]) -> Callable[[list[int]], dict[str, Any]]:
+    """What runs a prompt."""
+    running = server(order["path"], order["context"], order["threads"])
 
     def answer(prompt: list[int]) -> dict[str, Any]:
-        found = server.handle_completions({
+        found = running.handle_completions({
             "prompt": prompt, "max_tokens": order["output"], "temperature": 0, "ignore_eos": True,
             "cache_prompt": False})  # fmt: skip
         return dict(json.loads(found) if isinstance(found, str | bytes) else found)

@@ -28,6 +28,16 @@ def size_of(candidate: str) -> int | None:
     return sum(one.stat().st_size for one in path.rglob("*.safetensors"))
 
 
+def stricter(rule: Rule, tries: int) -> Rule:
+    """The rule for each of so many tries, of which together no more may pass by luck.
+
+    Example:
+        >>> round(stricter(Rule(confidence=0.95), 5).confidence, 6)
+        0.99
+    """
+    return replace(rule, confidence=1 - (1 - rule.confidence) / tries)
+
+
 def climb(base: str, candidates: Sequence[str], plan: Plan, rule: Rule, tell: Tell | None = None) -> Proof:
     """The proof of the smallest candidate that is equivalent or better, or else of the last one.
 
@@ -39,14 +49,14 @@ def climb(base: str, candidates: Sequence[str], plan: Plan, rule: Rule, tell: Te
             raise SourceError(f"{one} does not exist", "a file, a folder or an address", "check the name")
     sizes = {one: size_of(one) for one in candidates}
     order = sorted(dict.fromkeys(candidates), key=lambda one: (sizes[one] is None, sizes[one] or 0))
-    stricter = replace(rule, confidence=1 - (1 - rule.confidence) / len(order))
+    each = stricter(rule, len(order))
     tried: list[dict[str, object]] = []
     found: Proof | None = None
     for one in order:
         if found is not None and found.verdict in ("better", "equivalent"):
             tried.append({"candidate": one, "bytes": sizes[one], "verdict": None, "reason": "not tried"})
             continue
-        found = of_models(base, one, plan, stricter, tell)
+        found = of_models(base, one, plan, each, tell)
         tried.append({"candidate": one, "bytes": sizes[one], "verdict": found.verdict, "reason": found.reason})
     assert found is not None
     if found.verdict not in ("better", "equivalent"):

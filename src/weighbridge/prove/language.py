@@ -51,21 +51,6 @@ def paired(read: Sequence[Sums], clusters: NDArray[np.int64]) -> dict[str, Pairs
     return {name: Pairs(metrics[name], first, second, clusters) for name, (first, second) in sides.items()}
 
 
-def score(
-    base: Model, candidate: Model, documents: Sequence[Example], window: int, tell: Callable[[str], None]
-) -> dict[str, Pairs]:  # fmt: skip
-    """All of it for documents that are kept nowhere."""
-    alike = are_alike(base, candidate, documents)
-    rows = []
-    for document in documents:
-        tell(document.place)
-        if alike:
-            rows.append(together(base, candidate, document, window))
-        else:
-            rows.append(by_bytes([cost(model, document, window) for model in (base, candidate)], document))
-    return paired(rows, np.arange(len(rows), dtype=np.int64))
-
-
 def together(base: Model, candidate: Model, document: Example, window: int) -> Sums:
     """The sums of both models for a document that both split into the same tokens.
 

@@ -15,6 +15,9 @@ from typing import Any
 
 import numpy as np
 
+SHARE, SIGNED = (0.0, 1.0), (-1.0, 1.0)
+"""What shares, and correlations and cosines, can be."""
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -108,7 +111,7 @@ def macro_f1(labels: int) -> Metric:
             return np.where(each > 0, 2 * true / each, 0.0).sum(axis=-1) / (each > 0).sum(axis=-1)
 
     names = tuple(f"{what}_{label}" for what in ("true", "false", "missed") for label in range(labels))
-    return Metric("f1_macro", names, value, higher_is_better=True, is_count=True, bounds=(0.0, 1.0))
+    return Metric("f1_macro", names, value, higher_is_better=True, is_count=True, bounds=SHARE)
 
 
 def macro_f1_sums(label: int, predicted: int, labels: int) -> tuple[float, ...]:
@@ -151,7 +154,7 @@ def _correlation(sums: Any) -> Any:
 
 def _mean(name: str, *, is_share: bool = False, is_count: bool = False) -> Metric:
     return Metric(name, ("sum", "examples"), _ratio, higher_is_better=True, is_share=is_share,
-                  is_count=is_share or is_count)  # fmt: skip
+                  is_count=is_share or is_count, bounds=SHARE)  # fmt: skip
 
 
 def mean_of(name: str, *, higher_is_better: bool = True, is_count: bool = False) -> Metric:
@@ -159,44 +162,41 @@ def mean_of(name: str, *, higher_is_better: bool = True, is_count: bool = False)
     return Metric(name, ("sum", "examples"), _ratio, higher_is_better, is_count=is_count)
 
 
-def _distance(name: str, of: str, *, higher_is_better: bool = False, is_count: bool = False) -> Metric:
-    return Metric(name, ("sum", of), _ratio, higher_is_better, is_distance=True, is_count=is_count)
+def _distance(
+    name: str, of: str, bounds: tuple[float, float], *, higher_is_better: bool = True, is_count: bool = False
+) -> Metric:  # fmt: skip
+    return Metric(name, ("sum", of), _ratio, higher_is_better, is_distance=True, is_count=is_count, bounds=bounds)
 
 
 def _perplexity(name: str, of: str) -> Metric:
     return Metric(name, ("log_likelihood", of), _exp_of_minus, higher_is_better=False)
 
 
-_KNOWN = (
+METRICS: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in (
     *(_mean(name, is_share=True) for name in ("accuracy", "exact_match", "pass_at_1")),
     *(_mean(name, is_share=True) for name in ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")),
     *(_perplexity(name, of) for name, of in (("perplexity", "tokens"), ("word_perplexity", "words"),
                                              ("byte_perplexity", "bytes"))),
     Metric("bits_per_byte", ("log_likelihood", "bytes"), _bits, higher_is_better=False),
-    Metric("f1", ("true_positives", "false_positives", "false_negatives"), _f1, higher_is_better=True, is_count=True),
-    Metric("flips", ("sum", "examples"), _ratio, higher_is_better=False, is_distance=True, is_count=True),
+    Metric("f1", ("true_positives", "false_positives", "false_negatives"), _f1, higher_is_better=True, is_count=True,
+           bounds=SHARE),
     Metric("calibration_error", tuple(f"{what}_{place}" for what in ("count", "confidence", "right")
                                       for place in range(BINS)),
-           _calibration_error, higher_is_better=False, tells_only=True),
+           _calibration_error, higher_is_better=False, tells_only=True, bounds=SHARE),
     Metric("spearman", ("given", "found"), _correlation, higher_is_better=True, is_count=True,
-           prepare=_rank_moments),
-    Metric("pearson", ("given", "found"), _correlation, higher_is_better=True, tells_only=True, prepare=_moments),
+           prepare=_rank_moments, bounds=SIGNED),
+    Metric("pearson", ("given", "found"), _correlation, higher_is_better=True, tells_only=True, prepare=_moments,
+           bounds=SIGNED),
     _mean("ndcg_at_10", is_count=True), _mean("recall_at_10", is_count=True),
-    _distance("kl_divergence", "tokens"),
-    _distance("top1_agreement", "tokens", higher_is_better=True, is_count=True),
-    _distance("cosine", "examples", higher_is_better=True),
-    _distance("neighbour_agreement", "examples", higher_is_better=True, is_count=True),
-)  # fmt: skip
-_OPEN = {"perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "kl_divergence"}
-"""Metrics without a most."""
-_SIGNED = {"spearman", "pearson", "cosine"}
-METRICS: Mapping[str, Metric] = MappingProxyType({
-    metric.name: metric if metric.name in _OPEN else replace(
-        metric, bounds=(-1.0 if metric.name in _SIGNED else 0.0, 1.0))
-    for metric in _KNOWN})  # fmt: skip
+    _distance("flips", "examples", SHARE, higher_is_better=False, is_count=True),
+    _distance("kl_divergence", "tokens", (0.0, math.inf), higher_is_better=False),
+    _distance("top1_agreement", "tokens", SHARE, is_count=True),
+    _distance("cosine", "examples", SIGNED),
+    _distance("neighbour_agreement", "examples", SHARE, is_count=True),
+)})  # fmt: skip
 """By name. `acc` and its kin are what lm-evaluation-harness calls the share of right answers by likelihood: plain, by
 characters, by bytes, and against the answer alone."""
-F1_OF_EACH = replace(_mean("f1"), bounds=(0.0, 1.0))
+F1_OF_EACH = _mean("f1")
 """The mean of an F1 of each example, as tasks with answers in words have it."""
 TOLD = MappingProxyType({name: replace(metric, tells_only=True)
                          for name, metric in (("acc_norm", METRICS["acc_norm"]), ("f1", F1_OF_EACH),

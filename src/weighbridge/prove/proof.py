@@ -15,8 +15,8 @@ from weighbridge.prove import samples
 from weighbridge.prove.comparison import Comparison, Pairs, Rule, Verdict, compare, overall
 from weighbridge.prove.cost import Cost, per_correct
 from weighbridge.prove.metrics import METRICS
+from weighbridge.prove.scores import Flip
 from weighbridge.prove.slices import slices_of
-from weighbridge.prove.tasks import Flip
 
 
 @dataclass(frozen=True, slots=True)

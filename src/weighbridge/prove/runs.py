@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.errors import ConfigError, FormatError, UnitError, UnknownNameError
-from weighbridge.prove import language, probes, sandbox, tasks
+from weighbridge.prove import language, probes, sandbox, scores, tasks
 from weighbridge.prove.answers import digest
 from weighbridge.prove.comparison import Comparison, Pairs, Rule, compare, overall
 from weighbridge.prove.engines import open_model
@@ -22,8 +22,9 @@ from weighbridge.prove.leakage import leaks
 from weighbridge.prove.metrics import METRICS
 from weighbridge.prove.plan import PROBE_EXAMPLES, PROBES, Plan, Tell
 from weighbridge.prove.proof import Proof, flips, need_scipy
+from weighbridge.prove.scores import Flip, UserMetric
 from weighbridge.prove.slices import MOST_SLICES, PLAIN, clusters_of, slices_of
-from weighbridge.prove.tasks import Asking, Flip, UserMetric
+from weighbridge.prove.tasks import Asking
 from weighbridge.prove.work import Work
 
 PROGRAM_S = 10.0
@@ -135,17 +136,13 @@ def _asked(
         raise FormatError("every example is longer than a model has positions for", "shorter ones", "cut them")
     if longer := [row.place for row, short in zip(examples.rows, kept, strict=True) if not short]:
         notes.append(f"{named(longer, 'example')} longer than a model has positions for and left out")
-    first, second = (
-        [one for one in side if one is not None]
-        for side in ([one if short else None for one, short in zip(side, kept, strict=True)] for side in answers)
-    )
-    first_answer = next(one for one, short in zip(answers[0], kept, strict=True) if short)
-    pairs, flipped = tasks.metrics_of(
+    first, second = ([side[place] for place in np.flatnonzero(kept)] for side in answers)
+    pairs, flipped = scores.metrics_of(
         how, rows, first, second, np.unique(clusters[kept], return_inverse=True)[1].astype(np.int64),
         passages=passages, own=own,
         run_code=lambda program: sandbox.run(program, seconds=PROGRAM_S).passed)  # fmt: skip
     if "exact_match" in pairs and not pairs["exact_match"].base[:, 0].any() and not flipped:
-        wanted, wrote = (str(one).strip()[:80] for one in (rows[0].fields["completion"], first_answer))
+        wanted, wrote = (str(one).strip()[:80] for one in (rows[0].fields["completion"], first[0]))
         notes.append(f"neither model got any right; {rows[0].place} expected {wanted!r}, and the base wrote {wrote!r}")
     return pairs, flipped, kept
 

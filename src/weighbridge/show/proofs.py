@@ -40,11 +40,9 @@ def lines(found: Proof) -> Iterator[str]:
     for one in found.metrics:
         if one.slices and one.gates:
             part = next(iter(one.slices.values()))
-            yield ""
             yield from table(f"{one.name} by slice, at {part.confidence:.2%} each so that {share} hold for all",
                              ("slice", *heads[1:]), [_row(name, part) for name, part in one.slices.items()],
                              right=(1, 2, 3, 4, 5))  # fmt: skip
-    yield ""
     for one in found.metrics:
         if one.verdict == "undecided" and one.gates:
             more = f"; about {one.needed:,} examples would probably settle it" if one.needed else ""

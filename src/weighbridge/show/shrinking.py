@@ -36,15 +36,12 @@ def lines(found: Shrunk) -> Iterator[str]:
     yield from table("encodings", ("encoding", "tensors", "largest relative error"), rows, right=(1, 2))
     worst = sorted((name for name in found.errors if found.errors[name]), key=lambda name: -found.errors[name])[:WORST]
     if worst:
-        yield ""
         listed = [(printable(name), found.plan.encodings[name].name, proofs.number(found.errors[name] ** 0.5))
                   for name in worst]  # fmt: skip
         yield from table("what lost most", ("tensor", "encoding", "relative error"), listed, right=(2,))
-    if found.plan.unfit:
-        yield ""
-        for some in sorted(set(found.plan.unfit.values())):
-            count = sum(other == some for other in found.plan.unfit.values())
-            yield f"the rows of {count:,} tensors are no whole number of blocks of {', '.join(some)}"
+    for some in sorted(set(found.plan.unfit.values())):
+        count = sum(other == some for other in found.plan.unfit.values())
+        yield f"the rows of {count:,} tensors are no whole number of blocks of {', '.join(some)}"
     for step in found.steps:
         yield f"tried {step.size_bytes:,} bytes: {step.verdict}, {printable(step.reason)}"
     yield from (f"note: {printable(note)}" for note in found.notes)

@@ -7,13 +7,14 @@ sentence-transformers.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from weighbridge.errors import ConfigError, WeighbridgeError
+from weighbridge.formats import json_text
+from weighbridge.formats.byte_source import LocalFile
 from weighbridge.inspection import inspect
 from weighbridge.prove.engines.model import Rows
 
@@ -35,17 +36,16 @@ def read(path: Path, kind: type[T]) -> T:
     """The JSON object or list of a file; an empty one where there is none.
 
     Raises:
-        ConfigError: when it is something else.
+        WeighbridgeError: when it cannot be read, or is something else.
     """
     if not path.is_file():
         return kind()
-    try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
-        if not isinstance(found, kind):
-            raise ValueError(f"{type(found).__name__} where {kind.__name__} is due")
-        return found
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} cannot be read ({error})", "a JSON document", "correct the file") from error
+    found = json_text.parse(
+        LocalFile(path).read(0, path.stat().st_size), path.name, allow_bom=True, allow_constants=True
+    )
+    if not isinstance(found, kind):
+        raise ConfigError(f"{path} is a {type(found).__name__}", f"a {kind.__name__} in JSON", "correct the file")
+    return found
 
 
 def pooling_of(folder: Path) -> tuple[Pooling, str | None]:

@@ -11,7 +11,6 @@ those of llama.cpp's own server. Layouts: `include/llama.h`.
 from __future__ import annotations
 
 import ctypes
-import importlib
 import importlib.metadata
 import json
 import os
@@ -22,9 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from weighbridge.hardware.ggml import library
+from weighbridge.measuring.llama_cpp import server
 from weighbridge.prove.engines.model import cut, log_softmax, picked
 
 PROBE = "The capital of France is"
+PROBE_CONTEXT = 256
 CLOSE = 0.25
 """Nats by which the five likeliest tokens may differ in the mean: a wrong layout gives noise of several. The server
 takes a prompt in other batches, and a quantized model answers to that: by 0.0002 for SmolLM2 in Q4_1, 0.08 for Gemma 3
@@ -185,14 +187,9 @@ class Reader:
         self.batch, self.places = self.llama.llama_batch_init(places, 0, 1), places
 
 
-def server_says(engine: Any, path: str, tokens: list[int], threads: int) -> dict[int, float]:
+def server_says(path: str, tokens: list[int], threads: int) -> dict[int, float]:
     """The likeliest next tokens and their log-probabilities, from llama.cpp's server."""
-    settings = engine.CommonParams()
-    settings.model.path = path
-    settings.n_ctx, settings.n_parallel = 256, 1
-    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = threads
-    settings.warmup, settings.cache_ram_mib, settings.verbosity = False, 0, 0
-    found = engine.Server(settings).handle_completions(
+    found = server(path, PROBE_CONTEXT, threads).handle_completions(
         {"prompt": tokens, "max_tokens": 1, "temperature": 0, "logprobs": 5, "cache_prompt": False}
     )
     answer = json.loads(found) if isinstance(found, str | bytes) else found
@@ -204,13 +201,11 @@ def server_says(engine: Any, path: str, tokens: list[int], threads: int) -> dict
 
 def load(order: dict[str, Any]) -> tuple[Reader, dict[str, Any]]:
     """The model, and what it says of itself after it was held against the server."""
-    engine: Any = importlib.import_module("xllamacpp")
-    shared = sys.modules["xllamacpp.xllamacpp"].__file__ or engine.__file__ or ""
-    reader = Reader(ctypes.CDLL(shared), order["path"], order["threads"])
+    reader = Reader(library(), order["path"], order["threads"])
     about = reader.about()
     tokens = [*([] if about["begin"] is None else [about["begin"]]), *reader.tokens(PROBE)]
     row = reader.rows(tokens, 0, len(tokens) - 1)[0]
-    told = server_says(engine, order["path"], tokens, order["threads"])
+    told = server_says(order["path"], tokens, order["threads"])
     apart = float(np.mean([abs(row[token] - value) for token, value in told.items()]))
     if not apart < CLOSE:
         raise LlamaError(f"the C interface and the server of xllamacpp differ by {apart:.3g} nats on the same prompt")
