@@ -210,7 +210,10 @@ def test_code_is_run_only_where_that_is_asked(given: Given, monkeypatch: pytest.
     assert not ran
     found = runs.of_models("base", "candidate", Plan(probe="code", run_code=True, limit=12), Rule(margin=0.1))
     assert len(ran) == 24 and found.verdict == "worse" and found.metrics[0].name == "pass_at_1"
-    assert "what the models wrote was run: in a box" in found.notes
+    assert "what the models wrote was run: in a box" in found.notes and not any("neither" in one for one in found.notes)
+    given(base=Scripted("n", write=lambda p: "    pass"), candidate=Scripted("c", write=lambda p: "    pass"))
+    nothing = runs.of_models("base", "candidate", Plan(probe="code", run_code=True, limit=12), Rule(margin=0.1))
+    assert any(one.startswith("neither model passed any test") for one in nothing.notes)
 
 
 def test_a_metric_of_ones_own_comes_by_its_entry_point(

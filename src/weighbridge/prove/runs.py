@@ -141,6 +141,8 @@ def _asked(
         how, rows, first, second, np.unique(clusters[kept], return_inverse=True)[1].astype(np.int64),
         passages=passages, own=own,
         run_code=lambda program: sandbox.run(program, seconds=PROGRAM_S).passed)  # fmt: skip
+    if "pass_at_1" in pairs and not pairs["pass_at_1"].base[:, 0].any() and not flipped:
+        notes.append("neither model passed any test: look at what one writes, and at whether the tests themselves run")
     if "exact_match" in pairs and not pairs["exact_match"].base[:, 0].any() and not flipped:
         wanted, wrote = (str(one).strip()[:80] for one in (rows[0].fields["completion"], first[0]))
         notes.append(f"neither model got any right; {rows[0].place} expected {wanted!r}, and the base wrote {wrote!r}")
