@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -52,6 +52,43 @@ class Written:
     resumed: int
 
 
+class GgufModel(Protocol):
+    """What can be written as a GGUF file: metadata, and tensors that are read by rows."""
+
+    @property
+    def path(self) -> Path:
+        """What was named."""
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The files that are read."""
+
+    @property
+    def size_bytes(self) -> int:
+        """The sum of their bytes."""
+
+    @property
+    def digest(self) -> str:
+        """Of the headers."""
+
+    @property
+    def alignment(self) -> int:
+        """Bytes that tensors begin at multiples of."""
+
+    @property
+    def tensors(self) -> Sequence[TensorSpec]:
+        """Those of the file to write, by llama.cpp's names and in its shapes, in order."""
+
+    def pairs(self, encodings: Mapping[str, Encoding]) -> tuple[int, bytes]:
+        """How many metadata there are, and their bytes for a file with these encodings."""
+
+    def bytes_of(self, tensor: TensorSpec, first_row: int, rows: int) -> bytes:
+        """The bytes of rows of a tensor, in its own encoding."""
+
+    def rows(self, tensor: TensorSpec, first_row: int, rows: int) -> Values:
+        """Rows of a tensor in fp32."""
+
+
 class GgufSource:
     """A GGUF file, or the parts of one, whose tensors are read by rows."""
 
@@ -73,6 +110,26 @@ class GgufSource:
     def tensors(self) -> Sequence[TensorSpec]:
         """The tensors in the order of the files."""
         return self.checkpoint.tensors
+
+    @property
+    def paths(self) -> list[Path]:
+        """The file, or its parts."""
+        return [self.path.parent / file.name for file in self.checkpoint.files]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all parts."""
+        return self.checkpoint.size_bytes
+
+    @property
+    def digest(self) -> str:
+        """Of the header."""
+        return self.checkpoint.digest
+
+    @property
+    def alignment(self) -> int:
+        """Bytes that tensors begin at multiples of."""
+        return self.header.alignment
 
     def pairs(self, encodings: Mapping[str, Encoding]) -> tuple[int, bytes]:
         """How many metadata there are, and their bytes for a file with these encodings."""
@@ -115,11 +172,11 @@ def _set(data: bytearray, key: str, code: str, number: int, value: int) -> None:
         struct.pack_into(f"<{code}", data, place + len(mark), value)
 
 
-def header_bytes(source: GgufSource, encodings: Mapping[str, Encoding]) -> tuple[bytes, list[int]]:
+def header_bytes(source: GgufModel, encodings: Mapping[str, Encoding]) -> tuple[bytes, list[int]]:
     """The header of a file with these encodings, padded, and where each tensor begins behind it."""
     pairs, data = source.pairs(encodings)
     out = bytearray(b"GGUF" + struct.pack("<IQQ", 3, len(source.tensors), pairs) + data)
-    places, place, step = [], 0, source.header.alignment
+    places, place, step = [], 0, source.alignment
     for tensor in source.tensors:
         encoding, name = encodings[tensor.name], tensor.name.encode()
         out += struct.pack(f"<Q{len(name)}sI{len(tensor.shape)}QIQ", len(name), name, len(tensor.shape),
@@ -130,13 +187,13 @@ def header_bytes(source: GgufSource, encodings: Mapping[str, Encoding]) -> tuple
     return bytes(out), [len(out) + place for place in [*places, place]]
 
 
-def size_of(source: GgufSource, encodings: Mapping[str, Encoding]) -> int:
+def size_of(source: GgufModel, encodings: Mapping[str, Encoding]) -> int:
     """Bytes of the file with these encodings, exactly."""
     return header_bytes(source, encodings)[1][-1]
 
 
 def write(
-    source: GgufSource,
+    source: GgufModel,
     target: str | Path,
     encodings: Mapping[str, Encoding],
     *,
@@ -195,12 +252,12 @@ def write(
 
 
 def _key(
-    source: GgufSource, encodings: Mapping[str, Encoding], importance: Mapping[str, Values] | None
+    source: GgufModel, encodings: Mapping[str, Encoding], importance: Mapping[str, Values] | None
 ) -> str:  # fmt: skip
     """What makes two runs the same: the source's header and size, the encodings and the importance."""
-    whole = hashlib.sha256(source.checkpoint.digest.encode())
-    for file in source.checkpoint.files:
-        whole.update(f"{file.name} {file.size_bytes} {(source.path.parent / file.name).stat().st_mtime_ns}".encode())
+    whole = hashlib.sha256(source.digest.encode())
+    for path in source.paths:
+        whole.update(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}".encode())
     for name, encoding in encodings.items():
         matrix = (importance or {}).get(name)
         whole.update(f"{name} {encoding.name}".encode() + (b"" if matrix is None else matrix.tobytes()))
@@ -228,7 +285,7 @@ def _finished(part: Path, journal: Path, key: str, head: int, places: Sequence[i
 
 
 def _tensor(
-    source: GgufSource, tensor: TensorSpec, encoding: Encoding, importance: Values | None, out: Any,
+    source: GgufModel, tensor: TensorSpec, encoding: Encoding, importance: Values | None, out: Any,
     pool: ThreadPoolExecutor, jobs: int, memory_bytes: int,
 ) -> tuple[str, float]:  # fmt: skip
     """Writes one tensor: the SHA-256 of its bytes with their padding, and its squared error over its squares."""
@@ -254,7 +311,7 @@ def _tensor(
         checksum.update(data)
         error += lost
         squares += all_of_it
-    padding = bytes(-encoding.size_bytes(tensor.shape) % source.header.alignment)
+    padding = bytes(-encoding.size_bytes(tensor.shape) % source.alignment)
     checksum.update(padding)
     return checksum.hexdigest(), error / squares if squares else 0.0
 

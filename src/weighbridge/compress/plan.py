@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from weighbridge.compress.codecs import Values, decode, encode, needs_importance
-from weighbridge.compress.gguf_file import GgufSource, size_of
+from weighbridge.compress.gguf_file import GgufModel, size_of
 from weighbridge.errors import ConfigError, UnitError
 from weighbridge.model import encodings
 from weighbridge.model.encodings import Encoding
@@ -48,9 +48,9 @@ class Plan:
     unfit: Mapping[str, tuple[str, ...]]
 
 
-def options_of(source: GgufSource, importance: Mapping[str, Values] | None = None) -> dict[str, tuple[Option, ...]]:
+def options_of(source: GgufModel, importance: Mapping[str, Values] | None = None) -> dict[str, tuple[Option, ...]]:
     """What each tensor may take; the first is as it is."""
-    step = source.header.alignment
+    step = source.alignment
 
     def padded(encoding: Encoding, tensor: TensorSpec) -> int:
         return -(-encoding.size_bytes(tensor.shape) // step) * step
@@ -75,7 +75,7 @@ def options_of(source: GgufSource, importance: Mapping[str, Values] | None = Non
     return found
 
 
-def _sample(source: GgufSource, tensor: TensorSpec) -> Values:
+def _sample(source: GgufModel, tensor: TensorSpec) -> Values:
     """Rows spread evenly over a tensor, eight at a time."""
     columns = tensor.shape[-1]
     rows = tensor.elements // columns
@@ -92,12 +92,12 @@ class BudgetError(UnitError):
     exit_code = 1
 
 
-def smallest(source: GgufSource, options: Mapping[str, Sequence[Option]]) -> int:
+def smallest(source: GgufModel, options: Mapping[str, Sequence[Option]]) -> int:
     """Bytes of the smallest file that the options allow."""
     return size_of(source, {name: _least(some).encoding for name, some in options.items()})
 
 
-def choose(source: GgufSource, options: Mapping[str, Sequence[Option]], budget_bytes: int) -> Plan:
+def choose(source: GgufModel, options: Mapping[str, Sequence[Option]], budget_bytes: int) -> Plan:
     """The choice that loses the least within a budget of bytes of the whole file.
 
     Raises:
@@ -114,7 +114,7 @@ def choose(source: GgufSource, options: Mapping[str, Sequence[Option]], budget_b
     return found
 
 
-def made(source: GgufSource, picked: Mapping[str, Option], budget_bytes: int) -> Plan:
+def made(source: GgufModel, picked: Mapping[str, Option], budget_bytes: int) -> Plan:
     """The plan of these choices."""
     chosen = {name: one.encoding for name, one in picked.items()}
     unfit = {tensor.name: tuple(name for name in CHOICES if not encodings.find(name).fits(tensor.shape[-1]))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.compress import gguf_file, plan
-from weighbridge.compress.gguf_file import GgufSource
+from weighbridge.compress.gguf_file import GgufModel, GgufSource
 from weighbridge.compress.plan import Option, Plan
 from weighbridge.errors import UnitError
 from weighbridge.measuring.process import peak_resident_bytes
@@ -112,8 +112,7 @@ def shrink(
     """
     start = time.perf_counter()
     read = GgufSource(source)
-    if target is not None and any(Path(target).resolve() == (read.path.parent / file.name).resolve()
-                                  for file in read.checkpoint.files):  # fmt: skip
+    if target is not None and any(Path(target).resolve() == path.resolve() for path in read.paths):
         raise UnitError(f"{target} is what is read", "another file to write", "choose another")
     options = plan.options_of(read)
     elements = sum(tensor.elements for tensor in read.tensors)
@@ -142,7 +141,7 @@ def shrink(
             trial.unlink(missing_ok=True)
     if found is not None and path is not None:
         found = replace(found, candidate=path)
-    return Shrunk(str(source), path, read.checkpoint.size_bytes, elements, chosen, errors, time.perf_counter() - start,
+    return Shrunk(str(source), path, read.size_bytes, elements, chosen, errors, time.perf_counter() - start,
                   found, tuple(steps), notes)  # fmt: skip
 
 
@@ -151,7 +150,7 @@ def _gates(rule: Rule | None) -> bool:
 
 
 def _plans(
-    source: GgufSource, options: Mapping[str, Sequence[Option]], wish: Wish, elements: int, *, climbs: bool
+    source: GgufModel, options: Mapping[str, Sequence[Option]], wish: Wish, elements: int, *, climbs: bool
 ) -> list[Plan]:  # fmt: skip
     """The plans to try, the largest last."""
     if wish.method is not None:
@@ -167,7 +166,7 @@ def _plans(
     return [distinct[size] for size in sorted(distinct)]
 
 
-def _uniform(source: GgufSource, options: Mapping[str, Sequence[Option]], name: str) -> Plan:
+def _uniform(source: GgufModel, options: Mapping[str, Sequence[Option]], name: str) -> Plan:
     """One encoding for every matrix, and the next larger one where its blocks do not fit the rows."""
     wanted = encodings.find(name)
     if name not in plan.CHOICES:
@@ -181,7 +180,7 @@ def _uniform(source: GgufSource, options: Mapping[str, Sequence[Option]], name: 
     return plan.made(source, picked, 0)
 
 
-def _notes(source: GgufSource) -> tuple[str, ...]:
+def _notes(source: GgufModel) -> tuple[str, ...]:
     packed = sorted({tensor.encoding.name for tensor in source.tensors if tensor.encoding.elements_per_block > 1})
     if not packed:
         return ()
