@@ -58,11 +58,13 @@ def command(
     SOURCE is a folder of a model, a config.json, or a weight file: *.safetensors, *.gguf, *.pt, *.pth, *.bin, or the
     index of a sharded model; or a name that `weigh models` lists. Only headers are read, unless --values is given.
     """
+    from weighbridge.compress.sparse import storage_of
     from weighbridge.inspection import inspect
 
     inspection = inspect(source, context_tokens=context, settings=_settings(pairs), like=like,
                          with_transformers=with_transformers)  # fmt: skip
     values = _count_values(inspection, source) if read_values else None
+    storage = None if values is None else storage_of(values.tensors, inspection.checkpoint.tensors)
     if svg is not None or html is not None:
         output.check_outputs(inspection, source, svg, html)
         _draw(inspection, svg, html)
@@ -74,7 +76,7 @@ def command(
         if list_tensors:
             document["tensors"] = inspection.tensors_json()
         if values is not None:
-            document["values"] = values.to_json()
+            document["values"] = values.to_json() | {"storage": None if storage is None else storage.to_json()}
         output.print_json(document)
     else:
         from weighbridge.show import tables
@@ -84,7 +86,7 @@ def command(
         if denoising is not None:
             click.echo(f"{steps} denoising steps: {denoising:,} FLOPs ({inspection.basis.value})")
         if values is not None:
-            output.print_lines(tables.value_lines(values))
+            output.print_lines(tables.value_lines(values, storage))
         for path in filter(None, (svg, html)):
             click.echo(f"wrote {path}", err=True)
     if strict and inspection.reconciliation.status.value == "differs":
