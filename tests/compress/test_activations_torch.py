@@ -114,6 +114,20 @@ def test_an_encoder_reads_each_text_with_its_signs(torch: Any, tmp_path: Path) -
         assert document["tokens"] == 8 and document["windows"] == 2
 
 
+def test_experts_in_one_block_are_told_of(torch: Any, tmp_path: Path) -> None:
+    import transformers
+
+    transformers.MixtralForCausalLM(transformers.MixtralConfig(
+        vocab_size=len(transformers.AutoTokenizer.from_pretrained(TOKENIZER)), hidden_size=32, intermediate_size=48,
+        num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, num_local_experts=4, num_experts_per_tok=2,
+        max_position_embeddings=64)).save_pretrained(tmp_path / "a")  # fmt: skip
+    for path in TOKENIZER.glob("token*"):
+        shutil.copy(path, tmp_path / "a")
+    found, document = made(tmp_path / "a", TEXTS)
+    assert any("nothing is known of blk.0.ffn_gate_exps.weight" in note for note in document["notes"])
+    assert "blk.0.attn_q.weight" in found.means and "blk.0.ffn_gate_exps.weight" not in found.means
+
+
 def test_what_is_no_folder_of_safetensors_is_refused(torch: Any, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     (tmp_path / "texts.txt").write_text("a b c")

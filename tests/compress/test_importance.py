@@ -120,6 +120,8 @@ def test_every_cut_is_refused(tmp_path: Path) -> None:
          "inf among"),
         ({"a.weight.in_sum2": np.ones((1, 2), np.float16), "a.weight.counts": np.ones((1, 1), np.float32)}, "fp16"),
         ({"a.weight": np.ones((1, 2), np.float32)}, "no weights"),
+        ({"a.weight.in_sum2": np.ones((1, 2), np.float32), "a.weight.counts": np.full((1, 1), 1e30, np.float32)},
+         "as a count"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(tmp_path: Path, tensors: dict[str, np.ndarray[Any, Any]], said: str) -> None:

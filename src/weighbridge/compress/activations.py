@@ -131,8 +131,8 @@ class _Transformers:
 
     def collected(self) -> tuple[Sums, Counts, list[str]]:
         for name, each in self.sums.items():
-            if not np.isfinite(each).all():
-                raise ConfigError(f"what comes into {name} is no finite number", "finite numbers",
+            if not (each <= np.finfo(np.float32).max).all():
+                raise ConfigError(f"what comes into {name} is no finite number, or too large", "numbers that fp32 has",
                                   "check the weights with `weigh inspect --values`")  # fmt: skip
         sums, counts, notes = dict(self.sums), dict(self.counts), []
         for name, mine in gguf_names(self.architecture).items():
@@ -227,7 +227,8 @@ def make(
     texts = [text for row in examples.rows for text in texts_of(examples.kind, row)]
     model, watched = _opened(source)
     try:
-        length = min(window or CHUNK_SIZE, model.positions or CHUNK_SIZE)
+        asked = window or CHUNK_SIZE
+        length = asked if model.positions is None else min(asked, model.positions)
         parts = _parts(model, texts, length)
         for number, part in enumerate(parts):
             watched.collect(part)

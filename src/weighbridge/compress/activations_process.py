@@ -190,10 +190,10 @@ class Collector(Reader):
         else:
             sums = squares(values.reshape(-1, *values.shape[2:]), matrices)
             counts = np.full(matrices, values.size // values.shape[-1] // matrices)
-        if not np.isfinite(sums).all():
-            raise LlamaError(f"what comes into {name} is no finite number")
         self.sums[name] = sums if name not in self.sums else self.sums[name] + sums
         self.counts[name] = counts if name not in self.counts else self.counts[name] + counts
+        if not (self.sums[name] <= np.finfo(np.float32).max).all():
+            raise LlamaError(f"what comes into {name} is no finite number, or too large for one")
         return True
 
     def _values(self, tensor: Any, kind: type[Any]) -> NDArray[Any]:

@@ -35,6 +35,8 @@ CHUNK_SIZE = 512
 """Tokens of a window where nothing else is said."""
 MOST_BYTES = 1 << 32
 """Of a file: the largest mixtures of 2026 take about 1 GB."""
+MOST_ROWS = 1 << 53
+"""That can be counted."""
 SUMS, COUNTS = ".in_sum2", ".counts"
 LONGEST_NAME = gguf.MAX_NAME_BYTES - len(SUMS)
 """Bytes of the name of a weight that a GGUF file has room for."""
@@ -135,12 +137,14 @@ def _read_gguf(file: LocalFile) -> Importance:
         sums[name], each = (_values(file, one) for one in found if one is not None)
         if each.size != len(sums[name]):
             _refuse(file, f"{each.size} counts of {name} for {len(sums[name])} rows of sums", "a count for each row")
+        if (each > MOST_ROWS).any():
+            _refuse(file, f"{each.max():g} as a count of {name}", f"at most {MOST_ROWS:,}")
         counts[name] = np.rint(each.reshape(-1)).astype(np.int64)
     datasets = header.metadata.get("imatrix.datasets")
     listed = datasets.values if isinstance(datasets, gguf.MetadataArray) else None
     numbers = [header.metadata.get(f"imatrix.{key}", 0) for key in ("chunk_count", "chunk_size")]
-    if any(type(one) is not int or one < 0 for one in numbers):
-        _refuse(file, f"chunks of {str(numbers)[:60]}", "whole numbers")
+    if any(type(one) is not int or not 0 <= one < 2**32 for one in numbers):
+        _refuse(file, f"{str(numbers)[:60]} as chunks and their size", "whole numbers of 32 bits")
     return of_sums(sums, counts, [str(one) for one in listed or ()], numbers[0], numbers[1])
 
 
@@ -219,7 +223,7 @@ def write(path: str | Path, found: Importance) -> None:
 
 def _parts(found: Importance) -> Iterator[bytes]:
     def text(value: str) -> bytes:
-        data = value.encode()
+        data = value.encode(errors="replace")
         return struct.pack("<Q", len(data)) + data
 
     table, place = b"", 0

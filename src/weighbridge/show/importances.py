@@ -17,7 +17,7 @@ def lines(found: Collected) -> Iterator[str]:
     yield f"{found.tokens:,} tokens in {windows} of up to {held.chunk_size:,}, from {examples}, {found.seconds:,.1f} s"
     unused = sum(int((counts == 0).sum()) for counts in held.counts.values())
     if unused:
-        yield f"{unused:,} experts got no token: all their columns count alike"
+        yield f"{_counted(unused, 'expert')} got no token: all columns count alike there"
     yield from (f"note: {printable(note)}" for note in found.notes)
 
 
