@@ -30,6 +30,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from click.testing import CliRunner, Result
+from tests.compress import small_llama as small_llama_model
 from tests.pages import (
     BLOCK,
     DEMO,
@@ -378,6 +379,15 @@ def test_every_key_of_the_other_commands_is_documented_and_real(command: str, ca
     for document in documents:
         assert undocumented(document, known) == []
     assert never_seen(documents, known) == []
+
+
+def test_every_key_of_imatrix_is_documented_and_real(tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp")
+    source, texts = small_llama_model.write_gguf(tmp_path / "a.gguf", small_llama_model.weights()), tmp_path / "a.txt"
+    texts.write_text("The quick brown fox.")
+    document = weigh_json("imatrix", str(source), "--on", str(texts), "-o", str(tmp_path / "imatrix.gguf"))
+    known = documented_paths("weigh imatrix")
+    assert undocumented(document, known) == [] and never_seen([document], known) == []
 
 
 def test_the_json_reference_covers_every_command() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from weighbridge.errors import SourceError
@@ -21,16 +22,26 @@ def write_text(path: str | Path, text: str) -> None:
         >>> os.listdir(folder), (Path(folder) / "a.svg").read_text()
         (['a.svg'], '<svg/>')
     """
+    write_bytes(path, [text.encode()])
+
+
+def write_bytes(path: str | Path, parts: Iterable[bytes]) -> None:
+    """Writes bytes, part after part, to a path: the old content or the new is there, never a part.
+
+    Raises:
+        SourceError: when the folder does not exist, is read-only or full.
+    """
     place = Path(path)
     beside = ""
     try:
         place = place.resolve()  # a link stays, and what it points to is replaced
         if place.exists() and not place.is_file():  # a device or a pipe has no content to protect
-            place.write_text(text, encoding="utf-8")
+            with place.open("wb") as file:
+                file.writelines(parts)
             return
         descriptor, beside = tempfile.mkstemp(dir=place.parent, prefix=place.name + ".", suffix=".part")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines(parts)
         mask = os.umask(0)
         os.umask(mask)
         Path(beside).chmod(0o666 & ~mask)  # mkstemp makes private files; this one is as any other would be

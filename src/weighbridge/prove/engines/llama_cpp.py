@@ -27,6 +27,7 @@ class GgufModel(Model):
     """One GGUF file; its process starts with the first question."""
 
     abilities = frozenset({"reads", "likelihoods", "writes"})
+    program = "weighbridge.prove.engines.llama_cpp_process"
 
     def __init__(self, path: str | Path, digest: str, threads: int | None = None) -> None:
         if importlib.util.find_spec("xllamacpp") is None:
@@ -41,7 +42,7 @@ class GgufModel(Model):
 
     @cached_property
     def _process(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-P", "-m", "weighbridge.prove.engines.llama_cpp_process"]
+        command = [sys.executable, "-P", "-m", self.program]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def _ask(self, process: subprocess.Popen[bytes], order: dict[str, Any]) -> tuple[dict[str, Any], Rows]:

@@ -132,6 +132,12 @@ class Reader:
 
     def rows(self, tokens: list[int], first: int, start: int = 0) -> NDArray[np.float32]:
         """Log-probabilities of what comes after each place from `start`; `tokens` stand at `first` and after."""
+        self.decode(tokens, first, start)
+        logits = np.ctypeslib.as_array(self.llama.llama_get_logits(self.context), (len(tokens) - start, self.size))
+        return log_softmax(logits)
+
+    def decode(self, tokens: list[int], first: int, start: int) -> None:
+        """Runs the model on `tokens`, which stand at `first` and after; what comes out is kept from `start` on."""
         if any(not 0 <= token < self.size for token in tokens):
             raise LlamaError("a token is outside the vocabulary")
         if first == 0:
@@ -145,8 +151,6 @@ class Reader:
             batch.logits[place] = place >= start
         if failed := self.llama.llama_decode(self.context, batch):
             raise LlamaError(f"llama_decode says {failed} to {len(tokens)} tokens")
-        logits = np.ctypeslib.as_array(self.llama.llama_get_logits(self.context), (len(tokens) - start, self.size))
-        return log_softmax(logits)
 
     def write(self, tokens: list[int], most_tokens: int, stop: list[str]) -> str:
         """The likeliest token after the other, until one or a string of `stop` ends the text, or there are enough."""
@@ -170,6 +174,28 @@ class Reader:
             row = self.rows([token], len(tokens) + len(written) - 1)[0]
         return cut(text(), stop)
 
+    def parameters(self, places: int) -> _ContextParameters:
+        """What a context for so many tokens is made with."""
+        found: _ContextParameters = self.llama.llama_context_default_params()
+        found.n_ctx = found.n_batch = places
+        found.n_ubatch, found.n_seq_max = min(STEP, places), 1
+        return found
+
+    def answer(self, order: dict[str, Any]) -> tuple[dict[str, Any], NDArray[np.float32]]:
+        """What an order asks for, and the numbers that go with it."""
+        none = np.zeros((0, 0), dtype=np.float32)
+        if "text" in order:
+            return {"tokens": self.tokens(order["text"])}, none
+        if "pieces" in order:
+            return {"pieces": [self.text([token]) for token in order["pieces"]]}, none
+        if "write" in order:
+            return {"written": self.write(order["write"], order["most_tokens"], order["stop"])}, none
+        if "scores" in order:
+            tokens, start = order["scores"], order["start"]
+            found = picked(self.rows(tokens[:-1], 0, start), np.array(tokens[start + 1 :]))
+            return {}, np.array(found, np.float32)
+        return {}, self.rows(order["rows"], 0, order["start"])
+
     def _make_room(self, tokens: int) -> None:
         if tokens <= self.places:
             return
@@ -177,10 +203,7 @@ class Reader:
         if self.context:
             self.llama.llama_batch_free(self.batch)
             self.llama.llama_free(self.context)
-        parameters = self.llama.llama_context_default_params()
-        parameters.n_ctx = parameters.n_batch = places
-        parameters.n_ubatch, parameters.n_seq_max = min(STEP, places), 1
-        self.context = self.llama.llama_init_from_model(self.model, parameters)
+        self.context = self.llama.llama_init_from_model(self.model, self.parameters(places))
         if not self.context or self.llama.llama_n_ctx(self.context) < places:
             raise LlamaError(f"llama.cpp cannot make a context of {places} tokens")
         self.llama.llama_set_n_threads(self.context, self.threads, self.threads)
@@ -199,9 +222,9 @@ def server_says(path: str, tokens: list[int], threads: int) -> dict[int, float]:
         raise LlamaError(f"llama.cpp's server gave no log-probabilities ({json.dumps(answer)[:200]})") from error
 
 
-def load(order: dict[str, Any]) -> tuple[Reader, dict[str, Any]]:
+def load(order: dict[str, Any], kind: type[Reader] = Reader) -> tuple[Reader, dict[str, Any]]:
     """The model, and what it says of itself after it was held against the server."""
-    reader = Reader(library(), order["path"], order["threads"])
+    reader = kind(library(), order["path"], order["threads"])
     about = reader.about()
     tokens = [*([] if about["begin"] is None else [about["begin"]]), *reader.tokens(PROBE)]
     row = reader.rows(tokens, 0, len(tokens) - 1)[0]
@@ -212,7 +235,7 @@ def load(order: dict[str, Any]) -> tuple[Reader, dict[str, Any]]:
     return reader, {**about, "apart": apart, "version": importlib.metadata.version("xllamacpp")}
 
 
-def main() -> None:
+def main(kind: type[Reader] = Reader) -> None:
     """Follows orders until standard input ends."""
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what the engine prints is no answer
@@ -225,18 +248,9 @@ def main() -> None:
         answer: dict[str, Any] = {}
         try:
             if reader is None:
-                reader, answer = load(order)
-            elif "text" in order:
-                answer = {"tokens": reader.tokens(order["text"])}
-            elif "pieces" in order:
-                answer = {"pieces": [reader.text([token]) for token in order["pieces"]]}
-            elif "write" in order:
-                answer = {"written": reader.write(order["write"], order["most_tokens"], order["stop"])}
-            elif "scores" in order:
-                tokens, start = order["scores"], order["start"]
-                rows = np.array(picked(reader.rows(tokens[:-1], 0, start), np.array(tokens[start + 1 :])), np.float32)
+                reader, answer = load(order, kind)
             else:
-                rows = reader.rows(order["rows"], 0, order["start"])
+                answer, rows = reader.answer(order)
         except LlamaError as error:
             answer = {"error": str(error)}
         data = np.ascontiguousarray(rows).tobytes()
