@@ -10,7 +10,7 @@ model or an encoder reads each text by itself, with the tokens that its tokenize
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -94,27 +94,15 @@ class _Transformers:
 
     def __init__(self, model: TransformersModel) -> None:
         self.model = model
-        self.stored = {tensor.name for tensor in read(model.path).tensors}
         self.architecture = inspect(model.path).architecture
         self.sums: Sums = {}
         self.counts: Counts = {}
         from transformers.pytorch_utils import Conv1D
 
-        places: dict[int, list[str]] = {}
-        for name, weight in model.model.named_parameters(remove_duplicate=False):
-            places.setdefault(id(weight), []).append(name)
+        names = stored_names(model.model, {tensor.name for tensor in read(model.path).tensors})
         for module in model.model.modules():
             if isinstance(module, model.torch.nn.Linear | Conv1D):
-                self._watch(module, self._name(places[id(module.weight)]))
-
-    def _name(self, names: Sequence[str]) -> str:
-        """The name in the files of a weight that the model has under these names: of tied ones only one is stored."""
-        prefix = self.model.model.base_model_prefix
-        for name in names:
-            for one in (name, f"{prefix}.{name}", name.removeprefix(f"{prefix}.")):
-                if one in self.stored:
-                    return one
-        return names[0]
+                self._watch(module, names[id(module.weight)])
 
     def _watch(self, module: Any, name: str) -> None:
         def came(module: Any, given: tuple[Any, ...], named: Mapping[str, Any]) -> None:
@@ -145,6 +133,19 @@ class _Transformers:
             notes.append(f"experts of this model are no linear modules in transformers: nothing is known of {hidden}")
         kept = sums.keys() - set(long)
         return {name: sums[name] for name in kept}, {name: counts[name] for name in kept}, notes
+
+
+def stored_names(network: Any, stored: Set[str]) -> dict[int, str]:
+    """The name in the files of each weight of a network, by its `id`: of tied ones only one is stored."""
+    prefix = network.base_model_prefix
+    places: dict[int, list[str]] = {}
+    for name, weight in network.named_parameters(remove_duplicate=False):
+        places.setdefault(id(weight), []).append(name)
+    found = {}
+    for key, names in places.items():
+        spelled = [one for name in names for one in (name, f"{prefix}.{name}", name.removeprefix(f"{prefix}."))]
+        found[key] = next((one for one in spelled if one in stored), names[0])
+    return found
 
 
 def gguf_names(architecture: Architecture | None) -> dict[str, list[str]]:
@@ -229,7 +230,7 @@ def make(
     try:
         asked = window or CHUNK_SIZE
         length = asked if model.positions is None else min(asked, model.positions)
-        parts = _parts(model, texts, length)
+        parts = parts_of(model, texts, length)
         for number, part in enumerate(parts):
             watched.collect(part)
             if tell is not None:
@@ -258,7 +259,7 @@ def _opened(source: str | Path) -> tuple[Model, _Watched]:
     return model, _Transformers(model)
 
 
-def _parts(model: Model, texts: Sequence[str], length: int) -> list[list[int]]:
+def parts_of(model: Model, texts: Sequence[str], length: int) -> list[list[int]]:
     """The windows that a model reads."""
     after: list[int] = []
     if "writes" in model.abilities or not isinstance(model, TransformersModel):

@@ -1,0 +1,97 @@
+"""What does an error of each tensor cost the model?
+
+The cost of a tensor is what the model loses when the tensor's relative squared error is one: what comes out of it is
+then as wrong as it is large. Errors of a few percent cost that share of it, and those of several tensors add up, as
+long as they are small. Where data are given, costs are worked out from gradients or columns are weighed by what comes
+in through them; without data they are shares by role, which were worked out once from gradients of small decoders.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from weighbridge.compress.codecs import Values
+from weighbridge.compress.importance import Importance
+from weighbridge.model.layouts import GGUF_NAMES
+from weighbridge.model.tensors import TensorSpec
+
+SHARES = {
+    "attention_q": 0.07, "attention_k": 0.07, "attention_v": 0.10, "attention_qkv": 0.24, "attention_output": 0.095,
+    "mlp_gate": 0.18, "mlp_up": 0.155, "mlp_down": 0.32, "experts_gate": 0.18, "experts_up": 0.155,
+    "experts_down": 0.32, "token_embedding": 0.35, "head": 0.85,
+}  # fmt: skip
+"""Of the cost of all layers, by role, all layers together; embedding and head beside them. The mean of three decoders:
+`python benchmarks/allocation.py --shares` prints them."""
+OTHER_SHARE = 0.05
+"""Of a role that the decoders did not have."""
+ROLES = {name: role for role, name in GGUF_NAMES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """What errors cost.
+
+    `costs` are of tensors by name, in `unit` for a token or a text where that is known: then their sum over the errors
+    is what the model is expected to lose. `columns` weigh the columns of a tensor's rows, or of each expert's.
+    """
+
+    costs: Mapping[str, float]
+    columns: Mapping[str, Values] = field(default_factory=dict)
+    unit: str | None = None
+    basis: str = "shares by role, without data"
+    notes: tuple[str, ...] = ()
+
+
+def role_of(tensor: TensorSpec) -> str:
+    """The role of a tensor, by llama.cpp's name where nothing else says it.
+
+    Example:
+        >>> from weighbridge.model.encodings import find
+        >>> role_of(TensorSpec("blk.3.ffn_down.weight", (8, 8), find("fp16")))
+        'mlp_down'
+    """
+    parts = tensor.name.split(".")
+    return tensor.role or ROLES.get(parts[-2] if len(parts) > 1 else "", "")
+
+
+def by_role(tensors: Sequence[TensorSpec]) -> Sensitivity:
+    """The costs of matrices without data: each role's share, the same for all of its tensors.
+
+    A head that is not stored is the embedding, which then costs what both do.
+    """
+    roles = {tensor.name: role_of(tensor) for tensor in tensors if len(tensor.shape) > 1}
+    count = Counter(roles.values())
+    shares = dict(SHARES)
+    if not count["head"]:
+        shares["token_embedding"] += shares["head"]
+    return Sensitivity({name: shares.get(role, OTHER_SHARE) / count[role] for name, role in roles.items()})
+
+
+def with_importance(tensors: Sequence[TensorSpec], importance: Importance, source: str) -> Sensitivity:
+    """The same, with columns weighed by an importance matrix.
+
+    Raises:
+        FormatError: when it is of another model.
+    """
+    columns = {}
+    for tensor in tensors:
+        found = importance.for_tensor(tensor.name, tensor.shape)
+        if found is not None and len(tensor.shape) > 1:
+            columns[tensor.name] = found
+    notes = () if columns else (f"{source} knows none of these tensors",)
+    return replace(by_role(tensors), columns=columns, basis=f"shares by role, columns by {source}", notes=notes)
+
+
+def completed(tensors: Sequence[TensorSpec], found: Sensitivity) -> Sensitivity:
+    """Costs for all matrices: one that `found` does not have gets its share by role of what the others cost."""
+    shares = by_role(tensors).costs
+    lacking = [name for name in shares if name not in found.costs]
+    known = sum(share for name, share in shares.items() if name in found.costs)
+    if not lacking or not known:
+        return found if known else replace(by_role(tensors), notes=found.notes)
+    scale = sum(found.costs[name] for name in shares if name in found.costs) / known
+    note = f"{len(lacking):,} tensors were not seen at work, {lacking[0]} among them: their costs are shares by role"
+    return replace(found, costs={**{name: shares[name] * scale for name in lacking}, **found.costs},
+                   notes=(*found.notes, note))  # fmt: skip
