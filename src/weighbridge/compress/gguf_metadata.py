@@ -7,7 +7,6 @@ where only long texts or texts of a rare kind feel it, told in a note.
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +29,8 @@ TYPES: dict[Kind, tuple[int, str]] = {
     "uint32": (4, "I"), "int32": (5, "i"), "float32": (6, "f"), "bool": (7, "?"), "string": (8, ""),
 }  # fmt: skip
 _ARRAY = 9
+MOST, LARGEST = 2**32 - 1, 1e38
+"""What a number of the metadata may be: uint32, or fp32 with room to spare."""
 POOLINGS = {"mean": 1, "first": 2, "last": 3}
 """`llama_pooling_type` of llama.h."""
 
@@ -70,8 +71,8 @@ def stored(pairs: Pairs) -> bytes:
     """The bytes of metadata.
 
     Example:
-        >>> stored({"a": ("uint32", 7), "b": ("string", ["c"])}).hex(" ", 8)
-        '0100000000000000 6104000000070000 0001000000000000 0062090000000800 0000010000000000 0000010000000000 000063'
+        >>> stored({"a": ("uint32", 7)}).hex(" ", -8)
+        '0100000000000000 6104000000070000 00'
     """
     out = bytearray()
     for key, (kind, value) in pairs.items():
@@ -102,14 +103,14 @@ def shape_of(
         architecture: what it describes.
 
     Raises:
-        ConfigError: for a setting that llama.cpp does not follow.
+        ConfigError: for a setting that llama.cpp does not follow, or that is no number of its kind.
     """
     default = DEFAULTS[settings.model_type]
     _refuse(path, config, settings.model_type, default)
     attention = next(one.block for one in architecture.placements if isinstance(one.block, Attention))
     inner = next(one.block for one in architecture.placements if isinstance(one.block, FeedForward)).intermediate_size
     name, is_rms = str(architecture.gguf_architecture), default.epsilon_key == "rms_norm_eps"
-    positions = settings.count("max_positions", default.positions)
+    positions = settings.count("max_positions", default.positions, MOST)
     numbers = {
         "block_count": architecture.num_layers, "context_length": positions, "embedding_length": attention.hidden_size,
         "feed_forward_length": inner, "attention.head_count": attention.num_heads,
@@ -160,8 +161,9 @@ def _number(path: Path, config: Mapping[str, Any], key: str, default: float) -> 
     value = config.get(key)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise ConfigError(f"{path} has {key} = {str(value)[:60]}", "a number above 0", "correct the config.json")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < LARGEST:
+        raise ConfigError(f"{path} has {key} = {str(value)[:60]}", "a number above 0, in the range of fp32",
+                          "correct the config.json")  # fmt: skip
     return float(value)
 
 
@@ -214,6 +216,9 @@ def rope_factors(path: Path, config: Mapping[str, Any], settings: Hyperparameter
         for key, default in (("factor", 8.0), ("low_freq_factor", 1.0), ("high_freq_factor", 4.0),
                              ("original_max_position_embeddings", 8192.0))
     )  # fmt: skip
+    if high <= low:
+        read = f"{path} has high_freq_factor = {high} and low_freq_factor = {low}"
+        raise ConfigError(read, "the first above the other", "correct the config.json")
     waves = 2 * np.pi * base ** (np.arange(0, head_dim, 2) / head_dim)
     smooth = np.clip((trained / waves - low) / (high - low), 0.0, 1.0)
     return np.asarray(1 / ((1 - smooth) / factor + smooth), dtype=np.float32)
@@ -233,11 +238,14 @@ def _gemma(
         raise ConfigError(f"{path} has query_pre_attn_scalar = {config.get('query_pre_attn_scalar', 256)}",
                           f"{scalar}, as llama.cpp has it", "name another model")  # fmt: skip
     rope = config.get("rope_parameters") or {}
-    local = rope.get("sliding_attention", {}) if isinstance(rope, Mapping) else {}
+    local = rope.get("sliding_attention") if isinstance(rope, Mapping) else None
     base = _number(path, config, "rope_local_base_freq", 10_000.0)
     found: Pairs = {
-        "gemma3.attention.sliding_window": ("uint32", settings.count("sliding_window", 4096)),
-        "gemma3.rope.freq_base_swa": ("float32", _number(path, local, "rope_theta", base)),
+        "gemma3.attention.sliding_window": ("uint32", settings.count("sliding_window", 4096, MOST)),
+        "gemma3.rope.freq_base_swa": (
+            "float32",
+            _number(path, local if isinstance(local, Mapping) else {}, "rope_theta", base),
+        ),
     }
     if config.get("final_logit_softcapping") is not None:
         found["gemma3.final_logit_softcapping"] = "float32", _number(path, config, "final_logit_softcapping", 30.0)

@@ -83,7 +83,7 @@ class _Files:
     @property
     def added(self) -> list[Mapping[str, Any]]:
         """Tokens that texts are searched for before all else."""
-        return [one for one in self.tokenizer.get("added_tokens") or [] if isinstance(one, Mapping)]
+        return [one for one in _list(self.tokenizer.get("added_tokens")) if isinstance(one, Mapping)]
 
     def refusal(self, read: str, expected: str) -> ConfigError:
         """What cannot be said in a GGUF file."""
@@ -120,8 +120,8 @@ def tokenizer_of(path: Path, config: Mapping[str, Any], rows: int) -> tuple[Pair
         raise ConfigError(f"{path} has no {FILES[0]}", "a tokenizer of that form beside the weights",
                           "save it there, with `save_pretrained` of transformers")  # fmt: skip
     files = _Files(path, config, *(folder.read(path / name, dict) for name in FILES[:4]))
-    kind, byte_fallback = files.model.get("type"), files.model.get("byte_fallback")
-    kinds: dict[tuple[Any, bool], Callable[[_Files], tuple[Pairs, Scores, tuple[str, ...]]]] = {
+    kind, byte_fallback = str(files.model.get("type")), files.model.get("byte_fallback")
+    kinds: dict[tuple[str, bool], Callable[[_Files], tuple[Pairs, Scores, tuple[str, ...]]]] = {
         ("BPE", False): _byte_level, ("BPE", True): _sentence_piece, ("WordPiece", False): _word_piece,
     }  # fmt: skip
     make = kinds.get((kind, bool(byte_fallback)))
@@ -136,18 +136,22 @@ def tokenizer_of(path: Path, config: Mapping[str, Any], rows: int) -> tuple[Pair
     return found, notes
 
 
+def _list(given: Any) -> list[Any]:
+    return given if isinstance(given, list) else []
+
+
 def _steps(given: Any, inside: str) -> list[Mapping[str, Any]]:
     """The parts of a normalizer or of what is like it, in their order."""
     if not isinstance(given, Mapping):
         return []
     if given.get("type") == "Sequence":
-        return [step for one in given.get(inside) or [] for step in _steps(one, inside)]
+        return [step for one in _list(given.get(inside)) for step in _steps(one, inside)]
     return [given]
 
 
 def _merges(files: _Files) -> list[tuple[str, str]]:
     found = []
-    for one in files.model.get("merges") or []:
+    for one in _list(files.model.get("merges")):
         pair = one.split(" ", 1) if isinstance(one, str) else one
         if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
             raise files.refusal(f"the merge {str(one)[:40]!r}", "two tokens")
@@ -355,9 +359,9 @@ def _around(files: _Files) -> tuple[str | None, str | None]:
     after: list[str] = []
     for one in _steps(files.tokenizer.get("post_processor"), "processors"):
         if one.get("type") in ("RobertaProcessing", "BertProcessing"):
-            before, after = [str(one["cls"][0])], [str(one["sep"][0])]
+            before, after = ([str(text) for text in _list(one.get(name))[:1]] for name in ("cls", "sep"))
         elif one.get("type") == "TemplateProcessing":
-            parts = [part for part in one.get("single") or [] if isinstance(part, Mapping)]
+            parts = [part for part in _list(one.get("single")) if isinstance(part, Mapping)]
             place = next((number for number, part in enumerate(parts) if "Sequence" in part), len(parts))
             before, after = _names(parts[:place]), _names(parts[place + 1 :])
         elif one.get("type") != "ByteLevel":
@@ -380,4 +384,7 @@ def _template(files: _Files) -> str | None:
     if isinstance(found, str):
         return found
     place = files.path / FILES[4]
-    return place.read_text(encoding="utf-8") if place.is_file() else None
+    try:
+        return place.read_text(encoding="utf-8") if place.is_file() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise files.refusal(f"a {place.name} that cannot be read ({error})", "a text in UTF-8") from error
