@@ -317,8 +317,10 @@ def test_files_that_nobody_vouches_for_give_sentences(tmp_path: Path, make: Call
     llama(tmp_path, make(tmp_path).get_vocab_size())
     place = tmp_path / "tokenizer.json"
     plain = json.loads(place.read_text(encoding="utf-8"))
-    odd: tuple[Any, ...] = (None, 5, "x", [], {}, [5], [[]], {"type": 5}, {"type": "Sequence"}, {"type": "TemplateProcessing"},
-           {"type": "BertProcessing"}, {"type": "Split", "pattern": 5}, {"x": "y"}, {"x": -1})  # fmt: skip
+    odd: tuple[Any, ...] = (
+        *(None, 5, "x", [], {}, [5], [[]], {"type": 5}, {"type": "Sequence"}, {"type": "TemplateProcessing"}),
+        *({"type": "BertProcessing"}, {"type": "Split", "pattern": 5}, {"x": "y"}, {"x": -1}),
+    )
     for one in odd:
         changed = [{**plain, key: one} for key in plain]
         changed += [{**plain, "model": {**plain["model"], key: one}} for key in plain["model"]]
