@@ -135,12 +135,7 @@ class GgufSource:
         """How many metadata there are, and their bytes for a file with these encodings."""
         begin, end = self.header.pairs_at
         data = bytearray(self.header.content[begin:end])
-        sizes: dict[str, int] = {}
-        for tensor in self.tensors:
-            name = encodings[tensor.name].name
-            sizes[name] = sizes.get(name, 0) + tensor.elements
-        most = max(sizes, key=lambda name: sizes[name])
-        _set(data, "general.file_type", "I", 4, FILE_TYPES.get(most, 1024))
+        _set(data, "general.file_type", "I", 4, file_type_of(self.tensors, encodings))
         _set(data, "split.count", "H", 2, 1)
         _set(data, "split.no", "H", 2, 0)
         if "general.quantization_version" in self.header.metadata:
@@ -170,6 +165,15 @@ def _set(data: bytearray, key: str, code: str, number: int, value: int) -> None:
     place = data.find(mark)
     if place >= 0:
         struct.pack_into(f"<{code}", data, place + len(mark), value)
+
+
+def file_type_of(tensors: Sequence[TensorSpec], encodings: Mapping[str, Encoding]) -> int:
+    """`general.file_type` of a file with these encodings; 1024 says that it was guessed."""
+    sizes: dict[str, int] = {}
+    for tensor in tensors:
+        name = encodings[tensor.name].name
+        sizes[name] = sizes.get(name, 0) + tensor.elements
+    return FILE_TYPES.get(max(sizes, key=lambda name: sizes[name]), 1024)
 
 
 def header_bytes(source: GgufModel, encodings: Mapping[str, Encoding]) -> tuple[bytes, list[int]]:
