@@ -28,7 +28,6 @@ from weighbridge.formats.byte_source import ByteSource, LocalFile, LocalFolder
 from weighbridge.formats.reader import read
 from weighbridge.model.encodings import Encoding
 from weighbridge.model.tensors import TensorSpec
-from weighbridge.output_file import write_text
 
 MEMORY_BYTES = 1 << 30
 """What the blocks in work may take together, where nothing else is asked."""
@@ -232,7 +231,10 @@ def write(
     try:
         if not done:
             part.write_bytes(head)
-        write_text(journal, "".join(f"{json.dumps(entry)}\n" for entry in ({"key": key}, *done)))
+        fresh = journal.with_suffix(".new")
+        lines = [json.dumps(entry) + "\n" for entry in ({"key": key}, *done)]
+        fresh.write_text("".join(lines), encoding="utf-8")
+        fresh.replace(journal)
         with part.open("r+b") as out, journal.open("a", encoding="utf-8") as log:
             out.truncate(places[len(done)])
             out.seek(places[len(done)])
