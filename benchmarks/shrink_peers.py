@@ -133,11 +133,10 @@ def compare(one: str, other: str) -> None:
         rows = tensor.elements // tensor.shape[-1]
         pair = [np.frombuffer(file.bytes_of(spec, 0, rows), np.uint8).reshape(-1, tensor.encoding.bytes_per_block)
                 for file, spec in ((first, tensor), (second, twin))]  # fmt: skip
-        apart = np.not_equal(*pair).any(axis=1)
         counted = found.setdefault(tensor.encoding.name, [0, 0, 0])
         counted[0] += 1
-        counted[1] += len(apart)
-        counted[2] += int(apart.sum())
+        counted[1] += len(pair[0])
+        counted[2] += int(np.count_nonzero(np.not_equal(*pair).any(axis=1)))
     assert not by_name, by_name
     print(json.dumps({name: dict(zip(("tensors", "blocks", "differing"), count, strict=True))
                       for name, count in found.items()}))  # fmt: skip
