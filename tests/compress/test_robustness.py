@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import random
-import resource
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +26,7 @@ from weighbridge.model.encodings import find
 from weighbridge.model.tensors import TensorSpec
 
 pytest.importorskip("xllamacpp")
+resource = pytest.importorskip("resource")
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITER = """
@@ -237,3 +238,21 @@ def test_the_error_holds_for_weights_of_any_size(tmp_path: Path, scale: float) -
     exact = values.astype(np.float32)
     apart = codecs.decode(codecs.encode(exact, encoding), encoding, 256).astype(np.float64) - exact
     assert found == pytest.approx(np.square(apart).sum() / np.square(exact.astype(np.float64)).sum(), rel=1e-5)
+
+
+def test_each_expert_has_an_importance_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(6).standard_normal((3, 8, 256)).astype(np.float32)
+    importance = np.random.default_rng(7).gamma(0.5, size=(3, 256)).astype(np.float32)
+
+    class Experts(Odd):
+        def rows(self, tensor: TensorSpec, first_row: int, rows: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+            return values.reshape(-1, 256)[first_row : first_row + rows]
+
+    model, encoding, target = Experts((3, 8, 256)), find("q4_k"), tmp_path / "a.gguf"
+    expected = b"".join(codecs.encode(values[one], encoding, importance[one]) for one in range(3))
+    monkeypatch.setattr(gguf_file, "LEAST_BLOCK_BYTES", 5 * 256 * gguf_file.PER_WEIGHT_BYTES)
+    gguf_file.write(model, target, {"0.weight": encoding}, importance={"0.weight": importance}, memory_bytes=1)
+    assert target.read_bytes().endswith(expected)
+    for wrong, fault in ((importance[:2], "of 2 experts; expected 3"), (importance[:, :5], "has the shape (5,)")):
+        with pytest.raises(ConfigError, match=re.escape(fault)):
+            gguf_file.write(model, target, {"0.weight": encoding}, importance={"0.weight": wrong})

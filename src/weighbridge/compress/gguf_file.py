@@ -213,7 +213,7 @@ def write(
         source: what is read.
         target: the file; what is there is replaced when the new one is whole.
         encodings: for each tensor.
-        importance: for each column of a tensor, where it is known.
+        importance: for each column of a tensor, where it is known; (experts, columns) where there are experts.
         memory_bytes: what the blocks in work may take together.
         jobs: blocks that are encoded at once.
         tell: is told the tensor, how many are done, and of how many.
@@ -309,21 +309,34 @@ def blocks(
 ) -> Iterator[tuple[bytes, float, float]]:  # fmt: skip
     """A tensor in another encoding, block after block: the bytes, their squared error, and the weights' squares.
 
+    Args:
+        source: what is read.
+        tensor: one of its tensors.
+        encoding: of the bytes.
+        importance: (columns,), or (experts, columns) for a tensor of (experts, rows, columns).
+        memory_bytes: what the blocks in work may take together.
+        jobs: blocks that are encoded at once.
+
     Raises:
-        ConfigError: when a weight is no number, or too large for the encoding.
+        ConfigError: when a weight is no number, or too large for the encoding; when the importance does not fit.
     """
     columns = max(1, _columns(tensor))
     rows = tensor.elements // columns
     block = min(max(LEAST_BLOCK_BYTES, memory_bytes // (2 * jobs)), MOST_BLOCK_BYTES)
     each = max(1, block // (columns * PER_WEIGHT_BYTES))
+    of_experts = importance if importance is not None and importance.ndim == 2 else None
+    expert = rows if of_experts is None else tensor.shape[-2]
+    if of_experts is not None and len(of_experts) * expert != rows:
+        read = f"{tensor.name}: the importance is of {len(of_experts)} experts"
+        raise ConfigError(read, f"{rows // expert}, as the weights have", "name the matrix of this model")
 
     def made(first: int) -> tuple[bytes, float, float]:
-        count = min(each, rows - first)
+        count = min(each, expert - first % expert)
         if encoding == tensor.encoding:
             return source.bytes_of(tensor, first, count), 0.0, 1.0
         values = source.rows(tensor, first, count)
         try:
-            data = encode(values, encoding, importance)
+            data = encode(values, encoding, importance if of_experts is None else of_experts[first // expert])
         except ConfigError as fault:
             raise ConfigError(f"{tensor.name}: {fault.read}", fault.expected, fault.action) from fault
         apart = decode(data, encoding, columns)
@@ -333,8 +346,9 @@ def blocks(
             raise ConfigError(read, "a type that reaches it", "choose bf16")
         return data, lost, _squares(values)
 
+    starts = [first for begin in range(0, rows, expert) for first in range(begin, begin + expert, each)]
     with ThreadPoolExecutor(jobs) as pool:
-        yield from _in_order(made, range(0, rows, each), pool, jobs)
+        yield from _in_order(made, starts, pool, jobs)
 
 
 def _squares(rows: Values) -> float:
