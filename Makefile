@@ -73,6 +73,8 @@ docs: .venv/.dev  ## build the documentation strictly into build/docs
 bench: .venv-bench/.ready  ## time weighbridge against its peers
 	$(call say,running the benchmarks)
 	@PATH="$(CURDIR)/.venv-bench/bin:$$PATH" .venv-bench/bin/python benchmarks/run.py
+	$(call say,writing GGUF files beside llama.cpp's quantizer)
+	@PATH="$(CURDIR)/.venv-bench/bin:$$PATH" .venv-bench/bin/python benchmarks/shrink_peers.py --types q4_k_m
 
 refit: .venv-bench/.ready  ## fit the factors of predicted speed again, from DATA=../shared/data
 	$(call say,fitting the factors of predicted speed to the measurements in $(DATA))
@@ -119,6 +121,6 @@ check_python = @command -v "$(PYTHON)" >/dev/null || { echo "$(PYTHON) is not on
 .venv-bench/.ready: pyproject.toml | .venv-bench/bin/python
 	$(call say,installing torch $(TORCH_VERSION) and then the peers into .venv-bench (once; several minutes))
 	@.venv-bench/bin/python $(PIP_INSTALL) "torch==$(TORCH_VERSION)"
-	@.venv-bench/bin/python $(PIP_INSTALL) "torch==$(TORCH_VERSION)" accelerate transformers scipy "hf-mem==$(HF_MEM_VERSION)" "aiconfigurator==$(AICONFIGURATOR_VERSION)" fire --editable .
+	@.venv-bench/bin/python $(PIP_INSTALL) "torch==$(TORCH_VERSION)" accelerate transformers scipy "hf-mem==$(HF_MEM_VERSION)" "aiconfigurator==$(AICONFIGURATOR_VERSION)" fire --editable ".[run]"
 	@.venv-bench/bin/python $(PIP_INSTALL) --no-deps "llm-analysis==$(LLM_ANALYSIS_VERSION)"
 	@touch $@

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+
 import gguf
 import numpy as np
 import pytest
 
+from weighbridge.compress import codecs
 from weighbridge.compress.codecs import decode, encode, needs_importance
 from weighbridge.errors import ConfigError
 from weighbridge.model.encodings import find
@@ -64,3 +68,44 @@ def test_bf16_rounds_to_even() -> None:
     values = np.array([[1.0, 1.00390625, 1.01171875, -3.0e38]], np.float32)
     found = decode(encode(values, find("bf16")), find("bf16"), 4)
     assert found[0, :3].tolist() == [1.0, 1.0, 1.015625] and found[0, 3] == pytest.approx(-3.0e38, rel=0.01)
+
+
+def test_what_an_importance_has_to_be() -> None:
+    with pytest.raises(ConfigError, match="no importance matrix, which iq2_xxs cannot do without"):
+        encode(rows(), find("iq2_xxs"))
+    for wrong in (np.ones(511, np.float32), np.ones((16, 512), np.float32)):
+        with pytest.raises(ConfigError, match="one number for each of 512 columns"):
+            encode(rows(), find("q4_k"), wrong)
+
+
+@pytest.fixture
+def fresh_engine() -> Iterator[None]:
+    codecs.engine.cache_clear()
+    yield
+    codecs.engine.cache_clear()
+
+
+def test_without_an_engine_the_extra_is_named(fresh_engine: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("xllamacpp", "libgguf"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError, match=r"neither xllamacpp nor libgguf .*'weighbridge\[run\]"):
+        encode(rows(), find("q4_0"))
+    assert encode(rows(), find("fp16")) and encode(rows(), find("bf16"))
+
+
+@pytest.mark.parametrize("name", (*BLOCKS, "iq3_s", "tq2_0", "q1_0"))
+def test_libgguf_makes_the_same_blocks(fresh_engine: None, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    pytest.importorskip("libgguf")
+    encoding, values = find(name), rows(4, (4, 512))
+    importance = np.random.default_rng(5).gamma(0.5, size=512).astype(np.float32)
+    matrices = (None, importance)
+    expected = [encode(values, encoding, matrix) for matrix in matrices]
+    decoded = [decode(data, encoding, 512) for data in expected]
+    assert codecs.engine().name == "xllamacpp"
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    codecs.engine.cache_clear()
+    assert [encode(values, encoding, matrix) for matrix in matrices] == expected
+    assert all(np.array_equal(decode(data, encoding, 512), one) for data, one in zip(expected, decoded, strict=True))
+    assert codecs.engine().name == "libgguf" and needs_importance(find("iq2_xxs")) and not needs_importance(encoding)
+    with pytest.raises(ConfigError, match="this libgguf has 0 elements in 0 bytes as type 42"):
+        encode(values, find("q2_0"))

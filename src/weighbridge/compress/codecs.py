@@ -2,14 +2,16 @@
 
 Block encodings are ggml's own, through the shared object of the wheel `xllamacpp`: `ggml_quantize_chunk` encodes rows,
 with an importance for each column where one is known, and the function `to_float` of a type decodes them
-(`ggml/include/ggml.h`, `ggml/src/ggml-quants.c`). Before a type is used its block size there is held against ours.
+(`ggml/include/ggml.h`, `ggml/src/ggml-quants.c`). Where that wheel cannot be had, the wheel `libgguf`, which is made
+of the same C files, does both. Before a type is used its block size there is held against ours.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-from typing import Any
+import importlib
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +21,27 @@ from weighbridge.hardware.ggml import library
 from weighbridge.model.encodings import Encoding
 
 Values = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
 _DECODE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 PLAIN = {"fp32": "<f4", "fp16": "<f2", "fp64": "<f8"}
+
+
+class Engine(Protocol):
+    """What encodes and decodes blocks. A type is GGUF's number; arrays are contiguous, and those to fill are given."""
+
+    name: str
+
+    def block(self, kind: int) -> tuple[int, int]:
+        """Elements and bytes of a block; (0, 0) for a type that is not known."""
+
+    def needs_importance(self, kind: int) -> bool:
+        """Whether a type cannot be made without an importance for each column."""
+
+    def encode(self, kind: int, rows: Values, importance: Values | None, data: Bytes) -> None:
+        """Fills `data` with the blocks of (rows, columns)."""
+
+    def decode(self, kind: int, data: Bytes, rows: Values) -> bool:
+        """Fills (rows, columns) with the weights; False when the type has no way back."""
 
 
 class _Traits(ctypes.Structure):
@@ -29,34 +50,120 @@ class _Traits(ctypes.Structure):
                 ("from_float", ctypes.c_void_p))  # fmt: skip
 
 
-@functools.cache
-def _ggml() -> Any:
-    ggml = library()
-    pointer, number = ctypes.c_void_p, ctypes.c_int64
-    ggml.ggml_get_type_traits.restype = ctypes.POINTER(_Traits)
-    ggml.ggml_get_type_traits.argtypes = (ctypes.c_int,)
-    ggml.ggml_quantize_chunk.restype = ctypes.c_size_t
-    ggml.ggml_quantize_chunk.argtypes = (ctypes.c_int, pointer, pointer, number, number, number, pointer)
-    ggml.ggml_quantize_requires_imatrix.restype = ctypes.c_bool
-    ggml.ggml_quantize_requires_imatrix.argtypes = (ctypes.c_int,)
-    return ggml
+class Ggml:
+    """ggml in the shared object of `xllamacpp`."""
+
+    name = "xllamacpp"
+
+    def __init__(self) -> None:
+        """Loads it.
+
+        Raises:
+            ConfigError: when the wheel is not installed.
+        """
+        self._ggml = ggml = library()
+        pointer, number = ctypes.c_void_p, ctypes.c_int64
+        ggml.ggml_get_type_traits.restype = ctypes.POINTER(_Traits)
+        ggml.ggml_get_type_traits.argtypes = (ctypes.c_int,)
+        ggml.ggml_quantize_chunk.restype = ctypes.c_size_t
+        ggml.ggml_quantize_chunk.argtypes = (ctypes.c_int, pointer, pointer, number, number, number, pointer)
+        ggml.ggml_quantize_requires_imatrix.restype = ctypes.c_bool
+        ggml.ggml_quantize_requires_imatrix.argtypes = (ctypes.c_int,)
+
+    def _traits(self, kind: int) -> _Traits:
+        found: _Traits = self._ggml.ggml_get_type_traits(kind).contents
+        return found
+
+    def block(self, kind: int) -> tuple[int, int]:
+        """Elements and bytes of a block."""
+        found = self._traits(kind)
+        return found.block, found.size
+
+    def needs_importance(self, kind: int) -> bool:
+        """Whether `ggml_quantize_chunk` ends the process when it is given none."""
+        return bool(self._ggml.ggml_quantize_requires_imatrix(kind))
+
+    def encode(self, kind: int, rows: Values, importance: Values | None, data: Bytes) -> None:
+        """Through `ggml_quantize_chunk`."""
+        weights = None if importance is None else importance.ctypes.data
+        made = self._ggml.ggml_quantize_chunk(kind, rows.ctypes.data, data.ctypes.data, 0, *rows.shape, weights)
+        assert made == data.size, (made, data.size)
+
+    def decode(self, kind: int, data: Bytes, rows: Values) -> bool:
+        """Through `to_float`."""
+        to_float = self._traits(kind).to_float
+        if to_float:
+            to_float(data.ctypes.data, rows.ctypes.data, rows.size)
+        return bool(to_float)
+
+
+class Libgguf:
+    """The wheel `libgguf`, for machines that `xllamacpp` has no wheel for."""
+
+    name = "libgguf"
+
+    def __init__(self) -> None:
+        """Loads it.
+
+        Raises:
+            ImportError: when the wheel is not installed.
+        """
+        self._libgguf: Any = importlib.import_module("libgguf")
+
+    def block(self, kind: int) -> tuple[int, int]:
+        """Elements and bytes of a block."""
+        return self._libgguf.GGML_QUANT_SIZES.get(kind, (0, 0))  # type: ignore[no-any-return]
+
+    def needs_importance(self, kind: int) -> bool:
+        """As ggml says."""
+        return bool(self._libgguf.quantize_requires_imatrix(kind))
+
+    def encode(self, kind: int, rows: Values, importance: Values | None, data: Bytes) -> None:
+        """Through `quantize_rows_into_raw`."""
+        self._libgguf.quantize_rows_into_raw(kind, rows, data, *rows.shape, importance)
+
+    def decode(self, kind: int, data: Bytes, rows: Values) -> bool:
+        """Through `dequantize_rows_into_raw`."""
+        try:
+            self._libgguf.dequantize_rows_into_raw(kind, data, rows, *rows.shape)
+        except ValueError:
+            return False
+        return True
 
 
 @functools.cache
-def _traits(encoding: Encoding) -> _Traits:
-    if encoding.gguf_type is None:
+def engine() -> Engine:
+    """What encodes blocks here: ggml in `xllamacpp`, else `libgguf`.
+
+    Raises:
+        ConfigError: when neither is installed.
+    """
+    try:
+        return Ggml()
+    except ConfigError as missing:
+        try:
+            return Libgguf()
+        except ImportError:
+            raise ConfigError("neither xllamacpp nor libgguf is installed, which encode blocks of weights",
+                              "the extra `run`", "run: pip install 'weighbridge[run]'") from missing  # fmt: skip
+
+
+def _known(encoding: Encoding) -> int:
+    """GGUF's number of an encoding whose blocks the engine knows as we do."""
+    kind = encoding.gguf_type
+    if kind is None:
         raise ConfigError(f"{encoding.name} is no encoding of GGUF", "one that is", "see `weigh encodings`")
-    found: _Traits = _ggml().ggml_get_type_traits(encoding.gguf_type).contents
-    if (found.block, found.size) != (encoding.elements_per_block, encoding.bytes_per_block):
-        read = f"this xllamacpp has {found.block} elements in {found.size} bytes as type {encoding.gguf_type}"
+    found = engine().block(kind)
+    if found != (encoding.elements_per_block, encoding.bytes_per_block):
+        read = f"this {engine().name} has {found[0]} elements in {found[1]} bytes as type {kind}"
         raise ConfigError(read, f"{encoding.elements_per_block} in {encoding.bytes_per_block}, {encoding.name}",
-                          "install another release of xllamacpp")  # fmt: skip
-    return found
+                          f"install another release of {engine().name}")  # fmt: skip
+    return kind
 
 
 def needs_importance(encoding: Encoding) -> bool:
     """Whether an encoding cannot be made without an importance for each column."""
-    return bool(_ggml().ggml_quantize_requires_imatrix(_traits(encoding) and encoding.gguf_type))
+    return engine().needs_importance(_known(encoding))
 
 
 def encode(rows: Values, encoding: Encoding, importance: Values | None = None) -> bytes:
@@ -68,7 +175,8 @@ def encode(rows: Values, encoding: Encoding, importance: Values | None = None) -
         importance: for each column, larger where an error costs more.
 
     Raises:
-        ConfigError: when the encoding is not known to the engine, or a weight is no finite number.
+        ConfigError: when the encoding is not known to the engine or needs an importance, when the importance does not
+            fit the columns, or when a weight is no finite number.
 
     Example:
         >>> from weighbridge.model.encodings import find
@@ -85,14 +193,21 @@ def encode(rows: Values, encoding: Encoding, importance: Values | None = None) -
         return found.tobytes()
     if encoding.name == "bf16":
         bits = rows.view(np.uint32)
-        return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2").tobytes()
-    _traits(encoding)
+        short = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
+        if ((short & 0x7F80) == 0x7F80).any():
+            raise ConfigError("a weight is too large for bf16", "a type that reaches it", "choose fp32")
+        return short.tobytes()
+    kind = _known(encoding)
+    if importance is None and engine().needs_importance(kind):
+        raise ConfigError(f"there is no importance matrix, which {encoding.name} cannot do without", "one",
+                          "make one, or choose another encoding")  # fmt: skip
+    if importance is not None and importance.shape != rows.shape[1:]:
+        read = f"the importance has the shape {importance.shape}"
+        raise ConfigError(read, f"one number for each of {rows.shape[1]} columns", "name the matrix of this model")
     rows = np.ascontiguousarray(rows, dtype=np.float32)
     data = np.empty(encoding.size_bytes(rows.shape), dtype=np.uint8)
     weights = None if importance is None else np.ascontiguousarray(importance, dtype=np.float32)
-    made = _ggml().ggml_quantize_chunk(encoding.gguf_type, rows.ctypes.data, data.ctypes.data, 0, len(rows),
-                                       rows.shape[1], None if weights is None else weights.ctypes.data)  # fmt: skip
-    assert made == len(data), (made, len(data))
+    engine().encode(kind, rows, weights, data)
     return data.tobytes()
 
 
@@ -109,10 +224,10 @@ def decode(data: bytes, encoding: Encoding, columns: int) -> Values:
     if encoding.name == "bf16":
         wide = np.frombuffer(data, "<u2").astype(np.uint32) << 16
         return wide.view(np.float32).reshape(-1, columns)
-    traits = _traits(encoding)
-    if not traits.to_float:
-        raise ConfigError(f"{encoding.name} cannot be decoded", "weights that can be read", "name another file")
     given = np.frombuffer(data, np.uint8)
-    found = np.empty(len(data) // encoding.bytes_per_block * encoding.elements_per_block, dtype=np.float32)
-    traits.to_float(given.ctypes.data, found.ctypes.data, found.size)
-    return found.reshape(-1, columns)
+    found = np.empty(
+        (len(data) // encoding.bytes_per_block * encoding.elements_per_block // columns, columns), np.float32
+    )
+    if not engine().decode(_known(encoding), given, found):
+        raise ConfigError(f"{encoding.name} cannot be decoded", "weights that can be read", "name another file")
+    return found

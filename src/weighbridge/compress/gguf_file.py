@@ -33,8 +33,10 @@ MEMORY_BYTES = 1 << 30
 """What the blocks in work may take together, where nothing else is asked."""
 PER_WEIGHT_BYTES = 16
 """Of a block in work: what is read, fp32, what encoding makes of it, and room for the encoder."""
-LEAST_BLOCK_BYTES, MOST_BLOCK_BYTES = 1 << 20, 64 << 20
-"""Of a block in work: smaller ones are slow, larger ones gain nothing."""
+LEAST_BLOCK_BYTES, MOST_BLOCK_BYTES = 1 << 20, 4 << 20
+"""Of a block in work: smaller ones are slow; larger ones leave the processor's cache and are slower again."""
+HASHED_BYTES = 1 << 20
+"""Read at once of a tensor that was finished before."""
 FILE_TYPES = {"fp32": 0, "fp16": 1, "q4_0": 2, "q4_1": 3, "q8_0": 7, "q5_0": 8, "q5_1": 9, "q2_k": 10, "q3_k": 12,
               "q4_k": 15, "q5_k": 17, "q6_k": 18, "iq4_nl": 25, "iq4_xs": 30, "bf16": 32, "mxfp4": 38}  # fmt: skip
 """`general.file_type` by the encoding that most weights have (`llama_ftype` of llama.h)."""
@@ -183,6 +185,9 @@ def header_bytes(source: GgufModel, encodings: Mapping[str, Encoding]) -> tuple[
     places, place, step = [], 0, source.alignment
     for tensor in source.tensors:
         encoding, name = encodings[tensor.name], tensor.name.encode()
+        if not tensor.elements:
+            read = f"{tensor.name} has the shape {tensor.shape}"
+            raise ConfigError(read, "at least one element, as readers of GGUF ask for", "leave this tensor out")
         out += struct.pack(f"<Q{len(name)}sI{len(tensor.shape)}QIQ", len(name), name, len(tensor.shape),
                            *reversed(tensor.shape), encoding.gguf_type, place)  # fmt: skip
         places.append(place)
@@ -212,40 +217,50 @@ def write(
         source: what is read.
         target: the file; what is there is replaced when the new one is whole.
         encodings: for each tensor.
-        importance: for each column of a tensor, where it is known.
+        importance: for each column of a tensor, where it is known; (experts, columns) where there are experts.
         memory_bytes: what the blocks in work may take together.
         jobs: blocks that are encoded at once.
         tell: is told the tensor, how many are done, and of how many.
 
     Raises:
-        ConfigError: when a weight is no number.
+        ConfigError: when a weight is no number or too large for its encoding, or a tensor has no elements.
         SourceError: when the target cannot be written.
     """
     place = Path(target)
     head, places = header_bytes(source, encodings)
     key = _key(source, encodings, importance)
     part, journal = (place.with_name(f"{place.name}.{end}") for end in ("part", "part.json"))
-    done = _finished(part, journal, key, len(head), places)
+    done = _finished(part, journal, key, head, places, source.tensors)
     errors = {entry["name"]: entry["error"] for entry in done}
     try:
         if not done:
             part.write_bytes(head)
-            journal.write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
-        with part.open("r+b") as out, journal.open("a", encoding="utf-8") as log, ThreadPoolExecutor(jobs) as pool:
+        fresh = journal.with_suffix(".new")
+        lines = [json.dumps(entry) + "\n" for entry in ({"key": key}, *done)]
+        fresh.write_text("".join(lines), encoding="utf-8")
+        fresh.replace(journal)
+        with part.open("r+b") as out, journal.open("a", encoding="utf-8") as log:
             out.truncate(places[len(done)])
+            out.seek(places[len(done)])
             for number, tensor in enumerate(source.tensors[len(done) :], start=len(done)):
-                out.seek(places[number])
+                checksum, error, squares = hashlib.sha256(), 0.0, 0.0
                 matrix = (importance or {}).get(tensor.name)
-                checksum, error = _tensor(source, tensor, encodings[tensor.name], matrix, out, pool, jobs, memory_bytes)
-                out.write(bytes(places[number + 1] - out.tell()))
+                for data, lost, all_of_it in blocks(source, tensor, encodings[tensor.name], matrix, memory_bytes, jobs):
+                    out.write(data)
+                    checksum.update(data)
+                    error += lost
+                    squares += all_of_it
+                padding = bytes(places[number + 1] - out.tell())
+                out.write(padding)
                 out.flush()
-                os.fsync(out.fileno())
-                log.write(f"\n{json.dumps({'name': tensor.name, 'sha256': checksum, 'error': error})}\n")
+                checksum.update(padding)
+                errors[tensor.name] = error / squares if squares else 0.0
+                entry = {"name": tensor.name, "sha256": checksum.hexdigest(), "error": errors[tensor.name]}
+                log.write(f"{json.dumps(entry)}\n")
                 log.flush()
-                os.fsync(log.fileno())
-                errors[tensor.name] = error
                 if tell is not None:
                     tell(tensor.name, number + 1, len(source.tensors))
+            os.fsync(out.fileno())
         part.replace(place)
         journal.unlink(missing_ok=True)
     except OSError as error:
@@ -268,56 +283,83 @@ def _key(
     return whole.hexdigest()
 
 
-def _finished(part: Path, journal: Path, key: str, head: int, places: Sequence[int]) -> list[dict[str, Any]]:
+def _finished(
+    part: Path, journal: Path, key: str, head: bytes, places: Sequence[int], tensors: Sequence[TensorSpec]
+) -> list[dict[str, Any]]:
     """The entries of tensors that an earlier run of the same work has finished, each held against its checksum."""
     found: list[dict[str, Any]] = []
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        lines = [line for line in journal.read_text(encoding="utf-8").splitlines() if line.strip()]
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, IndexError):
+        lines = journal.read_text(encoding="utf-8").splitlines()
         if json.loads(lines[0])["key"] != key:
             return []
         with part.open("rb") as file:
-            if len(file.read(head)) < head:
+            if file.read(len(head)) != head:
                 return []
-            for line in lines[1:]:
+            for tensor, line in zip(tensors, lines[1:], strict=False):
                 entry = json.loads(line)
-                begin, end = places[len(found)], places[len(found) + 1]
-                file.seek(begin)
-                if hashlib.sha256(file.read(end - begin).ljust(end - begin, b"?")).hexdigest() != entry["sha256"]:
+                checksum, left = hashlib.sha256(), places[len(found) + 1] - places[len(found)]
+                while left and (data := file.read(min(left, HASHED_BYTES))):
+                    checksum.update(data)
+                    left -= len(data)
+                if left or (tensor.name, checksum.hexdigest()) != (entry["name"], entry["sha256"]):
                     return found
-                found.append({"name": str(entry["name"]), "error": float(entry["error"])})
+                found.append({**entry, "error": float(entry["error"])})
     return found
 
 
-def _tensor(
-    source: GgufModel, tensor: TensorSpec, encoding: Encoding, importance: Values | None, out: Any,
-    pool: ThreadPoolExecutor, jobs: int, memory_bytes: int,
-) -> tuple[str, float]:  # fmt: skip
-    """Writes one tensor: the SHA-256 of its bytes with their padding, and its squared error over its squares."""
-    checksum, error, squares = hashlib.sha256(), 0.0, 0.0
-    rows, columns = max(1, tensor.elements // _columns(tensor)), _columns(tensor)
+def blocks(
+    source: GgufModel, tensor: TensorSpec, encoding: Encoding, importance: Values | None = None,
+    memory_bytes: int = MEMORY_BYTES, jobs: int = 1,
+) -> Iterator[tuple[bytes, float, float]]:  # fmt: skip
+    """A tensor in another encoding, block after block: the bytes, their squared error, and the weights' squares.
+
+    Args:
+        source: what is read.
+        tensor: one of its tensors.
+        encoding: of the bytes.
+        importance: (columns,), or (experts, columns) for a tensor of (experts, rows, columns).
+        memory_bytes: what the blocks in work may take together.
+        jobs: blocks that are encoded at once.
+
+    Raises:
+        ConfigError: when a weight is no number, or too large for the encoding; when the importance does not fit.
+    """
+    columns = max(1, _columns(tensor))
+    rows = tensor.elements // columns
     block = min(max(LEAST_BLOCK_BYTES, memory_bytes // (2 * jobs)), MOST_BLOCK_BYTES)
     each = max(1, block // (columns * PER_WEIGHT_BYTES))
+    of_experts = importance if importance is not None and importance.ndim == 2 else None
+    expert = rows if of_experts is None else tensor.shape[-2]
+    if of_experts is not None and len(of_experts) * expert != rows:
+        read = f"{tensor.name}: the importance is of {len(of_experts)} experts"
+        raise ConfigError(read, f"{rows // expert}, as the weights have", "name the matrix of this model")
 
     def made(first: int) -> tuple[bytes, float, float]:
-        count = min(each, rows - first)
+        count = min(each, expert - first % expert)
         if encoding == tensor.encoding:
             return source.bytes_of(tensor, first, count), 0.0, 1.0
         values = source.rows(tensor, first, count)
         try:
-            data = encode(values, encoding, importance)
+            data = encode(values, encoding, importance if of_experts is None else of_experts[first // expert])
         except ConfigError as fault:
             raise ConfigError(f"{tensor.name}: {fault.read}", fault.expected, fault.action) from fault
-        apart = decode(data, encoding, columns) - values
-        return data, float(np.square(apart, dtype=np.float64).sum()), float(np.square(values, dtype=np.float64).sum())
+        apart = decode(data, encoding, columns)
+        lost = _squares(np.subtract(apart, values, out=apart))
+        if not np.isfinite(lost):  # the scale of a block is in fp16
+            read = f"{tensor.name}: a weight is too large for {encoding.name}"
+            raise ConfigError(read, "a type that reaches it", "choose bf16")
+        return data, lost, _squares(values)
 
-    for data, lost, all_of_it in _in_order(made, range(0, rows, each), pool, jobs):
-        out.write(data)
-        checksum.update(data)
-        error += lost
-        squares += all_of_it
-    padding = bytes(-encoding.size_bytes(tensor.shape) % source.alignment)
-    checksum.update(padding)
-    return checksum.hexdigest(), error / squares if squares else 0.0
+    starts = [first for begin in range(0, rows, expert) for first in range(begin, begin + expert, each)]
+    with ThreadPoolExecutor(jobs) as pool:
+        yield from _in_order(made, starts, pool, jobs)
+
+
+def _squares(rows: Values) -> float:
+    """The sum of the squares: of a row in fp32 where that reaches, of all rows in fp64."""
+    with np.errstate(over="ignore", under="ignore"):
+        found = float(np.einsum("ij,ij->i", rows, rows).sum(dtype=np.float64))
+    return found if 1e-20 < found < np.inf else float(np.square(rows, dtype=np.float64).sum())
 
 
 def _in_order(
