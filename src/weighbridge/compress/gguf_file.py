@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from weighbridge.compress import blocks, journal
 from weighbridge.compress.codecs import Values, decode, encode
 from weighbridge.errors import ConfigError, SourceError
 from weighbridge.formats import gguf
@@ -29,12 +29,10 @@ from weighbridge.formats.reader import read
 from weighbridge.model.encodings import Encoding
 from weighbridge.model.tensors import TensorSpec
 
-MEMORY_BYTES = 1 << 30
+MEMORY_BYTES = blocks.MEMORY_BYTES
 """What the blocks in work may take together, where nothing else is asked."""
 PER_WEIGHT_BYTES = 16
 """Of a block in work: what is read, fp32, what encoding makes of it, and room for the encoder."""
-LEAST_BLOCK_BYTES, MOST_BLOCK_BYTES = 1 << 20, 64 << 20
-"""Of a block in work: smaller ones are slow, larger ones gain nothing."""
 FILE_TYPES = {"fp32": 0, "fp16": 1, "q4_0": 2, "q4_1": 3, "q8_0": 7, "q5_0": 8, "q5_1": 9, "q2_k": 10, "q3_k": 12,
               "q4_k": 15, "q5_k": 17, "q6_k": 18, "iq4_nl": 25, "iq4_xs": 30, "bf16": 32, "mxfp4": 38}  # fmt: skip
 """`general.file_type` by the encoding that most weights have (`llama_ftype` of llama.h)."""
@@ -219,15 +217,15 @@ def write(
     """
     place = Path(target)
     head, places = header_bytes(source, encodings)
-    key = _key(source, encodings, importance)
-    part, journal = (place.with_name(f"{place.name}.{end}") for end in ("part", "part.json"))
-    done = _finished(part, journal, key, len(head), places)
+    key = journal.key_of(source.digest, source.paths, {name: one.name for name, one in encodings.items()}, importance)
+    part, diary = (place.with_name(f"{place.name}.{end}") for end in ("part", "part.json"))
+    done = _finished(part, diary, key, len(head), places)
     errors = {entry["name"]: entry["error"] for entry in done}
     try:
         if not done:
             part.write_bytes(head)
-            journal.write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
-        with part.open("r+b") as out, journal.open("a", encoding="utf-8") as log, ThreadPoolExecutor(jobs) as pool:
+            journal.begin(diary, key)
+        with part.open("r+b") as out, diary.open("a", encoding="utf-8") as log, ThreadPoolExecutor(jobs) as pool:
             out.truncate(places[len(done)])
             for number, tensor in enumerate(source.tensors[len(done) :], start=len(done)):
                 out.seek(places[number])
@@ -236,14 +234,12 @@ def write(
                 out.write(bytes(places[number + 1] - out.tell()))
                 out.flush()
                 os.fsync(out.fileno())
-                log.write(f"\n{json.dumps({'name': tensor.name, 'sha256': checksum, 'error': error})}\n")
-                log.flush()
-                os.fsync(log.fileno())
+                journal.add(log, {"name": tensor.name, "sha256": checksum, "error": error})
                 errors[tensor.name] = error
                 if tell is not None:
                     tell(tensor.name, number + 1, len(source.tensors))
         part.replace(place)
-        journal.unlink(missing_ok=True)
+        diary.unlink(missing_ok=True)
     except OSError as error:
         read = f"{target} cannot be written ({error.strerror})"
         raise SourceError(read, f"a folder that can be written to, with {places[-1]:,} bytes of room",
@@ -251,36 +247,16 @@ def write(
     return Written(str(place), places[-1], dict(encodings), errors, len(done))
 
 
-def _key(
-    source: GgufModel, encodings: Mapping[str, Encoding], importance: Mapping[str, Values] | None
-) -> str:  # fmt: skip
-    """What makes two runs the same: the source's header and size, the encodings and the importance."""
-    whole = hashlib.sha256(source.digest.encode())
-    for path in source.paths:
-        whole.update(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}".encode())
-    for name, encoding in encodings.items():
-        matrix = (importance or {}).get(name)
-        whole.update(f"{name} {encoding.name}".encode() + (b"" if matrix is None else matrix.tobytes()))
-    return whole.hexdigest()
-
-
-def _finished(part: Path, journal: Path, key: str, head: int, places: Sequence[int]) -> list[dict[str, Any]]:
+def _finished(part: Path, diary: Path, key: str, head: int, places: Sequence[int]) -> list[dict[str, Any]]:
     """The entries of tensors that an earlier run of the same work has finished, each held against its checksum."""
     found: list[dict[str, Any]] = []
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        lines = [line for line in journal.read_text(encoding="utf-8").splitlines() if line.strip()]
-        if json.loads(lines[0])["key"] != key:
+    with contextlib.suppress(OSError, KeyError, ValueError, TypeError), part.open("rb") as file:
+        if len(file.read(head)) < head:
             return []
-        with part.open("rb") as file:
-            if len(file.read(head)) < head:
-                return []
-            for line in lines[1:]:
-                entry = json.loads(line)
-                begin, end = places[len(found)], places[len(found) + 1]
-                file.seek(begin)
-                if hashlib.sha256(file.read(end - begin).ljust(end - begin, b"?")).hexdigest() != entry["sha256"]:
-                    return found
-                found.append({"name": str(entry["name"]), "error": float(entry["error"])})
+        for entry in journal.entries(diary, key) or []:
+            if journal.checksum(file, places[len(found)], places[len(found) + 1]) != entry["sha256"]:
+                break
+            found.append({"name": str(entry["name"]), "error": float(entry["error"])})
     return found
 
 
@@ -291,8 +267,7 @@ def _tensor(
     """Writes one tensor: the SHA-256 of its bytes with their padding, and its squared error over its squares."""
     checksum, error, squares = hashlib.sha256(), 0.0, 0.0
     rows, columns = max(1, tensor.elements // _columns(tensor)), _columns(tensor)
-    block = min(max(LEAST_BLOCK_BYTES, memory_bytes // (2 * jobs)), MOST_BLOCK_BYTES)
-    each = max(1, block // (columns * PER_WEIGHT_BYTES))
+    each = max(1, blocks.block_bytes(memory_bytes, jobs) // (columns * PER_WEIGHT_BYTES))
 
     def made(first: int) -> tuple[bytes, float, float]:
         count = min(each, rows - first)
@@ -306,7 +281,7 @@ def _tensor(
         apart = decode(data, encoding, columns) - values
         return data, float(np.square(apart, dtype=np.float64).sum()), float(np.square(values, dtype=np.float64).sum())
 
-    for data, lost, all_of_it in _in_order(made, range(0, rows, each), pool, jobs):
+    for data, lost, all_of_it in blocks.in_order(made, range(0, rows, each), pool, jobs):
         out.write(data)
         checksum.update(data)
         error += lost
@@ -314,16 +289,3 @@ def _tensor(
     padding = bytes(-encoding.size_bytes(tensor.shape) % source.alignment)
     checksum.update(padding)
     return checksum.hexdigest(), error / squares if squares else 0.0
-
-
-def _in_order(
-    work: Callable[[int], tuple[bytes, float, float]], items: Sequence[int], pool: ThreadPoolExecutor, jobs: int
-) -> Iterator[tuple[bytes, float, float]]:
-    """Results in the order of the items, no more than `jobs` of them in work."""
-    waiting = []
-    for item in items:
-        waiting.append(pool.submit(work, item))
-        if len(waiting) >= jobs:
-            yield waiting.pop(0).result()
-    for one in waiting:
-        yield one.result()
