@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.golden_models import family_files
 
 from weighbridge.compress import schemes
-from weighbridge.compress.safetensors_folder import FolderSource, write
+from weighbridge.compress.safetensors_folder import RENAMED, FolderSource, linear_weights, write
 from weighbridge.compress.schemes import QUANTIZED, Scheme, find
+from weighbridge.inspection import inspect
 
 pytestmark = pytest.mark.torch
 SYMMETRIC = [scheme for scheme in QUANTIZED if scheme.symmetric]
@@ -106,3 +108,29 @@ def test_zero_points_are_read_where_weights_are_dequantized(torch: Any, tmp_path
     source = FolderSource(tmp_path / "a")
     given = {"quantization_config": transformers.CompressedTensorsConfig(dequantize=True)}
     same(torch, kind, source, dict.fromkeys(source.linear_names, scheme), tmp_path / "b", **given)
+
+
+@pytest.mark.slow
+def test_what_is_taken_for_a_linear_module_is_one_in_every_family(torch: Any) -> None:
+    import transformers
+
+    found: dict[str, bool] = {}
+    for case in (case for golden in family_files().values() for case in golden.get("shrunk", ())):
+        config = dict(case["config"])
+        reference = getattr(transformers, config["architectures"][0])
+        settings = {key: value for key, value in config.items() if key != "model_type"}
+        with torch.device("meta"):
+            modules = dict(reference(reference.config_class(**settings)).named_modules())
+        architecture = inspect(config).architecture
+        assert architecture is not None
+        names = {name.removesuffix(".weight").removeprefix(architecture.base_prefix)
+                 for name in linear_weights(architecture)}  # fmt: skip
+        ends: dict[str, list[str]] = {name: [] for name in names}
+        for path in modules:
+            parts = path.split(".")
+            for at in range(len(parts)):
+                ends.get(".".join(parts[at:]), []).append(path)
+        named = all(len(paths) == 1 for paths in ends.values())
+        assert all(isinstance(modules[paths[0]], torch.nn.Linear) for paths in ends.values() if len(paths) == 1)
+        found[architecture.model_type] = found.get(architecture.model_type, True) and named
+    assert {name for name, is_named in found.items() if not is_named} == RENAMED and len(found) > 200

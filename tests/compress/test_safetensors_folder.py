@@ -67,7 +67,9 @@ def weight_files(folder: Path) -> dict[str, bytes]:
 def test_only_weights_of_linear_modules_are_found(tmp_path: Path) -> None:
     source = FolderSource(model(tmp_path / "a"))
     assert source.linear_names == {f"model.layers.{layer}.{name}.weight" for layer in range(2) for name in MAPS}
-    assert FolderSource(model(tmp_path / "b", model_type="unheard-of")).linear_names == frozenset()
+    assert not source.notes
+    unknown = FolderSource(model(tmp_path / "b", model_type="unheard-of"))
+    assert unknown.linear_names == frozenset() and "no family" in unknown.notes[0]
     gpt2 = tmp_path / "c"
     gpt2.mkdir()
     (gpt2 / "config.json").write_text(json.dumps({"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2,
@@ -76,6 +78,7 @@ def test_only_weights_of_linear_modules_are_found(tmp_path: Path) -> None:
              "h.0.attn.c_proj.weight": (16, 16), "h.0.mlp.c_fc.weight": (16, 64)}  # fmt: skip
     save_file({name: np.ones(shape, np.float32) for name, shape in names.items()}, gpt2 / "model.safetensors")
     assert FolderSource(gpt2).linear_names == frozenset()  # Conv1D, stored (in, out)
+    assert "no weight" in FolderSource(gpt2).notes[0]
 
 
 def test_the_folder_is_what_was_asked_for_and_other_readers_read_it(tmp_path: Path) -> None:
@@ -269,8 +272,8 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
 
 def test_single_elements_scalars_and_empty_tensors_are_written(tmp_path: Path) -> None:
     folder = model(tmp_path / "a")
-    tensors = {"one": np.ones((1, 1), np.float32), "scalar": np.array(2, np.float32), "index": np.arange(3),
-               "empty": np.ones((0, 4), np.float32), "cube": np.ones((2, 3, 4), np.float32)}  # fmt: skip
+    tensors: dict[str, Any] = {"one": np.ones((1, 1), np.float32), "scalar": np.array(2, np.float32),
+                               "index": np.arange(3), "empty": np.ones((0, 4), np.float32), "cube": np.ones((2, 3, 4), np.float32)}  # fmt: skip
     save_file(tensors, folder / "model.safetensors")
     source = FolderSource(folder)
     write(source, tmp_path / "b", {name: find("bf16") for name in tensors if name != "index"})

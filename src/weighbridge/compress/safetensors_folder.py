@@ -50,6 +50,19 @@ WEIGHT_ENDINGS = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index
 KEPT_PLAIN = frozenset({Component.EMBEDDING, Component.HEAD, Component.ROUTER, Component.EXPERTS})
 """Parts whose weights stay plain: engines multiply with tables, heads, routers and routed experts in code of their
 own, which reads no packed weights (transformers 5 stacks the experts of a layer into one tensor)."""
+RENAMED = frozenset({
+    "altclip", "aria", "audio-spectrogram-transformer", "audioflamingo3", "aya_vision", "beit", "clip_text_model",
+    "clip_vision_model", "cohere2_vision", "colpali", "colqwen2", "deepseek_v4", "deepseek_vl", "deepseek_vl_hybrid",
+    "deit", "depth_anything", "detr", "dinov2", "dinov2_with_registers", "dpt", "fuyu", "gemma3", "got_ocr2",
+    "granite_speech", "hy_v3", "ijepa", "internvl", "kimi_k25", "kimi_linear", "laguna", "lfm2_vl", "llava",
+    "llava_next", "llava_next_video", "llava_onevision", "minimax_m3_vl", "mistral3", "mllama", "paddleocr_vl",
+    "paligemma", "qwen2_5_omni", "qwen2_5_omni_thinker", "qwen2_5_vl", "qwen2_audio", "qwen2_vl", "qwen3_omni_moe",
+    "qwen3_omni_moe_thinker", "segformer", "shieldgemma2", "siglip2_vision_model", "siglip_text_model",
+    "siglip_vision_model", "step3p7", "swin", "video_llava", "vipllava", "vision-encoder-decoder", "vit", "vit_mae",
+    "vit_msn", "vivit", "voxtral", "voxtral_realtime",
+})  # fmt: skip
+"""Model types whose modules transformers 5.23 calls otherwise than their files do, beyond what stands before a name:
+a configuration that names modules would miss them, and their weights would be loaded as random ones."""
 _WORDS = {encoding.name: word for word, encoding in DTYPES.items()}
 _PLAIN = (*codecs.PLAIN, "bf16")
 
@@ -115,10 +128,9 @@ class FolderSource:
     @cached_property
     def linear_names(self) -> frozenset[str]:
         """The stored weights of Linear modules that can take a scheme with scales."""
-        if self.architecture is None:
+        if self.architecture is None or self.architecture.model_type in RENAMED:
             return frozenset()
-        shapes = {name: group.weight.shape for group in self.architecture.groups if _is_linear(group)
-                  for name in _names(group)}  # fmt: skip
+        shapes = linear_weights(self.architecture)
         prefix = self.architecture.base_prefix
         return frozenset(
             tensor.name for tensor in self.tensors
@@ -126,6 +138,16 @@ class FolderSource:
             and any(shapes.get(name) == tensor.shape
                     for name in (tensor.name, prefix + tensor.name, tensor.name.removeprefix(prefix)))
         )  # fmt: skip
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Why no weight can take a scheme with scales, where none can."""
+        if self.architecture is None:
+            return ("no family describes this model: which weights are those of Linear modules is not known",)
+        if self.architecture.model_type in RENAMED:
+            return (f"transformers calls modules of {self.architecture.model_type} otherwise than its files do: no "
+                    "configuration can name them for all readers",)  # fmt: skip
+        return () if self.linear_names else ("no weight is that of a Linear module, as which it could be quantized",)
 
     def bytes_of(self, tensor: TensorSpec, first: int, count: int) -> bytes:
         """So many bytes of a tensor, from the first on."""
@@ -148,10 +170,22 @@ class FolderSource:
         return codecs.decode(self.bytes_of(tensor, first * each, count * each), tensor.encoding, columns)
 
 
+def linear_weights(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """The described weights of Linear modules that engines multiply with as such, with their shapes.
+
+    Example:
+        >>> found = inspect({"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 1, "vocab_size": 9,
+        ...                  "num_attention_heads": 2, "intermediate_size": 128}).architecture
+        >>> [name.split(".")[-2] for name in linear_weights(found)]
+        ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj']
+    """
+    return {name: group.weight.shape for group in architecture.groups if _is_linear(group) for name in _names(group)}
+
+
 def _is_linear(group: TensorGroup) -> bool:
     weight = group.weight
     return (weight.use is Use.MATMUL and weight.kind is Kind.PARAMETER and len(weight.shape) == 2
-            and weight.name.endswith("weight") and weight.role != "convolution" and weight.tied_to is None
+            and weight.role != "convolution" and weight.tied_to is None
             and not weight.transposed and weight.experts == weight.stacked == 1 and not group.mtp
             and group.component not in KEPT_PLAIN and group.name.endswith(".weight"))  # fmt: skip
 
