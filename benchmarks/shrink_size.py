@@ -35,7 +35,7 @@ def main() -> int:
     before, begun = peak_resident_bytes() or 0, (time.perf_counter(), time.process_time())
     whole, written, lost, squares = hashlib.sha256(), 0, 0.0, 0.0
     for tensor in model.tensors:
-        for data, error, sums in gguf_file.blocks(
+        for data, error, sums in gguf_file.encoded(
             model, tensor, encodings[tensor.name], memory_bytes=asked.memory, jobs=asked.jobs
         ):
             whole.update(data)

@@ -20,7 +20,7 @@ import pytest
 from tests.compress.synthetic import POOL, SyntheticModel
 
 from weighbridge import inspect
-from weighbridge.compress import codecs, gguf_file
+from weighbridge.compress import blocks, codecs, gguf_file
 from weighbridge.errors import ConfigError, SourceError
 from weighbridge.model.encodings import find
 from weighbridge.model.tensors import TensorSpec
@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WRITER = """
 import json, sys
 from tests.compress.synthetic import SyntheticModel
-from weighbridge.compress import codecs, gguf_file
+from weighbridge.compress import blocks, codecs, gguf_file
 from weighbridge.measuring.process import peak_resident_bytes
 order = json.loads(sys.stdin.readline())
 model = SyntheticModel(*order["model"])
@@ -249,7 +249,7 @@ def test_each_expert_has_an_importance_of_its_own(tmp_path: Path, monkeypatch: p
 
     model, encoding, target = Experts((3, 8, 256)), find("q4_k"), tmp_path / "a.gguf"
     expected = b"".join(codecs.encode(values[one], encoding, importance[one]) for one in range(3))
-    monkeypatch.setattr(gguf_file, "LEAST_BLOCK_BYTES", 5 * 256 * gguf_file.PER_WEIGHT_BYTES)
+    monkeypatch.setattr(blocks, "LEAST_BLOCK_BYTES", 5 * 256 * gguf_file.PER_WEIGHT_BYTES)
     gguf_file.write(model, target, {"0.weight": encoding}, importance={"0.weight": importance}, memory_bytes=1)
     assert target.read_bytes().endswith(expected)
     for wrong, fault in ((importance[:2], "of 2 experts; expected 3"), (importance[:, :5], "has the shape (5,)")):

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from weighbridge import inspect
 from weighbridge.cli import main
-from weighbridge.compress import gguf_file, plan, shrink
+from weighbridge.compress import blocks, gguf_file, plan, shrink
 from weighbridge.compress.gguf_file import GgufSource
 from weighbridge.compress.plan import Option
 from weighbridge.errors import ConfigError, SourceError, UnitError
@@ -84,7 +84,7 @@ def test_the_choice_is_the_best_of_all(tmp_path: Path) -> None:
         every = [dict(zip(some, combination, strict=True)) for combination in itertools.product(*some.values())]
         sizes = [gguf_file.size_of(source, {name: one.encoding for name, one in each.items()}) for each in every]
         within = [each for each, size in zip(every, sizes, strict=True) if size <= budget]
-        best = min(sum(one.error for one in each.values()) for each in within)
+        best = min(sum(one.loss for one in each.values()) for each in within)
         assert chosen.loss == pytest.approx(best, rel=1e-9) and chosen.size_bytes <= budget
 
 
@@ -163,7 +163,7 @@ def test_memory_and_jobs_do_not_change_the_bytes(tmp_path: Path, monkeypatch: py
     source = GgufSource(model(tmp_path / "a.gguf"))
     chosen = plan.choose(source, plan.options_of(source), 60_000).encodings
     gguf_file.write(source, tmp_path / "b.gguf", chosen)
-    monkeypatch.setattr(gguf_file, "LEAST_BLOCK_BYTES", 1)
+    monkeypatch.setattr(blocks, "LEAST_BLOCK_BYTES", 1)
     gguf_file.write(source, tmp_path / "c.gguf", chosen, memory_bytes=1, jobs=3)
     assert (tmp_path / "b.gguf").read_bytes() == (tmp_path / "c.gguf").read_bytes()
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from weighbridge.compress import blocks, journal
 from weighbridge.compress.codecs import Values, decode, encode
 from weighbridge.errors import ConfigError, SourceError
 from weighbridge.formats import gguf
@@ -29,14 +29,10 @@ from weighbridge.formats.reader import read
 from weighbridge.model.encodings import Encoding
 from weighbridge.model.tensors import TensorSpec
 
-MEMORY_BYTES = 1 << 30
+MEMORY_BYTES = blocks.MEMORY_BYTES
 """What the blocks in work may take together, where nothing else is asked."""
 PER_WEIGHT_BYTES = 16
 """Of a block in work: what is read, fp32, what encoding makes of it, and room for the encoder."""
-LEAST_BLOCK_BYTES, MOST_BLOCK_BYTES = 1 << 20, 4 << 20
-"""Of a block in work: smaller ones are slow; larger ones leave the processor's cache and are slower again."""
-HASHED_BYTES = 1 << 20
-"""Read at once of a tensor that was finished before."""
 FILE_TYPES = {"fp32": 0, "fp16": 1, "q4_0": 2, "q4_1": 3, "q8_0": 7, "q5_0": 8, "q5_1": 9, "q2_k": 10, "q3_k": 12,
               "q4_k": 15, "q5_k": 17, "q6_k": 18, "iq4_nl": 25, "iq4_xs": 30, "bf16": 32, "mxfp4": 38}  # fmt: skip
 """`general.file_type` by the encoding that most weights have (`llama_ftype` of llama.h)."""
@@ -228,24 +224,23 @@ def write(
     """
     place = Path(target)
     head, places = header_bytes(source, encodings)
-    key = _key(source, encodings, importance)
-    part, journal = (place.with_name(f"{place.name}.{end}") for end in ("part", "part.json"))
-    done = _finished(part, journal, key, head, places, source.tensors)
+    key = journal.key_of(source.digest, source.paths, {name: one.name for name, one in encodings.items()}, importance)
+    part, diary = (place.with_name(f"{place.name}.{end}") for end in ("part", "part.json"))
+    done = _finished(part, diary, key, head, places, source.tensors)
     errors = {entry["name"]: entry["error"] for entry in done}
     try:
         if not done:
             part.write_bytes(head)
-        fresh = journal.with_suffix(".new")
-        lines = [json.dumps(entry) + "\n" for entry in ({"key": key}, *done)]
-        fresh.write_text("".join(lines), encoding="utf-8")
-        fresh.replace(journal)
-        with part.open("r+b") as out, journal.open("a", encoding="utf-8") as log:
+        journal.begin(diary, key, done)
+        with part.open("r+b") as out, diary.open("a", encoding="utf-8") as log:
             out.truncate(places[len(done)])
             out.seek(places[len(done)])
             for number, tensor in enumerate(source.tensors[len(done) :], start=len(done)):
                 checksum, error, squares = hashlib.sha256(), 0.0, 0.0
                 matrix = (importance or {}).get(tensor.name)
-                for data, lost, all_of_it in blocks(source, tensor, encodings[tensor.name], matrix, memory_bytes, jobs):
+                for data, lost, all_of_it in encoded(
+                    source, tensor, encodings[tensor.name], matrix, memory_bytes, jobs
+                ):
                     out.write(data)
                     checksum.update(data)
                     error += lost
@@ -255,14 +250,12 @@ def write(
                 out.flush()
                 checksum.update(padding)
                 errors[tensor.name] = error / squares if squares else 0.0
-                entry = {"name": tensor.name, "sha256": checksum.hexdigest(), "error": errors[tensor.name]}
-                log.write(f"{json.dumps(entry)}\n")
-                log.flush()
+                journal.add(log, {"name": tensor.name, "sha256": checksum.hexdigest(), "error": errors[tensor.name]})
                 if tell is not None:
                     tell(tensor.name, number + 1, len(source.tensors))
             os.fsync(out.fileno())
         part.replace(place)
-        journal.unlink(missing_ok=True)
+        diary.unlink(missing_ok=True)
     except OSError as error:
         read = f"{target} cannot be written ({error.strerror})"
         raise SourceError(read, f"a folder that can be written to, with {places[-1]:,} bytes of room",
@@ -270,44 +263,23 @@ def write(
     return Written(str(place), places[-1], dict(encodings), errors, len(done))
 
 
-def _key(
-    source: GgufModel, encodings: Mapping[str, Encoding], importance: Mapping[str, Values] | None
-) -> str:  # fmt: skip
-    """What makes two runs the same: the source's header and size, the encodings and the importance."""
-    whole = hashlib.sha256(source.digest.encode())
-    for path in source.paths:
-        whole.update(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}".encode())
-    for name, encoding in encodings.items():
-        matrix = (importance or {}).get(name)
-        whole.update(f"{name} {encoding.name}".encode() + (b"" if matrix is None else matrix.tobytes()))
-    return whole.hexdigest()
-
-
 def _finished(
-    part: Path, journal: Path, key: str, head: bytes, places: Sequence[int], tensors: Sequence[TensorSpec]
+    part: Path, diary: Path, key: str, head: bytes, places: Sequence[int], tensors: Sequence[TensorSpec]
 ) -> list[dict[str, Any]]:
     """The entries of tensors that an earlier run of the same work has finished, each held against its checksum."""
     found: list[dict[str, Any]] = []
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, IndexError):
-        lines = journal.read_text(encoding="utf-8").splitlines()
-        if json.loads(lines[0])["key"] != key:
+    with contextlib.suppress(OSError, KeyError, ValueError, TypeError), part.open("rb") as file:
+        if file.read(len(head)) != head:
             return []
-        with part.open("rb") as file:
-            if file.read(len(head)) != head:
-                return []
-            for tensor, line in zip(tensors, lines[1:], strict=False):
-                entry = json.loads(line)
-                checksum, left = hashlib.sha256(), places[len(found) + 1] - places[len(found)]
-                while left and (data := file.read(min(left, HASHED_BYTES))):
-                    checksum.update(data)
-                    left -= len(data)
-                if left or (tensor.name, checksum.hexdigest()) != (entry["name"], entry["sha256"]):
-                    return found
-                found.append({**entry, "error": float(entry["error"])})
+        for tensor, entry in zip(tensors, journal.entries(diary, key) or [], strict=False):
+            checksum = journal.checksum(file, places[len(found)], places[len(found) + 1])
+            if (tensor.name, checksum) != (entry["name"], entry["sha256"]):
+                break
+            found.append({**entry, "error": float(entry["error"])})
     return found
 
 
-def blocks(
+def encoded(
     source: GgufModel, tensor: TensorSpec, encoding: Encoding, importance: Values | None = None,
     memory_bytes: int = MEMORY_BYTES, jobs: int = 1,
 ) -> Iterator[tuple[bytes, float, float]]:  # fmt: skip
@@ -326,8 +298,7 @@ def blocks(
     """
     columns = max(1, _columns(tensor))
     rows = tensor.elements // columns
-    block = min(max(LEAST_BLOCK_BYTES, memory_bytes // (2 * jobs)), MOST_BLOCK_BYTES)
-    each = max(1, block // (columns * PER_WEIGHT_BYTES))
+    each = max(1, blocks.block_bytes(memory_bytes, jobs) // (columns * PER_WEIGHT_BYTES))
     of_experts = importance if importance is not None and importance.ndim == 2 else None
     expert = rows if of_experts is None else tensor.shape[-2]
     if of_experts is not None and len(of_experts) * expert != rows:
@@ -352,7 +323,7 @@ def blocks(
 
     starts = [first for begin in range(0, rows, expert) for first in range(begin, begin + expert, each)]
     with ThreadPoolExecutor(jobs) as pool:
-        yield from _in_order(made, starts, pool, jobs)
+        yield from blocks.in_order(made, starts, pool, jobs)
 
 
 def _squares(rows: Values) -> float:
@@ -360,16 +331,3 @@ def _squares(rows: Values) -> float:
     with np.errstate(over="ignore", under="ignore"):
         found = float(np.einsum("ij,ij->i", rows, rows).sum(dtype=np.float64))
     return found if 1e-20 < found < np.inf else float(np.square(rows, dtype=np.float64).sum())
-
-
-def _in_order(
-    work: Callable[[int], tuple[bytes, float, float]], items: Sequence[int], pool: ThreadPoolExecutor, jobs: int
-) -> Iterator[tuple[bytes, float, float]]:
-    """Results in the order of the items, no more than `jobs` of them in work."""
-    waiting = []
-    for item in items:
-        waiting.append(pool.submit(work, item))
-        if len(waiting) >= jobs:
-            yield waiting.pop(0).result()
-    for one in waiting:
-        yield one.result()

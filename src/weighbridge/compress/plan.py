@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from weighbridge.compress.codecs import Values, decode, encode, needs_importance
 from weighbridge.compress.gguf_file import GgufModel, size_of
-from weighbridge.compress.sensitivity import Sensitivity, by_role, completed
+from weighbridge.compress.sensitivity import Sensitivity, by_role, completed, role_of
 from weighbridge.errors import ConfigError, UnitError
 from weighbridge.model import encodings
 from weighbridge.model.encodings import Encoding
@@ -25,6 +25,8 @@ from weighbridge.model.tensors import TensorSpec
 CHOICES = ("iq2_xxs", "iq2_xs", "iq2_s", "q2_k", "iq3_xxs", "iq3_s", "q3_k", "iq4_xs", "q4_0", "iq4_nl", "q4_k", "q4_1",
            "q5_0", "q5_k", "q5_1", "q6_k", "q8_0", "bf16", "fp16")  # fmt: skip
 """Encodings that a matrix may take; of those that need an importance matrix only where there is one."""
+KEPT = ("position_embedding", "type_embedding", "router")
+"""Roles that stay as they are, as in llama.cpp's own quantizer: its engine looks rows of the first two up in fp32."""
 SAMPLE_WEIGHTS = 1 << 16
 """Weights of a tensor that its error is measured on, in rows spread over it."""
 
@@ -75,7 +77,7 @@ def options_of(source: GgufModel, costs: Sensitivity | None = None) -> dict[str,
     found = {}
     for tensor in source.tensors:
         own = [Option(tensor.encoding, padded(tensor.encoding, tensor), 0.0, 0.0)]
-        if len(tensor.shape) > 1 and tensor.encoding.is_float:
+        if len(tensor.shape) > 1 and tensor.encoding.is_float and role_of(tensor) not in KEPT:
             rows, matrix = _sample(source, tensor), costs.columns.get(tensor.name)
             if matrix is not None and matrix.ndim > 1:
                 matrix = matrix.mean(axis=0)  # of all experts, whose rows are among the sample
