@@ -79,6 +79,10 @@ def test_only_weights_of_linear_modules_are_found(tmp_path: Path) -> None:
     save_file({name: np.ones(shape, np.float32) for name, shape in names.items()}, gpt2 / "model.safetensors")
     assert FolderSource(gpt2).linear_names == frozenset()  # Conv1D, stored (in, out)
     assert "no weight" in FolderSource(gpt2).notes[0]
+    mixture = {"model_type": "mixtral", "architectures": ["MixtralForCausalLM"], "num_local_experts": 2,
+               "num_experts_per_tok": 1}  # fmt: skip
+    unread = FolderSource(model(tmp_path / "d", **mixture))
+    assert unread.linear_names == frozenset() and "of mixtral: they stay plain" in unread.notes[0]
 
 
 def test_the_folder_is_what_was_asked_for_and_other_readers_read_it(tmp_path: Path) -> None:
@@ -273,7 +277,8 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
 def test_single_elements_scalars_and_empty_tensors_are_written(tmp_path: Path) -> None:
     folder = model(tmp_path / "a")
     tensors: dict[str, Any] = {"one": np.ones((1, 1), np.float32), "scalar": np.array(2, np.float32),
-                               "index": np.arange(3), "empty": np.ones((0, 4), np.float32), "cube": np.ones((2, 3, 4), np.float32)}  # fmt: skip
+                               "index": np.arange(3), "empty": np.ones((0, 4), np.float32),
+                               "cube": np.ones((2, 3, 4), np.float32)}  # fmt: skip
     save_file(tensors, folder / "model.safetensors")
     source = FolderSource(folder)
     write(source, tmp_path / "b", {name: find("bf16") for name in tensors if name != "index"})
