@@ -11,9 +11,8 @@ import pytest
 from tests.golden_models import family_files
 
 from weighbridge.compress import schemes
-from weighbridge.compress.safetensors_folder import RENAMED, FolderSource, linear_weights, write
+from weighbridge.compress.safetensors_folder import READ, FolderSource, write
 from weighbridge.compress.schemes import QUANTIZED, Scheme, find
-from weighbridge.inspection import inspect
 
 pytestmark = pytest.mark.torch
 SYMMETRIC = [scheme for scheme in QUANTIZED if scheme.symmetric]
@@ -111,26 +110,33 @@ def test_zero_points_are_read_where_weights_are_dequantized(torch: Any, tmp_path
 
 
 @pytest.mark.slow
-def test_what_is_taken_for_a_linear_module_is_one_in_every_family(torch: Any) -> None:
+def test_every_model_type_that_is_packed_is_read_back(torch: Any, tmp_path: Path) -> None:
     import transformers
 
-    found: dict[str, bool] = {}
-    for case in (case for golden in family_files().values() for case in golden.get("shrunk", ())):
-        config = dict(case["config"])
-        reference = getattr(transformers, config["architectures"][0])
+    compressors = pytest.importorskip("compressed_tensors.compressors")
+    (tmp_path / "packed").mkdir()
+    scheme, left = find("int8"), set(READ)
+    plain = [SMALL | {"model_type": name.lower(), "architectures": [f"{name}ForCausalLM"], "num_key_value_heads": 2}
+             for name in ("Llama", "Mistral", "Qwen2")]  # fmt: skip
+    shrunk = (case["config"] for golden in family_files().values() for case in golden.get("shrunk", ()))
+    for config in (*plain, *shrunk):
+        kind, name = getattr(transformers, config["architectures"][0]), config["model_type"]
+        if name not in left:
+            continue
+        left.remove(name)
         settings = {key: value for key, value in config.items() if key != "model_type"}
-        with torch.device("meta"):
-            modules = dict(reference(reference.config_class(**settings)).named_modules())
-        architecture = inspect(config).architecture
-        assert architecture is not None
-        names = {name.removesuffix(".weight").removeprefix(architecture.base_prefix)
-                 for name in linear_weights(architecture)}  # fmt: skip
-        ends: dict[str, list[str]] = {name: [] for name in names}
-        for path in modules:
-            parts = path.split(".")
-            for at in range(len(parts)):
-                ends.get(".".join(parts[at:]), []).append(path)
-        named = all(len(paths) == 1 for paths in ends.values())
-        assert all(isinstance(modules[paths[0]], torch.nn.Linear) for paths in ends.values() if len(paths) == 1)
-        found[architecture.model_type] = found.get(architecture.model_type, True) and named
-    assert {name for name, is_named in found.items() if not is_named} == RENAMED and len(found) > 200
+        kind(kind.config_class(**settings)).save_pretrained(tmp_path / name)
+        source = FolderSource(tmp_path / name)
+        write(source, tmp_path / "packed" / name, dict.fromkeys(source.linear_names, scheme))
+        modules = dict(kind.from_pretrained(tmp_path / "packed" / name).named_modules())
+        packed = {path for path, module in modules.items() if hasattr(module, "quantization_scheme")}
+        assert source.architecture is not None and len(packed) == len(source.linear_names) > 0, name
+        for tensor in (tensor for tensor in source.tensors if tensor.name in source.linear_names):
+            bare = tensor.name.removesuffix(".weight").removeprefix(source.architecture.base_prefix)
+            (path,) = (path for path in packed if path == bare or path.endswith("." + bare))
+            assert isinstance(modules[path], torch.nn.Linear)
+            compressors.decompress_module(modules[path])
+            rows = source.rows(tensor, 0, tensor.shape[0])
+            found = schemes.decode(schemes.encode(rows, scheme), scheme, tensor.shape[1])
+            assert np.array_equal(modules[path].weight.detach().float().numpy(), found), tensor.name
+    assert not left

@@ -79,6 +79,10 @@ def test_only_weights_of_linear_modules_are_found(tmp_path: Path) -> None:
     save_file({name: np.ones(shape, np.float32) for name, shape in names.items()}, gpt2 / "model.safetensors")
     assert FolderSource(gpt2).linear_names == frozenset()  # Conv1D, stored (in, out)
     assert "no weight" in FolderSource(gpt2).notes[0]
+    mixture: dict[str, Any] = {"model_type": "mixtral", "architectures": ["MixtralForCausalLM"], "num_local_experts": 2,
+               "num_experts_per_tok": 1}  # fmt: skip
+    unread = FolderSource(model(tmp_path / "d", **mixture))
+    assert unread.linear_names == frozenset() and "of mixtral: they stay plain" in unread.notes[0]
 
 
 def test_the_folder_is_what_was_asked_for_and_other_readers_read_it(tmp_path: Path) -> None:

@@ -50,19 +50,31 @@ WEIGHT_ENDINGS = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index
 KEPT_PLAIN = frozenset({Component.EMBEDDING, Component.HEAD, Component.ROUTER, Component.EXPERTS})
 """Parts whose weights stay plain: engines multiply with tables, heads, routers and routed experts in code of their
 own, which reads no packed weights (transformers 5 stacks the experts of a layer into one tensor)."""
-RENAMED = frozenset({
-    "altclip", "aria", "audio-spectrogram-transformer", "audioflamingo3", "aya_vision", "beit", "clip_text_model",
-    "clip_vision_model", "cohere2_vision", "colpali", "colqwen2", "deepseek_v4", "deepseek_vl", "deepseek_vl_hybrid",
-    "deit", "depth_anything", "detr", "dinov2", "dinov2_with_registers", "dpt", "fuyu", "gemma3", "got_ocr2",
-    "granite_speech", "hy_v3", "ijepa", "internvl", "kimi_k25", "kimi_linear", "laguna", "lfm2_vl", "llava",
-    "llava_next", "llava_next_video", "llava_onevision", "minimax_m3_vl", "mistral3", "mllama", "paddleocr_vl",
-    "paligemma", "qwen2_5_omni", "qwen2_5_omni_thinker", "qwen2_5_vl", "qwen2_audio", "qwen2_vl", "qwen3_omni_moe",
-    "qwen3_omni_moe_thinker", "segformer", "shieldgemma2", "siglip2_vision_model", "siglip_text_model",
-    "siglip_vision_model", "step3p7", "swin", "video_llava", "vipllava", "vision-encoder-decoder", "vit", "vit_mae",
-    "vit_msn", "vivit", "voxtral", "voxtral_realtime",
+READ = frozenset({
+    "albert", "apertus", "arcee", "aria_text", "bamba", "bart", "bert", "big_bird", "bigbird_pegasus", "biogpt",
+    "bitnet", "blenderbot", "blenderbot-small", "blip", "blip-2", "bloom", "camembert", "clip", "codegen", "cohere",
+    "cohere2", "convnext", "convnextv2", "ctrl", "cwm", "data2vec-text", "data2vec-vision", "dbrx", "deberta",
+    "deberta-v2", "dia", "diffllama", "distilbert", "electra", "ernie", "ernie4_5", "esm", "eurobert", "exaone4",
+    "exaone4_5", "falcon_h1", "flaubert", "florence2", "gemma", "gemma2", "gemma3_text", "gemma3n_text", "git",
+    "glm", "glm4", "glm46v", "glm4v", "glm4v_moe_text", "glm4v_text", "gpt_neo", "gpt_neox", "gpt_neox_japanese",
+    "gpt_oss", "gptj", "granite", "granite_swa", "granitemoe", "granitemoehybrid", "granitemoeshared", "helium",
+    "hubert", "hunyuan_v1_dense", "hyperclovax", "idefics2", "idefics3", "instructblip", "internlm3", "iquestcoder",
+    "jais2", "jetmoe", "layoutlm", "led", "lfm2", "lighton_ocr", "llama", "llama4", "llama4_text", "longformer",
+    "m2m_100", "marian", "mbart", "megatron-bert", "metaclip_2", "metaclip_2_vision_model", "minicpm3",
+    "minicpmv4_6", "ministral", "ministral3", "mistral", "mistral4", "mobilebert", "mobilevit", "moonshine",
+    "mpnet", "mpt", "nemotron", "nemotron_h", "nllb-moe", "olmo", "olmo2", "olmo3", "opt", "ovis2",
+    "paddleocr_vl_text", "parakeet_ctc", "parakeet_encoder", "parakeet_rnnt", "parakeet_tdt", "pegasus",
+    "pegasus_x", "persimmon", "phi", "phi3", "plbart", "qwen2", "qwen2_5_omni_text", "qwen2_5_vl_text",
+    "qwen2_vl_text", "qwen3", "qwen3_5", "qwen3_5_text", "qwen3_asr", "qwen3_vl", "qwen3_vl_moe",
+    "qwen3_vl_moe_text", "qwen3_vl_text", "rembert", "roberta", "roberta-prelayernorm", "roformer", "sam",
+    "seed_oss", "sew", "smollm3", "speech_to_text", "stablelm", "starcoder2", "swinv2", "t5gemma", "vaultgemma",
+    "video_llama_3", "videomae", "vilt", "whisper", "xglm", "xlm", "xlm-roberta", "xlm-roberta-xl", "xlnet",
+    "yolos", "youtu",
 })  # fmt: skip
-"""Model types whose modules transformers 5.23 calls otherwise than their files do, beyond what stands before a name:
-a configuration that names modules would miss them, and their weights would be loaded as random ones."""
+"""Model types whose packed weights transformers 5.23 with compressed-tensors 0.20 reads back as they were written.
+
+It does not for those whose modules it calls otherwise than their files do, whose routed experts it stacks when it loads
+them, or that set weights by name before they are there; their weights stay plain."""
 _WORDS = {encoding.name: word for word, encoding in DTYPES.items()}
 _PLAIN = (*codecs.PLAIN, "bf16")
 
@@ -128,7 +140,7 @@ class FolderSource:
     @cached_property
     def linear_names(self) -> frozenset[str]:
         """The stored weights of Linear modules that can take a scheme with scales."""
-        if self.architecture is None or self.architecture.model_type in RENAMED:
+        if self.architecture is None or self.architecture.model_type not in READ:
             return frozenset()
         shapes = linear_weights(self.architecture)
         prefix = self.architecture.base_prefix
@@ -144,10 +156,12 @@ class FolderSource:
         """Why no weight can take a scheme with scales, where none can."""
         if self.architecture is None:
             return ("no family describes this model: which weights are those of Linear modules is not known",)
-        if self.architecture.model_type in RENAMED:
-            return (f"transformers calls modules of {self.architecture.model_type} otherwise than its files do: no "
-                    "configuration can name them for all readers",)  # fmt: skip
-        return () if self.linear_names else ("no weight is that of a Linear module, as which it could be quantized",)
+        if self.linear_names:
+            return ()
+        kind = self.architecture.model_type
+        if kind not in READ and linear_weights(self.architecture):
+            return (f"transformers is not known to read packed weights of {kind}: they stay plain",)
+        return ("no weight is that of a Linear module, as which it could be packed",)
 
     def bytes_of(self, tensor: TensorSpec, first: int, count: int) -> bytes:
         """So many bytes of a tensor, from the first on."""
