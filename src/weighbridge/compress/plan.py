@@ -135,7 +135,7 @@ def choose(source: GgufModel, options: Mapping[str, Sequence[Option]], budget_by
         raise BudgetError(f"{source.path} takes {fixed:,} bytes at least", f"a budget of as many, not {budget_bytes:,}",
                           "ask for more bytes, or take a smaller model")  # fmt: skip
     head = fixed - sum(_least(some).size_bytes for some in options.values())
-    chosen = _knapsack(list(options.values()), budget_bytes - head)
+    chosen = knapsack(list(options.values()), budget_bytes - head)
     found = made(source, dict(zip(options, chosen, strict=True)), budget_bytes)
     assert found.size_bytes <= budget_bytes, (found.size_bytes, budget_bytes)
     return found
@@ -155,13 +155,13 @@ def _least(options: Sequence[Option]) -> Option:
     return min(options, key=lambda one: one.size_bytes)
 
 
-def _knapsack(options: Sequence[Sequence[Option]], budget_bytes: int) -> list[Option]:
+def knapsack(options: Sequence[Sequence[Option]], budget_bytes: int) -> list[Option]:
     """One option of each list, within the budget, with the least loss.
 
     Example:
         >>> q4, q8 = (encodings.find(name) for name in ("q4_0", "q8_0"))
         >>> lists = [[Option(q8, 8, 0, 0), Option(q4, 4, 1, 1)], [Option(q8, 8, 0, 0), Option(q4, 5, 0.1, 0.1)]]
-        >>> [one.encoding.name for one in _knapsack(lists, 13)]
+        >>> [one.encoding.name for one in knapsack(lists, 13)]
         ['q8_0', 'q4_0']
     """
     try:
