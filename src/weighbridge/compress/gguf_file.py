@@ -322,6 +322,9 @@ def encoded(
         return data, lost, _squares(values)
 
     starts = [first for begin in range(0, rows, expert) for first in range(begin, begin + expert, each)]
+    if jobs == 1:  # a thread of its own would take memory anew for each block
+        yield from map(made, starts)
+        return
     with ThreadPoolExecutor(jobs) as pool:
         yield from blocks.in_order(made, starts, pool, jobs)
 
