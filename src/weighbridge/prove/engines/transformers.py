@@ -9,7 +9,9 @@ others from the disk at every pass.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -123,7 +125,8 @@ class TransformersModel(Model):
             self._scratch = tempfile.TemporaryDirectory()  # asked for; safetensors are read in their place
             settings |= {"device_map": "auto", "max_memory": {"cpu": self.memory_bytes},
                          "offload_folder": self._scratch.name}  # fmt: skip
-        return self._load(self.loader, "weights that it knows", **settings).eval()
+        with contextlib.redirect_stderr(io.StringIO()):  # libraries that unpack draw bars of their own
+            return self._load(self.loader, "weights that it knows", **settings).eval()
 
     @property
     def is_streamed(self) -> bool:
