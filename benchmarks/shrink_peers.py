@@ -1,10 +1,12 @@
 """What does writing a GGUF file cost beside llama.cpp's own quantizer, and are the blocks the same?
 
-`python benchmarks/shrink_peers.py [SOURCE] [--runs N] [--types NAME ...] [--blocks]`, with SOURCE a GGUF file (that of
-SmolLM2 which `make test REAL=1` fetches, where none is named). It is written once as fp16, vectors in fp32, and then to
-each type by both, in turns (ours, theirs, ours ...) after one uncounted turn, each run a process of its own with one
-thread. Counted are user and system CPU time and the peak of resident memory, from `os.wait4`; theirs holds the pages of
-the source that it maps, which are the system's cache, too. Of ours the interpreter and its libraries are counted.
+`python benchmarks/shrink_peers.py [SOURCE] [--folder PATH] [--runs N] [--types NAME ...] [--blocks]`, with SOURCE a
+GGUF file (that of SmolLM2 which `make test REAL=1` fetches, where none is named). It is written once as fp16, vectors
+in fp32, and then to each type by both, in turns (ours, theirs, ours ...) after one uncounted turn, each run a process
+of its own with one thread. For a mix also the whole command `weigh shrink` is timed, from the same model as a folder
+of safetensors in bf16 to GGUF; the folder is made once by transformers where that is installed and PATH is not there.
+Counted are user and system CPU time and the peak of resident memory, from `os.wait4`; theirs holds the pages of the
+source that it maps, which are the system's cache, too. Of ours the interpreter and its libraries are counted.
 
 llama.cpp is the one in the npm package @node-llama-cpp/linux-x64, which `npm pack` fetches: `llama_model_quantize` of
 `libllama`, called through ctypes (`include/llama.h`). With --blocks each type is also written once by both, with and
@@ -142,7 +144,27 @@ def compare(one: str, other: str) -> None:
                       for name, count in found.items()}))  # fmt: skip
 
 
-WORK: dict[str, Callable[..., None]] = {"theirs": theirs, "ours": ours, "half": half, "compare": compare}
+def command(source: str, target: str, kind: str) -> None:
+    """The whole of `weigh shrink`."""
+    from weighbridge.cli import main as weigh
+
+    weigh(["shrink", source, "-o", target, "--method", kind, "--json"], standalone_mode=False)
+
+
+def unpacked(source: str, target: str) -> None:
+    """A GGUF file as a folder of safetensors in bf16."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    place = Path(source)
+    network = AutoModelForCausalLM.from_pretrained(place.parent, gguf_file=place.name, dtype=torch.bfloat16)
+    network.save_pretrained(target, max_shard_size="100MB")
+    AutoTokenizer.from_pretrained(place.parent, gguf_file=place.name).save_pretrained(target)
+
+
+WORK: dict[str, Callable[..., None]] = {
+    "theirs": theirs, "ours": ours, "half": half, "compare": compare, "command": command, "unpacked": unpacked,
+}  # fmt: skip
 
 
 # --- the whole ------------------------------------------------------------------------------------------------------
@@ -190,12 +212,13 @@ def finish(work: str, *words: str | Path, weighted: bool = False) -> tuple[float
         return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, output.read().decode("utf-8", "replace")
 
 
-def timed(library: Path, source: Path, folder: Path, kind: str, runs: int) -> Found:
-    """CPU and memory of both for one type, pair by pair."""
+def timed(library: Path, source: Path, folder: Path, kind: str, runs: int, original: Path | None = None) -> Found:
+    """CPU and memory of both for one type, pair by pair: of the writer, or of the command from an original."""
     mine, peer = folder / "ours.gguf", folder / "theirs.gguf"
     finish("theirs", library, source, peer, kind)
-    finish("ours", source, mine, peer)
-    pairs = [(finish("ours", source, mine, peer), finish("theirs", library, source, peer, kind)) for _ in range(runs)]
+    words = ("ours", source, mine, peer) if original is None else ("command", original, mine, kind)
+    finish(*words)
+    pairs = [(finish(*words), finish("theirs", library, source, peer, kind)) for _ in range(runs)]
     return {
         "runs": runs, "ours_cpu_s": [round(one[0], 3) for one, _ in pairs],
         "theirs_cpu_s": [round(other[0], 3) for _, other in pairs],
@@ -228,6 +251,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=5, help="counted pairs of each type")
     parser.add_argument("--types", nargs="*", choices=[*FTYPES, *MIXES], default=TIMED, help="types that are timed")
     parser.add_argument("--blocks", action="store_true", help="hold the blocks of every type against each other")
+    parser.add_argument("--folder", type=Path, default=HERE.parent / "build" / "smollm2-safetensors",
+                        help="the model in safetensors")  # fmt: skip
     parser.add_argument("--package", type=Path, default=HERE.parent / "build" / "node-llama-cpp", help="its folder")
     asked = parser.parse_args(words)
     if not asked.source.is_file():
@@ -239,17 +264,25 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"left out: llama.cpp's quantizer ({error})")
         return 0
     missed = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
         source = folder / "source.gguf"
         finish("half", asked.source, source)
         print(f"{asked.source.name} as fp16, {source.stat().st_size:,} bytes; ours / theirs, median (least to most)")
-        for kind in asked.types:
-            row = timed(library, source, folder, kind, asked.runs)
+        if not asked.folder.is_dir():
+            try:
+                finish("unpacked", asked.source, asked.folder)
+            except OSError as error:
+                print(f"left out: the command from safetensors ({error})")
+        ways: list[tuple[str, Path | None]] = [(kind, None) for kind in asked.types]
+        ways += [(kind, asked.folder) for kind in asked.types if kind in MIXES and asked.folder.is_dir()]
+        for kind, original in ways:
+            row = timed(library, source, folder, kind, asked.runs, original)
+            name = kind if original is None else f"{kind} by `weigh shrink` from safetensors"
             cpu, memory = row.pop("cpu_ratio"), row.pop("memory_ratio")
-            print(f"  {kind:7} CPU {spread(cpu)}   peak memory {spread(memory)}\n    {row}", flush=True)
+            print(f"  {name} CPU {spread(cpu)}   peak memory {spread(memory)}\n    {row}", flush=True)
             if kind == BARRED and (statistics.median(cpu) > CPU_BAR or statistics.median(memory) > MEMORY_BAR):
-                missed.append(f"{kind}: CPU {spread(cpu)}, memory {spread(memory)}")
+                missed.append(f"{name}: CPU {spread(cpu)}, memory {spread(memory)}")
         for kind in (*FTYPES, *MIXES) if asked.blocks else ():
             for way, counted in blocks(library, source, folder, kind).items():
                 for encoding, count in counted.items():
