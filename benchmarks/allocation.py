@@ -1,6 +1,6 @@
 """Is what `weigh shrink` chooses better than one encoding for all, and than llama.cpp's Q4_K_M, at the same bytes?
 
-    python benchmarks/allocation.py [CACHE] [--only NAME] [--shares]
+    python benchmarks/allocation.py [CACHE] [--only NAME] [--shares FOLDER ...]
 
 On five models whose weights were never quantized (`bases.py`) every matrix is encoded and decoded again, and what the
 model then says of texts that were held out is compared with what it said before: the divergence of its predictions of
@@ -17,7 +17,7 @@ import argparse
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from weighbridge.compress.activations import parts_of, stored_names  # noqa: E40
 from weighbridge.compress.codecs import Values, decode, encode  # noqa: E402
 from weighbridge.compress.plan import Option  # noqa: E402
 from weighbridge.compress.safetensors_folder import FolderSource  # noqa: E402
-from weighbridge.compress.sensitivity import Sensitivity, by_role, role_of  # noqa: E402
+from weighbridge.compress.sensitivity import Sensitivity, by_role, completed, role_of  # noqa: E402
 from weighbridge.inspection import inspect  # noqa: E402
 from weighbridge.model import recipes  # noqa: E402
 from weighbridge.model.encodings import Encoding  # noqa: E402
@@ -187,7 +187,7 @@ def rows_of(base: Base) -> None:
         mix |= {one.name: one.encoding for one in source.tensors if role_of(one) in targets.KEPT}
         rivals["Q4_K_M"] = as_encoded(source, mix, None), bytes_of(source, mix)
     learned = gradients.of_model(opened(base.folder), base.calibration)
-    ways = {"roles": by_role(source.tensors), "gradients": learned}
+    ways = {"roles": by_role(source.tensors), "gradients": completed(source.tensors, learned)}
     options = {name: targets.gguf_options(source, costs) for name, costs in ways.items()}  # type: ignore[arg-type]
     for rival, (values, size) in rivals.items():
         theirs, stayed = judge.losses(values)
@@ -211,15 +211,15 @@ def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}"
 
 
-def shares_of(base: Base) -> None:
+def shares_of(folder: Path, texts: Sequence[str]) -> None:
     """Prints the cost of each role, all layers together, over that of all layers."""
-    source = Matrices(base.folder)
-    learned = gradients.of_model(opened(base.folder), base.calibration)
+    source = Matrices(folder)
+    learned = gradients.of_model(opened(folder), texts)
     found: dict[str, float] = defaultdict(float)
     for tensor in source.tensors:
-        found[role_of(tensor)] += learned.costs[tensor.name]
+        found[role_of(tensor)] += learned.costs.get(tensor.name, 0.0)
     layers = sum(cost for role, cost in found.items() if role not in ("token_embedding", "head", *targets.KEPT))
-    print(base.name, {role: round(cost / layers, 3) for role, cost in found.items()})
+    print(folder.name, {role: round(cost / layers, 3) for role, cost in found.items()})
 
 
 def main() -> None:
@@ -227,14 +227,18 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("cache", nargs="?", default="build/bases", type=Path)
     parser.add_argument("--only", help="one model")
-    parser.add_argument("--shares", action="store_true", help="print the costs by role instead")
+    parser.add_argument("--shares", nargs="+", type=Path, metavar="FOLDER", help="print the costs by role instead")
     asked = parser.parse_args()
-    if not asked.shares:
-        print("| model | measured | way | bytes | loss | expected | neighbours kept | less than the rival |")
-        print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |")
+    if asked.shares:
+        texts = next(bases(asked.cache)).calibration
+        for folder in asked.shares:
+            shares_of(folder, texts)
+        return
+    print("| model | measured | way | bytes | loss | expected | neighbours kept | less than the rival |")
+    print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for base in bases(asked.cache):
         if asked.only in (None, base.name):
-            (shares_of if asked.shares else rows_of)(base)
+            rows_of(base)
 
 
 if __name__ == "__main__":
