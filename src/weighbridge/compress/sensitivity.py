@@ -62,7 +62,7 @@ def by_role(tensors: Sequence[TensorSpec]) -> Sensitivity:
 
     A head that is not stored is the embedding, which then costs what both do.
     """
-    roles = {tensor.name: role_of(tensor) for tensor in tensors if len(tensor.shape) > 1}
+    roles = {one.name: role_of(one) for one in tensors if len(one.shape) > 1 and one.encoding.is_float}
     count = Counter(roles.values())
     shares = dict(SHARES)
     if not count["head"]:
