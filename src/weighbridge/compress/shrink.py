@@ -39,6 +39,8 @@ DIVERGENCES: dict[str, Callable[[Comparison], float]] = {
     "kl_divergence": lambda one: one.candidate, "cosine": lambda one: 1 - one.candidate,
 }  # fmt: skip
 """By metric: how far a result is from its source."""
+LEAST_WHOLE_BITS = 15.0
+"""Bits of a weight in the mean of a source that has not been quantized."""
 MEASURED = 32
 """Texts of the calibration data that divergence is measured on."""
 
@@ -113,6 +115,11 @@ class Shrunk:
     proof: Proof | None = None
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the source had been quantized before: published losses count from 16 bits."""
+        return self.bits_per_weight * self.input_bytes / self.plan.size_bytes < LEAST_WHOLE_BITS
 
     def to_json(self) -> dict[str, Any]:
         """The document of `weigh shrink --json`."""
@@ -196,9 +203,9 @@ def shrink(
     size = last.plan.size_bytes
     if size >= made.size_bytes:
         notes.append(f"nothing is saved: {size:,} bytes instead of {made.size_bytes:,}")
-    bits = bits_per_weight(made, size)
+    bits, before = (bits_per_weight(made, one) for one in (size, made.size_bytes))
     return Shrunk(str(source), path, made.format, made.size_bytes, bits, last.plan, errors, last.costs, made.unfit(),
-                  _expected(source, bits, elements), time.perf_counter() - start, found, tuple(steps),
+                  _expected(source, bits, before, elements), time.perf_counter() - start, found, tuple(steps),
                   tuple(dict.fromkeys((*notes, *last.costs.notes))))  # fmt: skip
 
 
@@ -335,8 +342,12 @@ def _settled(made: Target, trial: Path, place: Path) -> str:
     return str(trial.replace(place))
 
 
-def _expected(source: str | Path, bits: float, elements: int) -> Estimate:
+def _expected(source: str | Path, bits: float, before: float, elements: int) -> Estimate:
     """What published tables say of so many bits."""
     found = inspect(source)
     is_language_model = found.state is not None and found.state.kv_per_token + found.state.recurrent_per_sequence > 0
-    return expected_loss(bits, elements, is_language_model=is_language_model)
+    expected = expected_loss(bits, elements, is_language_model=is_language_model)
+    if before >= LEAST_WHOLE_BITS or expected.value is None:
+        return expected
+    note = f"counted from 16 bits, of which the source has {before:.1f} left"
+    return replace(expected, note="; ".join(filter(None, (expected.note, note))))

@@ -57,7 +57,7 @@ def prior(found: Shrunk) -> str:
     most = f"+{grows[2]:.1%}" if grows[2] < MOST_GROWTH else "no known bound"
     said = f"expected before: perplexity +{grows[0]:.1%} (+{grows[1]:.1%} to {most})"
     measured = measured_growth(found)
-    if measured is None:
+    if measured is None or found.is_packed:
         return said + (f"; {printable(expected.note)}" if expected.note else "")
     inside = "inside" if expected.low <= math.log1p(measured) <= expected.high else "outside"
     return f"{said}; measured {measured:+.1%}, {inside} that range"
