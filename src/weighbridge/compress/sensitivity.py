@@ -3,7 +3,7 @@
 The cost of a tensor is what the model loses when the tensor's relative squared error is one: what comes out of it is
 then as wrong as it is large. Errors of a few percent cost that share of it, and those of several tensors add up, as
 long as they are small. Where data are given, costs are worked out from gradients or columns are weighed by what comes
-in through them; without data they are shares by role, which were worked out once from gradients of small decoders.
+in through them; without data they are shares by role, worked out once from gradients of three small models.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from weighbridge.model.layouts import GGUF_NAMES
 from weighbridge.model.tensors import TensorSpec
 
 SHARES = {
-    "attention_q": 0.064, "attention_k": 0.064, "attention_v": 0.11, "attention_qkv": 0.238, "attention_output": 0.096,
-    "mlp_gate": 0.195, "mlp_up": 0.147, "mlp_down": 0.324, "experts_gate": 0.195, "experts_up": 0.147,
-    "experts_down": 0.324, "token_embedding": 0.38, "head": 0.94,
+    "attention_q": 0.08, "attention_k": 0.076, "attention_v": 0.099, "attention_qkv": 0.255, "attention_output": 0.093,
+    "mlp_gate": 0.181, "mlp_up": 0.156, "mlp_down": 0.317, "experts_gate": 0.181, "experts_up": 0.156,
+    "experts_down": 0.317, "token_embedding": 0.36, "head": 0.89,
 }  # fmt: skip
-"""Of the cost of all layers, by role, all layers together; embedding and head beside them. The mean of three decoders
-that `python benchmarks/allocation.py --shares FOLDER ...` printed: the two small ones of `examples/small_decoder` and
-SmolLM2 135M. Their embeddings are tied: 1.32 of both uses was parted as the gradients of the two uses are, 5 to 2."""
+"""Of the cost of all layers, by role, all layers together; embedding and head beside them. The mean of two families, as
+`python benchmarks/allocation.py --shares FOLDER ...` printed them: the decoders of `examples/small_decoder`, which count
+as one, and SmolLM2 135M. Their embeddings are tied: 1.25 of both uses was parted as the gradients of the two uses in
+the small decoders are, 5 to 2."""
 OTHER_SHARE = 0.05
 """Of a role that the decoders did not have."""
 ROLES = {name: role for role, name in GGUF_NAMES.items()}
