@@ -23,8 +23,8 @@ SHARES = {
     "experts_down": 0.317, "token_embedding": 0.36, "head": 0.89,
 }  # fmt: skip
 """Of the cost of all layers, by role, all layers together; embedding and head beside them. The mean of two families, as
-`python benchmarks/allocation.py --shares FOLDER ...` printed them: the decoders of `examples/small_decoder`, which count
-as one, and SmolLM2 135M. Their embeddings are tied: 1.25 of both uses was parted as the gradients of the two uses in
+`python benchmarks/allocation.py --shares FOLDER ...` printed them: the decoders of `examples/small_decoder`, which
+count as one, and SmolLM2 135M. Their embeddings are tied: 1.25 of both uses was parted as the gradients of the two in
 the small decoders are, 5 to 2."""
 OTHER_SHARE = 0.05
 """Of a role that the decoders did not have."""
