@@ -114,10 +114,11 @@ class Judge:
         torch = self.torch
         with torch.no_grad():
             for name, values in changed.items():
-                self.weights[name].copy_(torch.from_numpy(values))
+                if name in self.weights:  # a pooler may lie in the files and be none of the network's
+                    self.weights[name].copy_(torch.from_numpy(values))
         now = [self._says(part) for part in self.parts]
         with torch.no_grad():
-            for name in changed:
+            for name in changed.keys() & self.weights.keys():
                 self.weights[name].copy_(self.whole[name])
         if self.said[0].dim() == 1:
             before, after = torch.stack(self.said), torch.stack(now)
