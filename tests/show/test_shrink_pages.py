@@ -265,6 +265,8 @@ def test_bounds_that_are_absurd_are_arrows() -> None:
     assert len(list(root.iter(f"{SVG}polygon"))) == 1
     for page in both(found):
         assert "perplexity no known bound (+10.5% to no known bound)" in page
+    alone = growth_interval.Growth("expected before, 90%", "orange", 0.006, 0.001, 0.132)
+    assert "<polygon" not in growth_interval.svg([alone], "Growth")  # far from its value, and no absurd bound
     never = numbers("perplexity", 0.0, 40)
     never.candidate[0, 0] = -math.inf
     rule = Rule(keep=0.9)

@@ -101,7 +101,7 @@ def svg(found: Shrunk, title: str) -> str:
     has_grid = 0 < len(layers) <= MOST_ROWS and len(roles) <= MOST_COLUMNS
     outside = [one.name for one in matrices if not has_grid or place_of(one) is None]
     outside.sort(key=lambda name: -known.get(name, 0.0))
-    bars = [(shortened(printable(name), NAMES - 2 * EDGE), _cell(found, known, [name])) for name in outside[:BARS]]
+    bars = [(shortened(printable(name), NAMES - 4 * EDGE), _cell(found, known, [name])) for name in outside[:BARS]]
     if has_grid:
         inside = [name for some in cells.values() for name in some]
         bars.append((f"{len(layers):,} layer{'s' * (len(layers) > 1)}", _cell(found, known, inside)))

@@ -53,7 +53,7 @@ def svg(known: Sequence[Growth], title: str) -> str:
     """The picture of these; intervals go on beyond the scale as arrows.
 
     Args:
-        known: at least one.
+        known: at least one; the interval of the last is drawn whole, unless it is absurd.
         title: stands above it.
 
     Returns:
@@ -64,7 +64,8 @@ def svg(known: Sequence[Growth], title: str) -> str:
         True
     """
     ends = [end for one in known for end in (one.low, one.value, one.high)]
-    near = [0.0, *(min(one.value, shrinking.MOST_GROWTH) for one in known)]
+    best, most = known[-1], shrinking.MOST_GROWTH
+    near = [0.0, *(min(one.value, most) for one in known), *(end for end in (best.low, best.high) if abs(end) < most)]
     room = REACH * (max(near) - min(near)) or 0.01
     low, high = max(min(near) - room, min(*ends, 0.0)), min(max(near) + room, max(*ends, 0.0))
     width = 1.06 * ((high - low) or 0.01)
@@ -87,8 +88,7 @@ def svg(known: Sequence[Growth], title: str) -> str:
             marks.append(arrow if goes_on else line(x(end), y - 5, x(end), y + 5, f"w-s-{hue}", 2))
         if low <= one.value <= low + width:
             marks.append(f'<circle class="w-f-{hue}" cx="{x(one.value):.1f}" cy="{y:.1f}" r="5.5"/>')
-        value, least, most = one.words
-        said = f"{value} ({least} to {most})"
+        said = "{} ({} to {})".format(*one.words)
         drawn.append(titled(f"{one.label}: {said}", text(8, y + 4, one.label), *marks, text(NUMBERS, y + 4, said)))
     caption = "A loss lies to the right: perplexity after over before, less one. Arrows go on beyond the scale."
     return chart.picture(title, caption, bottom + 28, drawn)
