@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -47,6 +48,11 @@ def print_lines(lines: Iterable[str]) -> None:
     """Lines on standard output; bold is for terminals only."""
     for line in lines:
         click.echo(line)
+
+
+def command_line() -> str:
+    """What was typed."""
+    return shlex.join(["weigh", *sys.argv[1:]])
 
 
 def check_outputs(inspection: Inspection, source: str, *outputs: str | None) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,10 +90,10 @@ def command(
     from weighbridge.prove.engines import Opening
     from weighbridge.prove.plan import Plan
     from weighbridge.prove.proof import of_logs
-    from weighbridge.show import proof_pages
+    from weighbridge.show import pages, proof_pages
 
     for report in reports:
-        proof_pages.check(report)
+        pages.check(report)
     rule = Rule(confidence=confidence, margin=margin, keep=keep, sequential=sequential, seed=seed)
     if samples is not None:
         _refuse_others("--samples", OF_SAMPLES)
@@ -115,9 +113,9 @@ def command(
     if prices is not None:
         found = found.priced(prices)
     for report in reports:
-        proof_pages.write(report, found, _command())
+        proof_pages.write(report, found, output.command_line())
     if as_json:
-        output.print_json({**found.to_json(), "command": _command()})
+        output.print_json({**found.to_json(), "command": output.command_line()})
     else:
         from weighbridge.show import proofs
 
@@ -151,11 +149,6 @@ def _refuse_others(mode: str, used: set[str]) -> None:
         given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
         if given and name not in used and context.params.get(name) not in (None, (), False):
             raise click.UsageError(f"{mode} has no use for {parameter.opts[0]}: leave it out")
-
-
-def _command() -> str:
-    """What was typed."""
-    return shlex.join(["weigh", *sys.argv[1:]])
 
 
 def _cache(asked: str | None) -> Path:

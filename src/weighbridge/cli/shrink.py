@@ -36,13 +36,14 @@ from weighbridge.units import parse_bytes
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of what is drawn.")
 @click.option("--cache", metavar="FOLDER", help="Where finished answers of the proof are kept.")
 @click.option("--resume", is_flag=True, help="Go on behind what a killed run has finished: done without it too.")
+@click.option("--report", "reports", metavar="FILE", multiple=True, help="Also write a report: .md or .html.")
 @output.json_option
 def command(
     source: str, target: str | None, size: str | None, device: str | None, context_tokens: int | None,
     batch: int | None, bits: float | None, method: str | None, form: str, plan_only: bool, calibrate: str | None,
     imatrix: str | None, data: str | None, keep: float | None, margin: float | None, metrics: tuple[str, ...],
     slices: tuple[str, ...], limit: int | None, memory: str, jobs: int, seed: int, cache: str | None, resume: bool,
-    as_json: bool,
+    reports: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Make a model smaller within a budget of bytes, and prove it.
 
@@ -54,8 +55,10 @@ def command(
     from weighbridge.compress.shrink import Wish, shrink
     from weighbridge.prove.comparison import Rule
     from weighbridge.prove.plan import Plan
-    from weighbridge.show import shrinking
+    from weighbridge.show import pages, shrink_pages, shrinking
 
+    for report in reports:
+        pages.check(report)
     if (target is None) == (not plan_only):
         raise click.UsageError("name what to write with -o, or ask for --plan-only")
     if data is None and (keep is not None or margin is not None or metrics or slices or limit):
@@ -70,6 +73,8 @@ def command(
         cache=(cache and Path(cache)) or None)  # fmt: skip
     rule = Rule(keep=keep, margin=margin, seed=seed)
     found = shrink(source, None if plan_only else target, wish, proof, rule, here.bar())
+    for report in reports:
+        shrink_pages.write(report, found, output.command_line())
     if as_json:
         output.print_json(found.to_json())
     else:

@@ -24,6 +24,7 @@ from weighbridge.errors import SourceError, UnitError, WeighbridgeError
 from weighbridge.estimate import Estimate
 from weighbridge.inspection import inspect
 from weighbridge.measuring.process import peak_resident_bytes
+from weighbridge.model.tensors import TensorSpec
 from weighbridge.planning import fit
 from weighbridge.prove.comparison import Comparison, Rule
 from weighbridge.prove.ladder import stricter
@@ -99,13 +100,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Shrunk:
-    """What was planned and, where `path` is not None, written. `proof` is the last one."""
+    """What was planned and, where `path` is not None, written. `proof` is the last one.
+
+    `tensors` are those of the result as the source has them, `errors` relative squared errors.
+    """
 
     source: str
     path: str | None
     format: str
     input_bytes: int
     bits_per_weight: float
+    tensors: tuple[TensorSpec, ...]
     plan: Plan
     errors: Mapping[str, float]
     costs: Sensitivity
@@ -204,9 +209,9 @@ def shrink(
     if size >= made.size_bytes:
         notes.append(f"nothing is saved: {size:,} bytes instead of {made.size_bytes:,}")
     bits, before = (bits_per_weight(made, one) for one in (size, made.size_bytes))
-    return Shrunk(str(source), path, made.format, made.size_bytes, bits, last.plan, errors, last.costs, made.unfit(),
-                  _expected(source, bits, before, elements), time.perf_counter() - start, found, tuple(steps),
-                  tuple(dict.fromkeys((*notes, *last.costs.notes))))  # fmt: skip
+    return Shrunk(str(source), path, made.format, made.size_bytes, bits, tuple(made.tensors), last.plan, errors,
+                  last.costs, made.unfit(), _expected(source, bits, before, elements), time.perf_counter() - start,
+                  found, tuple(steps), tuple(dict.fromkeys((*notes, *last.costs.notes))))  # fmt: skip
 
 
 def _check(made: Target, source: str | Path, place: str | Path | None) -> None:

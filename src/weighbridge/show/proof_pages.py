@@ -1,56 +1,26 @@
-"""How does a proof read as a file that is kept? One page in HTML or Markdown: the verdict first, then what it rests on.
-
-Both are made of the same parts. Names, prompts and answers come from models, files and data that nobody vouches for:
-control characters are written out when a part is made, and markup is escaped when it is written.
-"""
+"""How does a proof read as a file that is kept? One page: the verdict first, then what it rests on."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from html import escape
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 
-from weighbridge.errors import SourceError, UnitError, printable
-from weighbridge.output_file import write_text
+from weighbridge.errors import printable
 from weighbridge.prove.comparison import Comparison
 from weighbridge.prove.proof import Proof
-from weighbridge.show import chart, forest_plot, report
+from weighbridge.show import forest_plot, pages
 from weighbridge.show.forest_plot import HUES, interval_words
+from weighbridge.show.pages import Page, Part, cut, short
 from weighbridge.show.proofs import VERDICTS, cost_line, number
 
-MOST_FLIPPED, MOST_CHARACTERS, DIGEST = 50, 300, 12
+MOST_FLIPPED, DIGEST = 50, 12
 HEADS = ("base", "candidate", "difference", "interval", "ratio", "interval of the ratio", "n", "clusters", "verdict",
          "p (McNemar)", "examples needed")  # fmt: skip
 NAMED = ("data", "probe", "tasks", "data_sha256", "base_sha256", "candidate_sha256", "models", "examples", "shots",
          "shots_sha256", "ladder")  # fmt: skip
 """Settings with words of their own; others are told by name."""
-MARKUP = re.compile(r"[\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_])")
-STYLE = """
-body{background:#fff}.weighbridge{margin:auto;max-width:72rem}.weighbridge .wide{overflow-x:auto;font-size:14px}
-.weighbridge .wide td:first-child{min-width:4.5rem;max-width:24rem;overflow-wrap:anywhere}
-.weighbridge .wide td.n{white-space:nowrap}.weighbridge .wide th{vertical-align:bottom}
-.weighbridge .words td,.weighbridge .words th{text-align:left;vertical-align:top}
-.weighbridge .words td.n{min-width:3rem;max-width:32rem;white-space:normal;overflow-wrap:anywhere}
-.weighbridge pre{border:1px solid var(--line);padding:.6rem;white-space:pre-wrap;overflow-wrap:anywhere}
-@media (prefers-color-scheme:dark){body{background:#16181c}}
-"""
 PLOT_WORDS = ("A loss lies to the left. `!` is no difference, `:` what may be lost at most; `<` and `>` go on beyond "
               "the scale.")  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A table, sentences, a plot, or text that stands as it is. `is_words` sets a table to the left."""
-
-    title: str = ""
-    heads: Sequence[str] = ()
-    rows: Sequence[Sequence[str]] = ()
-    is_words: bool = False
-    texts: Sequence[str] = ()
-    plot: Sequence[forest_plot.Group] | None = None
-    code: str = ""
 
 
 def write(path: str, proof: Proof, command: str) -> None:
@@ -72,23 +42,7 @@ def write(path: str, proof: Proof, command: str) -> None:
         Traceback (most recent call last):
         weighbridge.errors.UnitError: the report a.pdf ends in .pdf; expected .md, ...
     """
-    write_text(path, check(path)(proof, command))
-
-
-def check(path: str) -> Callable[[Proof, str], str]:
-    """What makes the report of this ending, before the work that it is about.
-
-    Raises:
-        UnitError: when the ending is another.
-        SourceError: when its folder does not exist.
-    """
-    made = {".md": markdown, ".markdown": markdown, ".html": html, ".htm": html}
-    ending = Path(path).suffix.lower()
-    if ending not in made:
-        raise UnitError(f"the report {path} ends in {ending or 'nothing'}", ", ".join(made), "choose one of these")
-    if not Path(path).resolve().parent.is_dir():
-        raise SourceError(f"the folder of the report {path} does not exist", "a folder that does", "make it")
-    return made[ending]
+    pages.write(path, _page(proof, command))
 
 
 def html(proof: Proof, command: str) -> str:
@@ -100,11 +54,7 @@ def html(proof: Proof, command: str) -> str:
         >>> page.startswith("<!doctype html>"), "<a>" in page, "&lt;a&gt;" in page
         (True, False, True)
     """
-    mark = f"border-left:.5rem solid {chart.HUES[HUES[proof.verdict]][0]};padding-left:.7rem"
-    heading = f'<h2 style="{mark}">{VERDICTS[proof.verdict]}: {escape(printable(proof.reason))}</h2>'
-    body = f"<style>{report.STYLE}{STYLE}</style>{heading}{''.join(map(_html, _parts(proof, command)))}"
-    title = printable(f"{proof.verdict}: {proof.candidate} against {proof.base}")
-    return report.document(title, f'<div class="weighbridge">{body}</div>')
+    return pages.html(_page(proof, command))
 
 
 def markdown(proof: Proof, command: str) -> str:
@@ -117,16 +67,22 @@ def markdown(proof: Proof, command: str) -> str:
         # undecided: no metric decides
         | base | a\|b |
     """
-    heading = f"# {VERDICTS[proof.verdict]}: {_plain(printable(proof.reason))}\n"
-    return "\n".join([heading, *filter(None, map(_markdown, _parts(proof, command)))])
+    return pages.markdown(_page(proof, command))
 
 
-def _parts(proof: Proof, command: str) -> Iterator[Part]:
+def _page(proof: Proof, command: str) -> Page:
+    return Page(f"{proof.verdict}: {proof.candidate} against {proof.base}",
+                f"{VERDICTS[proof.verdict]}: {proof.reason}", HUES[proof.verdict],
+                (*parts(proof), pages.to_repeat(command)))  # fmt: skip
+
+
+def parts(proof: Proof) -> Iterator[Part]:
+    """What a page tells of a proof below its verdict."""
     share, has_ratio = _percent(proof.rule.confidence), proof.rule.keep is not None
     looked = ", whenever it is looked at" if proof.rule.sequential else ""
     deciding = [one for one in proof.metrics if one.gates]
-    yield Part("What was compared", ("what", "value"), _cut(_compared(proof)), is_words=True)
-    yield Part(f"Metrics that decide, at {share}{looked}", plot=[forest_plot.group(o, proof.rule) for o in deciding])
+    yield Part("What was compared", ("what", "value"), cut(_compared(proof)), is_words=True)
+    yield _plot(f"Metrics that decide, at {share}{looked}", [forest_plot.group(one, proof.rule) for one in deciding])
     yield _table(f"Metrics, at {share}{looked}", "metric", [(one.name, one) for one in proof.metrics], has_ratio)
     costs = [] if proof.cost is None else [cost_line(proof.cost)]
     yield Part(texts=[*(printable(f"{one.name}: {one.reason}") for one in deciding), *costs])
@@ -139,11 +95,15 @@ def _parts(proof: Proof, command: str) -> Iterator[Part]:
         rows = [(step["candidate"], "unknown" if step["bytes"] is None else f"{step['bytes']:,}",
                  VERDICTS.get(step["verdict"], ""), step["reason"]) for step in ladder]  # fmt: skip
         yield Part("Candidates in the order tried, up to the first that passes",
-                   ("candidate", "bytes", "verdict", "reason"), _cut(rows), is_words=True)  # fmt: skip
+                   ("candidate", "bytes", "verdict", "reason"), cut(rows), is_words=True)  # fmt: skip
     yield Part(texts=[f"note: {printable(note)}" for note in (*_warnings(proof.metrics), *proof.notes)])
     if proof.flipped:
         yield _flips(proof)
-    yield Part("To repeat it", code="\n".join(map(printable, command.split("\n"))))
+
+
+def _plot(title: str, groups: Sequence[forest_plot.Group]) -> Part:
+    code = "\n".join(forest_plot.lines(groups)) or "no metric decides"
+    return Part(title, picture=forest_plot.svg(groups, title), code=code, legend=PLOT_WORDS)
 
 
 def _compared(proof: Proof) -> Iterator[tuple[str, str]]:
@@ -181,7 +141,7 @@ def _percent(share: float) -> str:
 
 def _table(title: str, first: str, found: Iterable[tuple[str, Comparison]], has_ratio: bool) -> Part:
     """Comparisons in rows, without the columns in which nothing stands."""
-    rows = [(_short(name), *_cells(one, has_ratio)) for name, one in found]
+    rows = [(short(name), *_cells(one, has_ratio)) for name, one in found]
     used = [place for place in range(len(HEADS) + 1) if any(row[place] for row in rows)]
     return Part(title, [(first, *HEADS)[place] for place in used], [[row[place] for place in used] for row in rows])
 
@@ -212,43 +172,4 @@ def _flips(proof: Proof) -> Part:
     rows = [(flip.place, "lost" if flip.lost else "won", flip.prompt, flip.expected, flip.base, flip.candidate)
             for flip in found[:MOST_FLIPPED]]  # fmt: skip
     title += f", {MOST_FLIPPED} of them shown, those lost first" if len(found) > MOST_FLIPPED else ""
-    return Part(title, ("example", "change", "prompt", "expected", "base", "candidate"), _cut(rows), is_words=True)
-
-
-def _cut(rows: Iterable[Sequence[str]]) -> list[list[str]]:
-    """Rows of words, without those that say nothing behind the first."""
-    return [[_short(cell) for cell in row] for row in rows if any(row[1:])]
-
-
-def _short(cell: str) -> str:
-    return printable(cell[:MOST_CHARACTERS]) + ("…" if len(cell) > MOST_CHARACTERS else "")
-
-
-def _html(part: Part) -> str:
-    if part.plot is not None:
-        return forest_plot.svg(part.plot, part.title)
-    if part.heads:
-        words = " words" if part.is_words else ""
-        return f'<div class="wide{words}">{report.table(part.title, part.heads, part.rows)}</div>'
-    if part.code:
-        return f"<h3>{escape(part.title)}</h3><pre><code>{escape(part.code)}</code></pre>"
-    return report.items(part.texts)
-
-
-def _markdown(part: Part) -> str:
-    title = f"## {_plain(part.title)}\n\n"
-    if part.heads:
-        sides = [":--" if part.is_words or not place else "--:" for place in range(len(part.heads))]
-        rows = (map(_plain, part.heads), sides, *(map(_plain, row) for row in part.rows))
-        return title + "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    if part.plot is None and not part.code:
-        return "".join(f"- {_plain(text)}\n" for text in part.texts)
-    words = "" if part.plot is None else f"{PLOT_WORDS}\n\n"
-    code = part.code if part.plot is None else "\n".join(forest_plot.lines(part.plot)) or "no metric decides"
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", code)), default=0))
-    return f"{title}{words}{fence}\n{code}\n{fence}\n"
-
-
-def _plain(text: str) -> str:
-    """Text with the signs escaped that Markdown would read as markup."""
-    return MARKUP.sub(r"\\\g<0>", text)
+    return Part(title, ("example", "change", "prompt", "expected", "base", "candidate"), cut(rows), is_words=True)

@@ -76,13 +76,14 @@ def document(title: str, body: str) -> str:
 
 
 def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A titled table; all columns but the first are set to the right."""
+    """A table, titled where it has a title; all columns but the first are set to the right."""
 
     def cells(tag: str, row: Sequence[str]) -> str:
         return "".join(f"<{tag}{' class=n' if place else ''}>{escape(cell)}</{tag}>" for place, cell in enumerate(row))
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f"<h3>{escape(title)}</h3><table><thead><tr>{cells('th', heads)}</tr></thead><tbody>{body}</tbody></table>"
+    heading = f"<h3>{escape(title)}</h3>" if title else ""
+    return f"{heading}<table><thead><tr>{cells('th', heads)}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def items(texts: Iterable[str]) -> str:
