@@ -58,6 +58,7 @@ def of_model(model: TransformersModel, texts: Sequence[str], seed: int = 0, tell
     torch.manual_seed(seed)
     names = stored_names(network, {tensor.name for tensor in read(model.path).tensors})
     turned = _turned(network)
+    reads = "reads" in model.abilities
     costs: dict[str, float] = {}
     columns: dict[str, Any] = {}
 
@@ -88,8 +89,11 @@ def of_model(model: TransformersModel, texts: Sequence[str], seed: int = 0, tell
         if all(one in found for one in mine):
             found[name] = sum(found[one] for one in mine)
             weights[name] = np.stack([weights[one] for one in mine]) if len(mine) > 1 else weights[mine[0]]
+    for key in turned:  # columns are those of llama.cpp's matrix, not of the one that is stored
+        weights.pop(names[key])
     unit = "1 - cosine" if "embeds" in model.abilities else "nats"
-    return Sensitivity(found, weights, unit, f"gradients on {count:,} {'texts' if unit != 'nats' else 'tokens'}")
+    counted = "tokens" if "reads" in model.abilities else "texts"
+    return Sensitivity(found, weights, unit, f"gradients on {count:,} {counted}")
 
 
 def _positive(columns: Any) -> Values:

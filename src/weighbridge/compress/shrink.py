@@ -173,6 +173,7 @@ def shrink(
         asked = stricter(rule or Rule(), len(choices))  # each is a chance to pass by luck
         for one in choices:
             last, trial = one, made.trial_of(Path(place))
+            made.remove(trial)  # of a run that was killed
             try:
                 errors = made.write(trial, one.plan.encodings, one.costs, how)
                 found = of_models(str(source), str(trial), proof or ProofPlan(), asked, tell)
@@ -264,6 +265,7 @@ def _choices(
     if wish.method is not None:
         chosen = made.method(wish.method)
         empty: dict[str, float] = {}
+        ways = [one for one in ways if made.lacking(chosen, one) is None] or ways[-1:]
         return [_Choice(Plan(chosen, made.size_of(chosen), 0, empty, empty), one) for one in ways]
     assert budget is not None
     options = [made.options(one) for one in ways]
@@ -272,7 +274,8 @@ def _choices(
     found: list[_Choice] = []
     for size in [*(one for one in sizes if one < budget), budget]:
         for costs, some in zip(ways, options, strict=True):
-            one = _chosen(made, some, size, last=size == budget)
+            is_last = size == budget and costs is ways[-1] and not found  # with data there is more to choose from
+            one = _chosen(made, some, size, last=is_last)
             if one is not None and all(one.encodings != known.plan.encodings or costs is not known.costs
                                        for known in found):  # fmt: skip
                 found.append(_Choice(one, costs))
@@ -301,6 +304,7 @@ def _best(
     try:
         for number, one in enumerate(choices):
             trials.append(made.trial_of(place.with_name(f"{place.name}.{number}")))
+            made.remove(trials[-1])
             written.append(made.write(trials[-1], one.plan.encodings, one.costs, how))
             measured = _divergence(source, trials[-1], wish, how.tell, notes)
             expected = one.plan.loss if one.costs.unit is not None and one.plan.losses else None
