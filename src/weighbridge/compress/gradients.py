@@ -58,7 +58,6 @@ def of_model(model: TransformersModel, texts: Sequence[str], seed: int = 0, tell
     torch.manual_seed(seed)
     names = stored_names(network, {tensor.name for tensor in read(model.path).tensors})
     turned = _turned(network)
-    reads = "reads" in model.abilities
     costs: dict[str, float] = {}
     columns: dict[str, Any] = {}
 
