@@ -39,6 +39,8 @@ DIVERGENCES: dict[str, Callable[[Comparison], float]] = {
     "kl_divergence": lambda one: one.candidate, "cosine": lambda one: 1 - one.candidate,
 }  # fmt: skip
 """By metric: how far a result is from its source."""
+SERVED_TOKENS = 640
+"""Prompt and answer together that a device is asked for, as `weigh fit` does; fewer in a shorter context."""
 MEASURED = 32
 """Texts of the calibration data that divergence is measured on."""
 
@@ -222,8 +224,11 @@ def _budget(source: str | Path, wish: Wish, elements: int) -> int:
     if wish.bits is not None:
         return int(wish.bits * elements / 8)
     engine = {"gguf": ("llama.cpp", "q4_k_m"), "safetensors": ("vllm", "w8a8")}[wish.format]
+    tokens = min(SERVED_TOKENS, wish.context_tokens or SERVED_TOKENS)
+    answer = max(1, tokens // 5)
     planned = fit(source, wish.device or "", runtime=engine[0], weights=engine[1], alternatives=False,
-                  context_tokens=wish.context_tokens, batch=wish.batch)  # fmt: skip
+                  prompt_tokens=tokens - answer, output_tokens=answer, context_tokens=wish.context_tokens,
+                  batch=wish.batch)  # fmt: skip
     room = planned.memory.room_bytes
     if room is None:
         raise UnitError(f"{wish.device}, whose memory is not known", "a device with its memory",
