@@ -73,8 +73,8 @@ def test_what_was_seen_is_kept_as_it_is_and_what_was_seen_of_others_is_none() ->
 
 
 def matrix(**means: int) -> Importance:
-    return Importance({name.replace("__", "."): np.arange(1, wide + 1, dtype=np.float32) for name, wide in means.items()},
-                      {name.replace("__", "."): np.array([9]) for name in means}, ("texts",), 1, 512)  # fmt: skip
+    found = {name.replace("__", "."): np.arange(1, wide + 1, dtype=np.float32) for name, wide in means.items()}
+    return Importance(found, {name: np.array([9]) for name in found}, ("texts",), 1, 512)
 
 
 def test_an_importance_weighs_columns_and_leaves_the_shares() -> None:
