@@ -186,7 +186,8 @@ def test_encodings_that_need_an_importance_are_refused_without(tmp_path: Path, m
     made.write(tmp_path / "b.gguf", chosen, columns, HOW)
 
 
-def test_columns_that_nothing_comes_through_cost_nothing(tmp_path: Path) -> None:
+def test_columns_that_nothing_comes_through_cost_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "CHOICES", ("q2_k", "iq3_xxs", "iq4_xs", "q4_0", "q4_k", "q6_k", "q8_0"))
     made = GgufTarget(small(tmp_path / "a.gguf", {"blk.0.ffn_up.weight": drawn(16, 256)}))
     name = "blk.0.ffn_up.weight"
     costs = Sensitivity({name: 1.0}, {name: np.zeros(256, np.float32)})
