@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import pytest
 from tests.compress.small_folders import saved
 
 from weighbridge.compress import gradients
+from weighbridge.compress.activations import collect, parts_of
+from weighbridge.compress.sensitivity import completed, with_importance
+from weighbridge.compress.targets import FolderTarget
 from weighbridge.errors import ConfigError
 from weighbridge.prove.engines import open_model
 
@@ -125,7 +129,7 @@ def test_costs_are_half_the_fisher_information(
     shown = list(model.tokenizer(TEXT)["input_ids"])
     hidden = None
     if model.is_masked:  # the same place, whatever is drawn
-        monkeypatch.setattr(gradients.random.Random, "sample", lambda self, some, count: list(some)[:count])
+        monkeypatch.setattr(random.Random, "sample", lambda self, some, count: list(some)[:count])
         hidden = [1]
         shown = [*shown[:1], model.tokenizer.mask_token_id, *shown[2:]]
     exact = whole(torch, network, shown, hidden, kind == "BertModel")
@@ -171,13 +175,27 @@ def test_costs_are_half_the_fisher_information(
     assert ("lm_head.weight" in found.costs) is (case == "decoder")
 
 
+def test_maps_that_are_stored_turned_are_planned_by_their_own_rows(torch: Any, tmp_path: Path) -> None:
+    folder = tiny(tmp_path / "a", "GPT2LMHeadModel")
+    (tmp_path / "texts.jsonl").write_text(json.dumps({"text": TEXT}))
+    model: Any = open_model(folder)
+    learned = gradients.of_model(model, [TEXT])
+    model.close()
+    seen = collect(folder, tmp_path / "texts.jsonl").importance
+    assert seen.means["blk.0.ffn_down.weight"].shape == (24,)
+    made = FolderTarget(folder)
+    for costs in (completed(made.tensors, learned), with_importance(made.tensors, seen, "texts")):
+        options = made.options(costs)["transformer.h.0.mlp.c_proj.weight"]
+        assert {one.encoding.name for one in options} == {"fp32", "bf16"} and options[1].loss > 0
+
+
 def test_costs_foretell_what_noise_does(torch: Any) -> None:
     rows = [json.loads(line)["text"] for line in (DECODER / "held_out.jsonl").read_text().splitlines()]
     texts = [row[1000:2500] for row in rows[:16]]
     model: Any = open_model(DECODER / "small")
     found = gradients.of_model(model, texts, seed=1)
     network = model.model
-    parts = gradients.parts_of(model, texts, 256)[:12]
+    parts = parts_of(model, texts, 256)[:12]
     groups: dict[str, list[Any]] = {}
     for name, weight in network.named_parameters():
         if weight.dim() > 1:

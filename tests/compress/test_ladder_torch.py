@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from weighbridge.cli import main
-from weighbridge.compress import shrink
+from weighbridge.compress import gradients, shrink, targets
 from weighbridge.compress.shrink import Wish
 from weighbridge.compress.targets import GgufTarget
 from weighbridge.prove.comparison import Rule
@@ -29,6 +30,12 @@ def torch() -> Any:
     pytest.importorskip("scipy")
     pytest.importorskip("xllamacpp")
     return pytest.importorskip("torch")
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer encodings: the tables of some take seconds to make."""
+    monkeypatch.setattr(targets, "CHOICES", ("q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "q8_0", "bf16"))
 
 
 def data(path: Path, texts: list[str]) -> Path:
@@ -61,11 +68,11 @@ def fragile(torch: Any, folder: Path) -> Path:
 
 
 def test_a_fragile_model_stops_the_ladder_at_eight_bits(
-    torch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    torch: Any, few: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = fragile(torch, tmp_path / "a")
     monkeypatch.setattr(shrink, "RUNGS", (4.75, 6.5, 7.5))
-    proof = Plan(data=data(tmp_path / "proof.jsonl", TEXTS[:40]), cache=tmp_path / "cache")
+    proof = Plan(data=data(tmp_path / "proof.jsonl", TEXTS[:32]), cache=tmp_path / "cache")
     wish = Wish(to_bytes=4_000_000)
     found = shrink.shrink(source, tmp_path / "b.gguf", wish, proof, Rule(keep=0.97))
     assert [step.verdict for step in found.steps] == ["worse", "worse", "equivalent"]
@@ -95,8 +102,9 @@ def test_what_fails_is_not_left_and_what_little_data_leave_open_is_told(torch: A
 
 
 def test_with_texts_the_better_of_two_is_left_and_what_they_share_with_the_proof_is_not_asked(
-    torch: Any, tmp_path: Path
+    torch: Any, few: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(gradients, "WINDOWS", 24)
     calibration = data(tmp_path / "calibration.jsonl", TEXTS[20:32])
     proof = data(tmp_path / "proof.jsonl", [*TEXTS[:4], TEXTS[21], TEXTS[25]])
     target = tmp_path / "b.gguf"
@@ -113,3 +121,38 @@ def test_with_texts_the_better_of_two_is_left_and_what_they_share_with_the_proof
     assert all(one["n"] == 4 for one in found["proof"]["metrics"] if one["name"] == "perplexity")
     assert any("left out" in note and "calibration.jsonl" in note for note in found["proof"]["notes"])
     assert sorted(one.name for one in tmp_path.iterdir()) == ["b.gguf", "calibration.jsonl", "proof.jsonl"]
+
+
+def test_a_part_of_the_data_that_is_hurt_is_found_though_the_whole_is_kept(torch: Any, tmp_path: Path) -> None:
+    import transformers
+    from safetensors.torch import load_file, save_file
+
+    source, target = tmp_path / "a", tmp_path / "b.gguf"
+    shutil.copytree(DECODER / "small", source)
+    weights = load_file(source / "model.safetensors")
+    words = transformers.AutoTokenizer.from_pretrained(source).get_vocab()
+    numbers = [number for word, number in words.items() if any(sign.isdigit() for sign in word)]
+    table = weights["model.embed_tokens.weight"].float()
+    rows = table[numbers]
+    rows[:, ::32] = 40 * rows.std()  # nothing comes in through these columns, as the norms leave them out
+    table[numbers] = rows
+    weights["model.embed_tokens.weight"] = table.to(torch.bfloat16)
+    for name in weights:
+        if "norm" in name:
+            weights[name] = weights[name].clone()
+            weights[name][::32] = 0
+    save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
+    draw = random.Random(1)
+    years = ["In the years " + ", ".join(str(draw.randint(1790, 1899)) for _ in range(50)) for _ in range(4)]
+    rows = [{"text": text, "kind": "prose"} for text in TEXTS[:40]] + [
+        {"text": text, "kind": "years"} for text in years
+    ]
+    (tmp_path / "proof.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = weigh(source, "-o", target, "--method", "q4_0", "--proof", tmp_path / "proof.jsonl", "--keep", "0.85",
+                 "--metric", "perplexity", "--slice", "kind", "--json")  # fmt: skip
+    found = json.loads(done.stdout)["proof"]
+    (whole,) = found["metrics"]
+    parts = {one["slice"]: one["verdict"] for one in whole["slices"]}
+    assert whole["verdict"] == "equivalent" and parts["kind=prose"] == "equivalent" and parts["kind=years"] == "worse"
+    assert found["verdict"] == "worse" and "kind=years" in found["reason"]
+    assert done.exit_code == 1 and not target.exists()
