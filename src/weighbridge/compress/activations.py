@@ -100,6 +100,7 @@ class _Transformers:
         from transformers.pytorch_utils import Conv1D
 
         names = stored_names(model.model, {tensor.name for tensor in read(model.path).tensors})
+        self.turned = {names[id(module.weight)] for module in model.model.modules() if isinstance(module, Conv1D)}
         for module in model.model.modules():
             if isinstance(module, model.torch.nn.Linear | Conv1D):
                 self._watch(module, names[id(module.weight)])
@@ -131,7 +132,7 @@ class _Transformers:
             notes.append(f"{len(long):,} weights are left out: a GGUF file has no room for names such as {long[0]}")
         if hidden := _hidden(self.architecture, self.sums):
             notes.append(f"experts of this model are no linear modules in transformers: nothing is known of {hidden}")
-        kept = sums.keys() - set(long)
+        kept = sums.keys() - set(long) - self.turned  # whose columns are those of llama.cpp's matrix only
         return {name: sums[name] for name in kept}, {name: counts[name] for name in kept}, notes
 
 

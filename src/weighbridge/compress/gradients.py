@@ -46,7 +46,7 @@ def of_model(model: TransformersModel, texts: Sequence[str], seed: int = 0, tell
 
     Raises:
         UnitError: when the weights do not fit into memory.
-        ConfigError: when the gradients are no numbers.
+        ConfigError: when predictions or gradients are no numbers.
     """
     torch = model.torch
     if model.is_streamed:
@@ -80,16 +80,23 @@ def of_model(model: TransformersModel, texts: Sequence[str], seed: int = 0, tell
         if tell is not None:
             tell(model.path, number + 1, len(parts))
     if not all(np.isfinite(cost) for cost in costs.values()):
-        raise ConfigError(f"the gradients of {model.path} are no numbers", "finite weights",
-                          "check the file with `weigh inspect --values`")  # fmt: skip
+        raise _no_numbers(model, "the gradients")
     found = {name: cost / count for name, cost in costs.items()}
     weights = {name: _positive(each) for name, each in columns.items()}
     for name, mine in gguf_names(inspect(model.path).architecture).items():
         if all(one in found for one in mine):
             found[name] = sum(found[one] for one in mine)
             weights[name] = np.stack([weights[one] for one in mine]) if len(mine) > 1 else weights[mine[0]]
+    for key in turned:  # columns are those of llama.cpp's matrix, not of the one that is stored
+        weights.pop(names[key])
     unit = "1 - cosine" if "embeds" in model.abilities else "nats"
-    return Sensitivity(found, weights, unit, f"gradients on {count:,} {'texts' if unit != 'nats' else 'tokens'}")
+    counted = "tokens" if "reads" in model.abilities else "texts"
+    return Sensitivity(found, weights, unit, f"gradients on {count:,} {counted}")
+
+
+def _no_numbers(model: TransformersModel, what: str) -> ConfigError:
+    return ConfigError(f"{what} of {model.path} are no numbers", "finite weights",
+                       "check the file with `weigh inspect --values`")  # fmt: skip
 
 
 def _positive(columns: Any) -> Values:
@@ -129,5 +136,7 @@ def _score(model: TransformersModel, network: Any, part: Sequence[int]) -> tuple
         logits = network(input_ids=given).logits
     else:
         logits = network(input_ids=given).logits[0]
+    if not torch.isfinite(logits).all():
+        raise _no_numbers(model, "the predictions")
     drawn = torch.multinomial(logits.detach().softmax(dim=-1), 1)[:, 0]
     return torch.nn.functional.cross_entropy(logits, drawn, reduction="sum"), len(drawn)

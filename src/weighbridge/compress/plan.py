@@ -1,9 +1,9 @@
 """Which encoding does each tensor get, so that the file has at most so many bytes and loses the least?
 
 Each tensor may stay as it is or take an encoding that is smaller and whose blocks fit its rows. What one costs is its
-bytes, with the padding behind them; what it loses is its relative squared error, measured on rows of the tensor itself,
-times what an error of this tensor costs (`sensitivity`). The choice that loses the least within the budget is the exact
-answer of a multiple-choice knapsack (scipy's HiGHS, gap 0), not a rule of thumb.
+bytes, with the padding behind them or what the header says of it; what it loses is its relative squared error, measured
+on rows of the tensor itself, times what an error of this tensor costs (`sensitivity`). The choice that loses the least
+within the budget is the exact answer of a multiple-choice knapsack (scipy's HiGHS, gap 0), not a rule of thumb.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Chosen = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """What a tensor may become: its bytes with padding, its relative squared error, and what the model loses by it.
+    """What a tensor may become: its bytes with padding or header, its relative squared error, and what is lost by it.
 
     `encoding` is an `Encoding` for GGUF, a `Scheme` for compressed-tensors; both have a name.
     """
@@ -113,11 +113,6 @@ class BudgetError(UnitError):
     exit_code = 1
 
 
-def least(options: Options) -> dict[str, Any]:
-    """The smallest encoding of each tensor."""
-    return {name: min(some, key=lambda one: one.size_bytes).encoding for name, some in options.items()}
-
-
 def choose(options: Options, size_of: SizeOf, budget_bytes: int, groups: Sequence[Sequence[str]] = ()) -> Plan:
     """The choice that loses the least within a budget of bytes of the whole result.
 
@@ -130,23 +125,31 @@ def choose(options: Options, size_of: SizeOf, budget_bytes: int, groups: Sequenc
     Raises:
         BudgetError: when no choice is small enough, which names the smallest.
     """
-    fixed = size_of(least(options))
-    if fixed > budget_bytes:
-        raise BudgetError(f"a budget of {budget_bytes:,} bytes", f"{fixed:,} bytes at least, the smallest choice",
-                          "ask for more bytes, or take a smaller model")  # fmt: skip
     together, names = _together(options, groups)
-    head = fixed - sum(min(one.size_bytes for one in some) for some in options.values())
-    room = budget_bytes - head
-    while True:  # the header grows with names that the choice makes
-        chosen = knapsack(together, room)
-        picked = {name: next(one for one in options[name] if one.encoding.name == common.encoding.name)
-                  for group, common in zip(names, chosen, strict=True) for name in group}  # fmt: skip
-        encodings = {name: picked[name].encoding for name in options}
-        size = size_of(encodings)
-        if size <= budget_bytes:
-            return Plan(encodings, size, budget_bytes, {name: picked[name].error for name in options},
-                        {name: picked[name].loss for name in options})  # fmt: skip
-        room -= size - budget_bytes
+    least = [min(some, key=lambda one: (one.size_bytes, one.loss)) for some in together]
+    smallest = _plan(options, names, least, size_of, budget_bytes)
+    if smallest.size_bytes > budget_bytes:
+        read = f"{smallest.size_bytes:,} bytes at least, the smallest choice"
+        raise BudgetError(f"a budget of {budget_bytes:,} bytes", read, "ask for more bytes, or take a smaller model")
+    bytes_of_least = sum(one.size_bytes for one in least)
+    room = bytes_of_least + budget_bytes - smallest.size_bytes
+    while room >= bytes_of_least:  # the header grows with the numbers that the choice makes
+        found = _plan(options, names, knapsack(together, room), size_of, budget_bytes)
+        if found.size_bytes <= budget_bytes:
+            return found
+        room -= found.size_bytes - budget_bytes
+    return smallest
+
+
+def _plan(
+    options: Options, names: Sequence[Sequence[str]], chosen: Sequence[Option], size_of: SizeOf, budget_bytes: int
+) -> Plan:  # fmt: skip
+    """What is chosen for tensors that go together, as a plan of each."""
+    picked = {name: next(one for one in options[name] if one.encoding.name == common.encoding.name)
+              for group, common in zip(names, chosen, strict=True) for name in group}  # fmt: skip
+    encodings = {name: picked[name].encoding for name in options}
+    return Plan(encodings, size_of(encodings), budget_bytes, {name: picked[name].error for name in options},
+                {name: picked[name].loss for name in options})  # fmt: skip
 
 
 def _together(options: Options, groups: Sequence[Sequence[str]]) -> tuple[list[list[Option]], list[list[str]]]:

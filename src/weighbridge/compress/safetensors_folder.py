@@ -76,7 +76,6 @@ READ = frozenset({
 It does not for those whose modules it calls otherwise than their files do, whose routed experts it stacks when it loads
 them, or that set weights by name before they are there; their weights stay plain."""
 _WORDS = {encoding.name: word for word, encoding in DTYPES.items()}
-_PLAIN = (*codecs.PLAIN, "bf16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +145,7 @@ class FolderSource:
         prefix = self.architecture.base_prefix
         return frozenset(
             tensor.name for tensor in self.tensors
-            if tensor.encoding.name in _PLAIN
+            if tensor.encoding.name in schemes.READABLE
             and any(shapes.get(name) == tensor.shape
                     for name in (tensor.name, prefix + tensor.name, tensor.name.removeprefix(prefix)))
         )  # fmt: skip
@@ -176,8 +175,8 @@ class FolderSource:
         Raises:
             ConfigError: when its elements are of another type.
         """
-        if tensor.encoding.name not in _PLAIN:
-            raise ConfigError(f"{tensor.name} holds {tensor.encoding.name}", f"one of {', '.join(_PLAIN)}",
+        if tensor.encoding.name not in schemes.READABLE:
+            raise ConfigError(f"{tensor.name} holds {tensor.encoding.name}", f"one of {', '.join(schemes.READABLE)}",
                               "leave it as it is")  # fmt: skip
         columns = tensor.shape[-1] if tensor.shape else 1
         each = columns * tensor.encoding.bytes_per_block
@@ -253,9 +252,7 @@ def _layout(source: FolderSource, chosen: Mapping[str, Scheme]) -> _Layout:
             shards.append([])
             held = 0
         held += size
-        module = tensor.name.removesuffix("weight")
-        shards[-1] += [(tensor.name, tensor.name if scheme.bits is None else module + part.name, part)
-                       for part in parts]  # fmt: skip
+        shards[-1] += [(tensor.name, _part_name(tensor, scheme, part), part) for part in parts]
     names = ["model.safetensors"] if len(shards) == 1 else [
         f"model-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]  # fmt: skip
     headers, sizes = {}, {}
@@ -268,11 +265,10 @@ def _layout(source: FolderSource, chosen: Mapping[str, Scheme]) -> _Layout:
             if name in entries:
                 raise FormatError(f"{source.path} holds {name!r} beside the weight it would belong to",
                                   "weights without scales of their own", "name the original")  # fmt: skip
-            word = _WORDS[part.encoding.name]
-            entries[name] = {"dtype": word, "shape": part.shape, "data_offsets": [offset, offset + part.size_bytes]}
+            entries[name] = _entry(part, offset)
             starts.append(offset)
             offset += part.size_bytes
-        text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+        text = _text(entries)
         text += b" " * (-len(text) % 8)
         headers[file] = len(text).to_bytes(8, "little") + text
         sizes[file] = len(headers[file]) + offset
@@ -281,15 +277,35 @@ def _layout(source: FolderSource, chosen: Mapping[str, Scheme]) -> _Layout:
     return _Layout(headers, sizes, {name: tuple(found) for name, found in places.items()})
 
 
+def _part_name(tensor: TensorSpec, scheme: Scheme, part: Part) -> str:
+    return tensor.name if scheme.bits is None else tensor.name.removesuffix("weight") + part.name
+
+
+def _entry(part: Part, offset: int) -> dict[str, Any]:
+    end = offset + part.size_bytes
+    return {"dtype": _WORDS[part.encoding.name], "shape": part.shape, "data_offsets": [offset, end]}
+
+
+def _text(entries: Mapping[str, Any]) -> bytes:
+    return json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def size_with_header(source: FolderSource, tensor: TensorSpec, scheme: Scheme) -> int:
+    """Bytes of a tensor with what the header says of it, but for the digits of offsets that are shorter there."""
+    parts = scheme.parts(tensor.shape)
+    entries = {_part_name(tensor, scheme, part): _entry(part, source.size_bytes) for part in parts}
+    return scheme.size_bytes(tensor.shape) + len(_text(entries)) - 1  # a comma in the place of the braces
+
+
 def _check(source: FolderSource, tensor: TensorSpec, scheme: Scheme) -> None:
     if scheme.bits is not None and (tensor.name not in source.linear_names or not scheme.fits(tensor.shape)):
         raise ConfigError(f"{scheme.name} for {tensor.name}, {list(tensor.shape)}",
                           "a weight of a Linear module, whose rows are whole groups",
                           "choose one of what `schemes_for` gives")  # fmt: skip
     if scheme.bits is None and scheme.encoding != tensor.encoding and not {
-        scheme.encoding.name, tensor.encoding.name} <= set(_PLAIN):  # fmt: skip
+        scheme.encoding.name, tensor.encoding.name} <= set(schemes.READABLE):  # fmt: skip
         raise ConfigError(f"{scheme.name} for {tensor.name}, which holds {tensor.encoding.name}",
-                          f"both among {', '.join(_PLAIN)}", "leave it as it is")  # fmt: skip
+                          f"both among {', '.join(schemes.READABLE)}", "leave it as it is")  # fmt: skip
 
 
 def size_of(source: FolderSource, chosen: Mapping[str, Scheme]) -> int:

@@ -123,6 +123,8 @@ QUANTIZED = (
 )
 """Those of the weights of a Linear module, with their scales."""
 PLAIN = tuple(plain(encodings.find(name)) for name in ("bf16", "fp16", "fp32"))
+READABLE = (*codecs.PLAIN, "bf16")
+"""Types of stored elements that become something else."""
 SCHEMES = {scheme.name: scheme for scheme in (*QUANTIZED, *PLAIN)}
 """Every scheme by its name."""
 
@@ -156,7 +158,7 @@ def schemes_for(shape: tuple[int, ...], is_linear: bool, stored: Encoding) -> li
         ['fp32']
     """
     own = plain(stored)
-    if len(shape) < 2 or stored.name not in (*codecs.PLAIN, "bf16"):
+    if len(shape) < 2 or stored.name not in READABLE:
         return [own]
     tried = (*QUANTIZED, *PLAIN) if is_linear else PLAIN
     size = own.size_bytes(shape)

@@ -42,6 +42,8 @@ DIVERGENCES: dict[str, Callable[[Comparison], float]] = {
 """By metric: how far a result is from its source."""
 LEAST_WHOLE_BITS = 15.0
 """Bits of a weight in the mean of a source that has not been quantized."""
+SERVED_TOKENS = 640
+"""Prompt and answer together that a device is asked for, as `weigh fit` does; fewer in a shorter context."""
 MEASURED = 32
 """Texts of the calibration data that divergence is measured on."""
 
@@ -185,6 +187,7 @@ def shrink(
         asked = stricter(rule or Rule(), len(choices))  # each is a chance to pass by luck
         for one in choices:
             last, trial = one, made.trial_of(Path(place))
+            made.remove(trial)  # of a run that was killed
             try:
                 errors = made.write(trial, one.plan.encodings, one.costs, how)
                 found = of_models(str(source), str(trial), proof or ProofPlan(), asked, tell)
@@ -233,8 +236,11 @@ def _budget(source: str | Path, wish: Wish, elements: int) -> int:
     if wish.bits is not None:
         return int(wish.bits * elements / 8)
     engine = {"gguf": ("llama.cpp", "q4_k_m"), "safetensors": ("vllm", "w8a8")}[wish.format]
+    tokens = min(SERVED_TOKENS, wish.context_tokens or SERVED_TOKENS)
+    answer = max(1, tokens // 5)
     planned = fit(source, wish.device or "", runtime=engine[0], weights=engine[1], alternatives=False,
-                  context_tokens=wish.context_tokens, batch=wish.batch)  # fmt: skip
+                  prompt_tokens=tokens - answer, output_tokens=answer, context_tokens=wish.context_tokens,
+                  batch=wish.batch)  # fmt: skip
     room = planned.memory.room_bytes
     if room is None:
         raise UnitError(f"{wish.device}, whose memory is not known", "a device with its memory",
@@ -276,6 +282,7 @@ def _choices(
     if wish.method is not None:
         chosen = made.method(wish.method)
         empty: dict[str, float] = {}
+        ways = [one for one in ways if made.lacking(chosen, one) is None] or ways[-1:]
         return [_Choice(Plan(chosen, made.size_of(chosen), 0, empty, empty), one) for one in ways]
     assert budget is not None
     options = [made.options(one) for one in ways]
@@ -284,7 +291,8 @@ def _choices(
     found: list[_Choice] = []
     for size in [*(one for one in sizes if one < budget), budget]:
         for costs, some in zip(ways, options, strict=True):
-            one = _chosen(made, some, size, last=size == budget)
+            is_last = size == budget and costs is ways[-1] and not found  # with data there is more to choose from
+            one = _chosen(made, some, size, last=is_last)
             if one is not None and all(one.encodings != known.plan.encodings or costs is not known.costs
                                        for known in found):  # fmt: skip
                 found.append(_Choice(one, costs))
@@ -313,6 +321,7 @@ def _best(
     try:
         for number, one in enumerate(choices):
             trials.append(made.trial_of(place.with_name(f"{place.name}.{number}")))
+            made.remove(trials[-1])
             written.append(made.write(trials[-1], one.plan.encodings, one.costs, how))
             measured = _divergence(source, trials[-1], wish, how.tell, notes)
             expected = one.plan.loss if one.costs.unit is not None and one.plan.losses else None

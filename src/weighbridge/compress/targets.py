@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +42,9 @@ KEPT = ("position_embedding", "type_embedding", "router")
 FUSED = ((re.compile(r"\.[qkv]_proj\.weight$"), ".qkv_proj.weight"),
          (re.compile(r"\.(?:gate|up)_proj\.weight$"), ".gate_up_proj.weight"))  # fmt: skip
 """Linear modules that vLLM joins, so that they need one scheme."""
+
+TRIAL = "weigh-shrink-trial"
+"""In the name of a result that has not passed yet: what lies there is an earlier run's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +98,9 @@ class Target(Protocol):
 
     def unfit(self) -> dict[str, tuple[str, ...]]:
         """Encodings whose blocks do not fit the rows of a tensor, by tensor."""
+
+    def lacking(self, chosen: Chosen, costs: Sensitivity) -> str | None:
+        """The first tensor whose encoding needs to know more of its columns than the costs do."""
 
     def write(self, place: Path, chosen: Chosen, costs: Sensitivity, how: Working) -> Mapping[str, float]:
         """Writes the result; the relative squared error of each tensor."""
@@ -182,7 +189,7 @@ class GgufTarget:
         found: dict[str, Any] = {}
         for tensor in self.tensors:
             fits = next((one for one in larger if one.fits(tensor.shape[-1] if tensor.shape else 1)), tensor.encoding)
-            grows = fits.size_bytes(tensor.shape) > tensor.size_bytes and name not in CASTS
+            grows = fits.size_bytes(tensor.shape) > tensor.size_bytes and wanted.name not in CASTS
             found[tensor.name] = fits if _may_change(tensor) and not grows else tensor.encoding
         return found
 
@@ -213,18 +220,20 @@ class GgufTarget:
 
     def write(self, place: Path, chosen: Chosen, costs: Sensitivity, how: Working) -> Mapping[str, float]:
         """As `Target.write`."""
-        for name, encoding in chosen.items():
-            if name not in costs.columns and _needs_importance(encoding):
-                read = f"{encoding.name} for {name}, of whose columns nothing is known"
-                raise UnitError(
-                    read, "an importance matrix", "make one with `weigh imatrix`, and name it with --imatrix"
-                )
+        if lacking := self.lacking(chosen, costs):
+            read = f"{chosen[lacking].name} for {lacking}, of whose columns nothing is known"
+            raise UnitError(read, "an importance matrix", "make one with `weigh imatrix`, and name it with --imatrix")
         return gguf_file.write(self.source, place, chosen, importance=costs.columns,
                                memory_bytes=how.memory_bytes, jobs=how.jobs, tell=how.tell).errors  # fmt: skip
 
+    def lacking(self, chosen: Chosen, costs: Sensitivity) -> str | None:
+        """As `Target.lacking`."""
+        return next((name for name, encoding in chosen.items()
+                     if name not in costs.columns and _needs_importance(encoding)), None)  # fmt: skip
+
     def trial_of(self, place: Path) -> Path:
         """As `Target.trial_of`: engines know a GGUF file by its ending."""
-        return place.with_name(f"{place.name}.trial.gguf")
+        return place.with_name(f"{place.name}.{TRIAL}.gguf")
 
     def remove(self, trial: Path) -> None:
         """As `Target.remove`."""
@@ -243,14 +252,25 @@ def gguf_options(source: GgufModel, costs: Sensitivity) -> dict[str, tuple[Optio
                     continue
                 size = -(-encoding.size_bytes(tensor.shape) // step) * step
                 if size < own[0].size_bytes:
-                    decoded = codecs.decode(codecs.encode(rows, encoding, columns), encoding, tensor.shape[-1])
+                    with _named(tensor):
+                        data = codecs.encode(rows, encoding, columns)
+                    decoded = codecs.decode(data, encoding, tensor.shape[-1])
                     own.append(plan.option(tensor, encoding, size, rows, decoded, costs))
         found[tensor.name] = tuple(own)
     return found
 
 
+@contextmanager
+def _named(tensor: TensorSpec) -> Iterator[None]:
+    """Names the tensor in what goes wrong with its weights."""
+    try:
+        yield
+    except ConfigError as fault:
+        raise ConfigError(f"{tensor.name}: {fault.read}", fault.expected, fault.action) from fault
+
+
 def _may_change(tensor: TensorSpec) -> bool:
-    return len(tensor.shape) > 1 and tensor.encoding.is_float and role_of(tensor) not in KEPT
+    return len(tensor.shape) > 1 and tensor.elements > 0 and tensor.encoding.is_float and role_of(tensor) not in KEPT
 
 
 def _needs_importance(encoding: Encoding) -> bool:
@@ -293,14 +313,16 @@ class FolderTarget:
         found = {}
         for tensor in self.tensors:
             own, *others = self._schemes(tensor)
-            mine = [Option(own, own.size_bytes(tensor.shape), 0.0, 0.0)]
+            mine = [Option(own, safetensors_folder.size_with_header(self.source, tensor, own), 0.0, 0.0)]
             rows = plan.sample(self.source, tensor) if others else None
             for scheme in others:
                 if rows is None or scheme.name in CASTS:
                     continue
-                parts = schemes.encode(rows, scheme, plan.columns_of(costs, tensor))
+                with _named(tensor):
+                    parts = schemes.encode(rows, scheme, plan.columns_of(costs, tensor))
                 decoded = schemes.decode(parts, scheme, tensor.shape[-1])
-                mine.append(plan.option(tensor, scheme, scheme.size_bytes(tensor.shape), rows, decoded, costs))
+                size = safetensors_folder.size_with_header(self.source, tensor, scheme)
+                mine.append(plan.option(tensor, scheme, size, rows, decoded, costs))
             found[tensor.name] = tuple(mine)
         return found
 
@@ -310,11 +332,11 @@ class FolderTarget:
         found: dict[str, Any] = {}
         for tensor in self.tensors:
             own = schemes.plain(tensor.encoding)
-            takes = tensor.encoding.is_float and wanted.fits(tensor.shape)
-            if wanted.is_packed:
+            takes = tensor.encoding.name in schemes.READABLE and wanted.fits(tensor.shape)
+            if wanted.bits is not None:
                 takes = takes and tensor.name in self.source.linear_names
             found[tensor.name] = wanted if takes else own
-        if wanted.is_packed and all(one is not wanted for one in found.values()):
+        if wanted.bits is not None and all(one is not wanted for one in found.values()):
             raise UnitError(f"{name}, which no weight of {self.source.path} can take", "a method that some can",
                             "; ".join(self.notes) or "name another")  # fmt: skip
         return found
@@ -336,9 +358,13 @@ class FolderTarget:
             self.source, place, chosen, importance=costs.columns,
             memory_bytes=how.memory_bytes, jobs=how.jobs, tell=how.tell).errors  # fmt: skip
 
+    def lacking(self, chosen: Chosen, costs: Sensitivity) -> str | None:
+        """As `Target.lacking`: schemes do without."""
+        return None
+
     def trial_of(self, place: Path) -> Path:
         """As `Target.trial_of`."""
-        return place.with_name(f"{place.name}.trial")
+        return place.with_name(f"{place.name}.{TRIAL}")
 
     def remove(self, trial: Path) -> None:
         """As `Target.remove`."""
