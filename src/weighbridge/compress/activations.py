@@ -297,13 +297,11 @@ def _opened(source: str | Path) -> tuple[Model, _Watched]:
 
 def parts_of(model: Model, texts: Sequence[str], length: int) -> list[list[int]]:
     """The windows that a model reads."""
-    after: list[int] = []
-    if "writes" in model.abilities or not isinstance(model, TransformersModel):
+    after: tuple[int, ...] = ()
+    if "writes" in model.abilities:
         rows = [[token for text in texts for token in model.tokens(text + "\n\n")]]
     else:
-        rows = [model.tokens(text) for text in texts]
-        end = model.tokenizer.sep_token_id
-        after = [] if end is None else [end]
+        rows, after = [model.tokens(text) for text in texts], model.suffix
     least = len(model.prefix) + len(after) + 1
     if length < least:
         raise UnitError(f"a window of {length} tokens", f"{least} or more for this model", "choose a larger one")

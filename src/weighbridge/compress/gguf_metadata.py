@@ -138,6 +138,9 @@ def shape_of(
         if pooling not in POOLINGS:
             raise ConfigError(f"{path} pools by {pooling}", f"one of {', '.join(POOLINGS)}", "name another model")
         notes += (note,) if note else ()
+        longest = folder.longest_of(path, positions)
+        if longest is not None and longest < positions:
+            notes += (f"llama.cpp reads {positions:,} tokens of a text, where {path} cuts it after {longest:,}",)
         found[f"{name}.attention.causal"] = "bool", False
         found[f"{name}.pooling_type"] = "uint32", POOLINGS[pooling]
         found["tokenizer.ggml.token_type_count"] = "uint32", settings.count("num_token_types", 2)

@@ -13,14 +13,14 @@ from typing import Any
 from weighbridge.measuring.process import follow
 
 
-def server(path: str, context: int, threads: int) -> Any:
-    """llama.cpp's server in this process, for one prompt at a time, without a cache of prompts."""
+def server(path: str, context: int, threads: int, *, embeds: bool = False) -> Any:
+    """llama.cpp's server in this process, to write or to embed; for one prompt at a time, none of which is kept."""
     engine: Any = importlib.import_module("xllamacpp")
     settings = engine.CommonParams()
     settings.model.path = path
     settings.n_ctx, settings.n_parallel = context, 1
     settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = threads
-    settings.n_gpu_layers = 0
+    settings.n_gpu_layers, settings.embedding = 0, embeds
     settings.warmup, settings.cache_ram_mib, settings.verbosity = False, 0, 0
     return engine.Server(settings)
 

@@ -97,7 +97,7 @@ class Remembered(Model):
         self.fresh = fresh
         self.path, self.engine, self.digest, self.notes = model.path, model.engine, model.digest, model.notes
         self.abilities, self.positions = model.abilities, model.positions
-        self.begin, self.prefix = model.begin, model.prefix
+        self.begin, self.prefix, self.suffix = model.begin, model.prefix, model.suffix
         self.kept_bytes = 0
 
     def tokens(self, text: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""A GGUF file under llama.cpp, in a process of its own."""
+"""A GGUF file under llama.cpp, in a process of its own: a decoder, or an encoder that pools."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ SECONDS = 1800
 class GgufModel(Model):
     """One GGUF file; its process starts with the first question."""
 
-    abilities = frozenset({"reads", "likelihoods", "writes"})
     program = "weighbridge.prove.engines.llama_cpp_process"
 
     def __init__(self, path: str | Path, digest: str, threads: int | None = None) -> None:
@@ -38,7 +37,8 @@ class GgufModel(Model):
         about = self._ask(self._process, {"path": str(Path(path).resolve()), "threads": self.threads})[0]
         self.engine = f"llama.cpp (xllamacpp {about['version']})"
         self.begin, self.positions = about["begin"], about["positions"]
-        self.prefix = (about["begin"],) if about["adds_begin"] else ()
+        self.prefix, self.suffix = tuple(about["before"]), tuple(about["after"])
+        self.abilities = frozenset({"embeds"} if about["is_encoder"] else {"reads", "likelihoods", "writes"})
 
     @cached_property
     def _process(self) -> subprocess.Popen[bytes]:
@@ -61,7 +61,7 @@ class GgufModel(Model):
         if "error" in answer or "shape" not in answer or len(data) != answer["bytes"]:
             self.close()
             said = answer.get("error") or f"its process ended with {process.returncode}"
-            raise ConfigError(f"llama.cpp failed on {self.path} ({said})", "a GGUF file of a decoder that it knows",
+            raise ConfigError(f"llama.cpp failed on {self.path} ({said})", "a decoder, or an encoder that pools",
                               "try --engine transformers, or another release of xllamacpp")  # fmt: skip
         return answer, np.frombuffer(data, dtype=np.float32).reshape(answer["shape"])
 
@@ -90,6 +90,15 @@ class GgufModel(Model):
         order = {"write": tokens, "most_tokens": most_tokens, "stop": list(stop)}
         found: str = self._ask(self._process, order)[0]["written"]
         return found
+
+    def embed(self, texts: Sequence[str]) -> Rows:
+        """As `Model.embed`; one text at a time, cut to the positions and pooled as the file says."""
+        room = (self.positions or 0) - len(self.prefix) - len(self.suffix)
+        rows = []
+        for text in texts:
+            tokens = [*self.prefix, *self.tokens(text)[: max(0, room)], *self.suffix]
+            rows.append(self._ask(self._process, {"vector": tokens})[1][0])
+        return np.array(rows, dtype=np.float32)
 
     def close(self) -> None:
         """Ends the process."""

@@ -1,11 +1,11 @@
-"""Reads and writes texts with a GGUF file, through the C interface of llama.cpp that the wheel `xllamacpp` exports.
+"""Reads, writes or embeds texts with a GGUF file, through the C interface of llama.cpp that `xllamacpp` exports.
 
 A process of its own: `python -m weighbridge.prove.engines.llama_cpp_process`, so that a crash is its own. It reads
 orders as lines of JSON on standard input and answers each with a line of JSON, behind which come `bytes` bytes of fp32.
 
 Parameters go by value in structures whose layout changes between releases: only their leading fields are set, in
-structures larger than the real ones, and before the first answer the log-probabilities of a prompt are held against
-those of llama.cpp's own server. Layouts: `include/llama.h`.
+structures larger than the real ones, and before the first answer the log-probabilities of a prompt, or an encoder's
+vector of it, are held against those of llama.cpp's own server. Layouts: `include/llama.h`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from weighbridge.hardware.ggml import library
 from weighbridge.measuring.llama_cpp import server
 from weighbridge.prove.engines.model import cut, log_softmax, picked
+from weighbridge.prove.vectors import cosines
 
 PROBE = "The capital of France is"
 PROBE_CONTEXT = 256
@@ -31,6 +32,10 @@ CLOSE = 0.25
 """Nats by which the five likeliest tokens may differ in the mean: a wrong layout gives noise of several. The server
 takes a prompt in other batches, and a quantized model answers to that: by 0.0002 for SmolLM2 in Q4_1, 0.08 for Gemma 3
 270M in Q4_K_M, which differs as much from itself when it is fed token by token."""
+ALIKE = 0.99
+"""The least cosine of an encoder's vector and the server's: for MiniLM it is 1 to the last digit, in 5 bits too."""
+POOLINGS, RANKS = (1, 2, 3), 4
+"""`llama_pooling_type` of what makes one vector of a text (mean, first, last), and of what ranks pairs of texts."""
 STEP = 512
 """Contexts are made in multiples of so many tokens."""
 
@@ -72,6 +77,9 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_batch_init": (_Batch, (_INT, _INT, _INT)), "llama_batch_free": (None, (_Batch,)),
     "llama_get_memory": (_POINTER, (_POINTER,)), "llama_memory_clear": (None, (_POINTER, ctypes.c_bool)),
     "llama_decode": (_INT, (_POINTER, _Batch)), "llama_get_logits": (ctypes.POINTER(ctypes.c_float), (_POINTER,)),
+    "llama_pooling_type": (ctypes.c_int, (_POINTER,)), "llama_set_embeddings": (None, (_POINTER, ctypes.c_bool)),
+    "llama_get_embeddings_seq": (ctypes.POINTER(ctypes.c_float), (_POINTER, _INT)),
+    "llama_model_n_embd_out": (_INT, (_POINTER,)),
 }  # fmt: skip
 
 
@@ -96,25 +104,46 @@ class Reader:
         if not self.model:
             raise LlamaError("llama.cpp cannot load the file")
         if not self.llama.llama_model_has_decoder(self.model) or self.llama.llama_model_has_encoder(self.model):
-            raise LlamaError("the file is no decoder, which alone reads texts token by token")
+            raise LlamaError("the file is neither a decoder nor an encoder alone")
         self.vocabulary = self.llama.llama_model_get_vocab(self.model)
         self.size = self.llama.llama_vocab_n_tokens(self.vocabulary)
         self.context: Any = None
         self.batch: Any = None
         self.places = 0
+        self.is_encoder = False  # until there is a context, which tells it
 
     def about(self) -> dict[str, Any]:
-        """What the vocabulary and the file say of themselves."""
+        """What the vocabulary and the file say of themselves.
+
+        Raises:
+            LlamaError: for an encoder that does not pool the vectors of tokens into one of a text.
+        """
+        self._make_room(1)
+        pooling = self.llama.llama_pooling_type(self.context)
+        if self.is_encoder and pooling not in POOLINGS:
+            does = "ranks pairs of texts" if pooling == RANKS else "has no pooling"
+            raise LlamaError(f"an encoder that {does} makes no vector of a text")
         begins, ends = (getattr(self.llama, f"llama_vocab_{name}")(self.vocabulary) for name in ("bos", "eos"))
         first = begins if begins >= 0 else ends
+        adds_begin = bool(self.llama.llama_vocab_get_add_bos(self.vocabulary)) and begins >= 0
+        before, after = self.around() if self.is_encoder else ([begins] * adds_begin, [])
         return {"begin": first if first >= 0 else None, "positions": self.llama.llama_model_n_ctx_train(self.model),
-                "adds_begin": bool(self.llama.llama_vocab_get_add_bos(self.vocabulary)) and begins >= 0}  # fmt: skip
+                "before": before, "after": after, "is_encoder": self.is_encoder}  # fmt: skip
 
-    def tokens(self, text: str) -> list[int]:
-        """The tokens of a text; none that is added, and words of the vocabulary's own signs are read as text."""
+    def around(self) -> tuple[list[int], list[int]]:
+        """What the tokenizer puts before and after a text by itself."""
+        bare, whole = self.tokens("a"), self.tokens("a", adds=True)
+        place = next((place for place in range(len(whole)) if whole[place : place + len(bare)] == bare), 0)
+        return whole[:place], whole[place + len(bare) :]
+
+    def tokens(self, text: str, *, adds: bool = False) -> list[int]:
+        """The tokens of a text, of which words of the vocabulary's own signs are read as text.
+
+        `adds`: with those that the tokenizer puts around a text.
+        """
         data = text.encode()
         room = (_INT * (len(data) + 8))()
-        count = self.llama.llama_tokenize(self.vocabulary, data, len(data), room, len(room), False, False)
+        count = self.llama.llama_tokenize(self.vocabulary, data, len(data), room, len(room), adds, False)
         if count < 0:
             raise LlamaError("llama.cpp cannot split a text into tokens")
         return list(room[:count])
@@ -135,6 +164,16 @@ class Reader:
         self.decode(tokens, first, start)
         logits = np.ctypeslib.as_array(self.llama.llama_get_logits(self.context), (len(tokens) - start, self.size))
         return log_softmax(logits)
+
+    def vector(self, tokens: list[int]) -> NDArray[np.float32]:
+        """What an encoder makes of the tokens of a text, pooled as its file says: one vector of any length."""
+        if not tokens:
+            raise LlamaError("a text has no token")
+        self.decode(tokens, 0, 0)
+        found = self.llama.llama_get_embeddings_seq(self.context, 0)
+        if not found:
+            raise LlamaError(f"llama.cpp makes no vector of {len(tokens)} tokens")
+        return np.ctypeslib.as_array(found, (self.llama.llama_model_n_embd_out(self.model),)).copy()
 
     def decode(self, tokens: list[int], first: int, start: int) -> None:
         """Runs the model on `tokens`, which stand at `first` and after; what comes out is kept from `start` on."""
@@ -178,7 +217,7 @@ class Reader:
         """What a context for so many tokens is made with."""
         found: _ContextParameters = self.llama.llama_context_default_params()
         found.n_ctx = found.n_batch = places
-        found.n_ubatch, found.n_seq_max = min(STEP, places), 1
+        found.n_ubatch, found.n_seq_max = places if self.is_encoder else min(STEP, places), 1
         return found
 
     def answer(self, order: dict[str, Any]) -> tuple[dict[str, Any], NDArray[np.float32]]:
@@ -194,6 +233,8 @@ class Reader:
             tokens, start = order["scores"], order["start"]
             found = picked(self.rows(tokens[:-1], 0, start), np.array(tokens[start + 1 :]))
             return {}, np.array(found, np.float32)
+        if "vector" in order:
+            return {}, self.vector(order["vector"])[None]
         return {}, self.rows(order["rows"], 0, order["start"])
 
     def _make_room(self, tokens: int) -> None:
@@ -207,6 +248,8 @@ class Reader:
         if not self.context or self.llama.llama_n_ctx(self.context) < places:
             raise LlamaError(f"llama.cpp cannot make a context of {places} tokens")
         self.llama.llama_set_n_threads(self.context, self.threads, self.threads)
+        self.is_encoder = not self.llama.llama_get_memory(self.context)  # it sees all tokens at once and keeps none
+        self.llama.llama_set_embeddings(self.context, self.is_encoder)
         self.batch, self.places = self.llama.llama_batch_init(places, 0, 1), places
 
 
@@ -222,17 +265,35 @@ def server_says(path: str, tokens: list[int], threads: int) -> dict[int, float]:
         raise LlamaError(f"llama.cpp's server gave no log-probabilities ({json.dumps(answer)[:200]})") from error
 
 
+def server_embeds(path: str, tokens: list[int], threads: int) -> NDArray[np.float32]:
+    """The vector of tokens, of length 1, from llama.cpp's server."""
+    found = server(path, PROBE_CONTEXT, threads, embeds=True).handle_embeddings({"input": tokens})
+    answer = json.loads(found) if isinstance(found, str | bytes) else found
+    try:
+        return np.array(answer["data"][0]["embedding"], dtype=np.float32)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise LlamaError(f"llama.cpp's server gave no vector ({json.dumps(answer)[:200]})") from error
+
+
 def load(order: dict[str, Any], kind: type[Reader] = Reader) -> tuple[Reader, dict[str, Any]]:
     """The model, and what it says of itself after it was held against the server."""
     reader = kind(library(), order["path"], order["threads"])
     about = reader.about()
     tokens = [*([] if about["begin"] is None else [about["begin"]]), *reader.tokens(PROBE)]
-    row = reader.rows(tokens, 0, len(tokens) - 1)[0]
-    told = server_says(order["path"], tokens, order["threads"])
-    apart = float(np.mean([abs(row[token] - value) for token, value in told.items()]))
-    if not apart < CLOSE:
-        raise LlamaError(f"the C interface and the server of xllamacpp differ by {apart:.3g} nats on the same prompt")
-    return reader, {**about, "apart": apart, "version": importlib.metadata.version("xllamacpp")}
+    if reader.is_encoder:
+        tokens = tokens[: about["positions"]]
+        own, theirs = reader.vector(tokens)[None], server_embeds(order["path"], tokens, order["threads"])[None]
+        if own.shape != theirs.shape or not cosines(own, theirs)[0] > ALIKE:
+            raise LlamaError("the C interface and the server of xllamacpp make different vectors of the same prompt")
+    else:
+        row = reader.rows(tokens, 0, len(tokens) - 1)[0]
+        told = server_says(order["path"], tokens, order["threads"])
+        apart = float(np.mean([abs(row[token] - value) for token, value in told.items()]))
+        if not apart < CLOSE:
+            raise LlamaError(
+                f"the C interface and the server of xllamacpp differ by {apart:.3g} nats on the same prompt"
+            )
+    return reader, {**about, "version": importlib.metadata.version("xllamacpp")}
 
 
 def main(kind: type[Reader] = Reader) -> None:

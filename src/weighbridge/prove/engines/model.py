@@ -41,8 +41,8 @@ class Model:
     """One model that an engine runs. Engines override what their `abilities` promise.
 
     `is_known` says whether what runs is known by its content. `begin` is the token that begins a text (its beginning,
-    or else its end), `prefix` what its tokenizer puts before every text by itself, `positions` how many tokens it can
-    see at once, `digest` the SHA-256 of its content.
+    or else its end), `prefix` and `suffix` what its tokenizer puts before and after every text by itself, `positions`
+    how many tokens it can see at once, `digest` the SHA-256 of its content.
     """
 
     path: str
@@ -53,6 +53,7 @@ class Model:
     positions: int | None = None
     begin: int | None = None
     prefix: tuple[int, ...] = ()
+    suffix: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
 
     def tokens(self, text: str) -> list[int]:

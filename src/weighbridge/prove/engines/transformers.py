@@ -96,6 +96,8 @@ class TransformersModel(Model):
             if self.begin is None:
                 self.begin = self.tokenizer.eos_token_id
             self.prefix = tuple(self._prefix())
+        end = self.tokenizer.sep_token_id
+        self.suffix = () if end is None else (end,)
 
     def _load(self, name: str, expected: str, **settings: Any) -> Any:
         try:
@@ -150,10 +152,9 @@ class TransformersModel(Model):
         return found
 
     def _hidden(self, tokens: list[int], start: int) -> Rows:
-        end = self.tokenizer.sep_token_id
         rows = []
         for place in range(start + 1, len(tokens)):
-            row = [*tokens, *([] if end is None else [end])]
+            row = [*tokens, *self.suffix]
             row[place] = self.tokenizer.mask_token_id
             rows.append((place, row))
         found = []
