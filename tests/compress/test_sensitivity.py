@@ -49,7 +49,7 @@ def test_roles_that_are_not_known_have_a_share_of_their_own() -> None:
     costs = by_role([*decoder(), TensorSpec("a.weight", (4, 4), FP16), TensorSpec("blk.0.b.weight", (4, 4), FP16),
                      TensorSpec("alone", (4, 4), FP16), TensorSpec("c", (4, 4), FP16, "mlp_down")]).costs  # fmt: skip
     assert costs["a.weight"] + costs["blk.0.b.weight"] + costs["alone"] == pytest.approx(OTHER_SHARE)
-    assert costs["c"] == costs["blk.0.ffn_down.weight"] == pytest.approx(0.32 / 4)
+    assert costs["c"] == costs["blk.0.ffn_down.weight"] == pytest.approx(SHARES["mlp_down"] / 4)
 
 
 def test_what_was_not_seen_gets_its_share_of_what_the_others_cost() -> None:
