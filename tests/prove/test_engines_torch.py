@@ -181,3 +181,20 @@ def test_a_decoder_without_numbers_does_not_write(torch: Any, tmp_path: Path) ->
     done = CliRunner().invoke(main, ["prove", str(DECODERS / "small"), str(tmp_path / "m"), "--on",
                                      str(tmp_path / "a.jsonl"), "--no-cache"])  # fmt: skip
     assert done.exit_code == 2 and "line 1" in done.stderr and "no number" in done.stderr
+
+
+def test_weights_that_are_not_there_are_not_made_up(torch: Any, tmp_path: Path) -> None:
+    model = bert(tmp_path, "BertModel")
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "architectures": ["BertForMaskedLM"]}))
+    opened = open_model(tmp_path)
+    with pytest.raises(ConfigError, match=r"lacks \d+ weights, cls\.predictions"):
+        opened.log_probabilities([2, *opened.tokens("a b")], 0)
+    (tmp_path / "modules.json").write_text(
+        json.dumps([{"path": "", "type": "sentence_transformers.models.Transformer"}])
+    )
+    with torch.no_grad():
+        vectors = model(input_ids=torch.tensor([[2, *opened.tokens("a b"), 3]])).last_hidden_state[0]
+    encoder = open_model(tmp_path)
+    assert encoder.abilities == {"embeds"}
+    assert encoder.embed(["a b"])[0] == pytest.approx(vectors.mean(dim=0).numpy(), abs=1e-5)

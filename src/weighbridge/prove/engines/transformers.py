@@ -35,6 +35,8 @@ CLASSES: dict[str, tuple[str, frozenset[Ability]]] = {
     "Model": ("AutoModel", frozenset({"embeds"})),
 }
 """By the end of the name in `architectures`: what loads it, and what it can be asked."""
+UNUSED = "pooler."
+"""Weights that an encoder's vectors of tokens do not come from, and that files may leave out."""
 
 
 class TransformersModel(Model):
@@ -76,6 +78,8 @@ class TransformersModel(Model):
         self.config = self._load("AutoConfig", "a configuration that it knows")
         self.tokenizer = self._load("AutoTokenizer", "a tokenizer that it knows beside the weights")
         kind = "CausalLM" if is_gguf else next(iter(getattr(self.config, "architectures", None) or ["?"]))
+        if not is_gguf and (place / "modules.json").is_file():  # of sentence-transformers, whatever it was trained as
+            kind = "Model"
         known = next((CLASSES[end] for end in CLASSES if str(kind).endswith(end)), None)
         if known is None:
             raise ConfigError(f"{path} is a {kind}", f"a class that ends in {', '.join(CLASSES)}", "name another model")
@@ -128,7 +132,12 @@ class TransformersModel(Model):
             settings |= {"device_map": "auto", "max_memory": {"cpu": self.memory_bytes},
                          "offload_folder": self._scratch.name}  # fmt: skip
         with contextlib.redirect_stderr(io.StringIO()):  # libraries that unpack draw bars of their own
-            return self._load(self.loader, "weights that it knows", **settings).eval()
+            found, told = self._load(self.loader, "weights that it knows", output_loading_info=True, **settings)
+        lacking = sorted(name for name in told["missing_keys"] if UNUSED not in name)
+        if lacking:  # the library would make them up
+            read = f"{self.path} lacks {len(lacking):,} weights, {lacking[0]} among them"
+            raise ConfigError(read, f"all weights of a {type(found).__name__}", "name a model that has them")
+        return found.eval()
 
     @property
     def is_streamed(self) -> bool:
