@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from weighbridge.compress import codecs, gguf_file, plan, safetensors_folder, schemes
 from weighbridge.compress.conversion import ConvertedFolder
 from weighbridge.compress.gguf_file import GgufModel, GgufSource
@@ -95,11 +97,14 @@ class Target(Protocol):
     def unfit(self) -> dict[str, tuple[str, ...]]:
         """Encodings whose blocks do not fit the rows of a tensor, by tensor."""
 
+    def is_known(self, chosen: Chosen, costs: Sensitivity) -> bool:
+        """Whether the costs tell of columns what the encodings need."""
+
     def write(self, place: Path, chosen: Chosen, costs: Sensitivity, how: Working) -> Mapping[str, float]:
         """Writes the result; the relative squared error of each tensor."""
 
     def trial_of(self, place: Path) -> Path:
-        """Where a result lies until it has passed."""
+        """Where a result lies until it has passed: a name that nobody else gives."""
 
     def remove(self, trial: Path) -> None:
         """Removes a result that has not."""
@@ -182,7 +187,7 @@ class GgufTarget:
         found: dict[str, Any] = {}
         for tensor in self.tensors:
             fits = next((one for one in larger if one.fits(tensor.shape[-1] if tensor.shape else 1)), tensor.encoding)
-            grows = fits.size_bytes(tensor.shape) > tensor.size_bytes and name not in CASTS
+            grows = fits.size_bytes(tensor.shape) > tensor.size_bytes and wanted.name not in CASTS
             found[tensor.name] = fits if _may_change(tensor) and not grows else tensor.encoding
         return found
 
@@ -211,6 +216,10 @@ class GgufTarget:
                  for tensor in self.tensors if _may_change(tensor)}  # fmt: skip
         return {name: some for name, some in found.items() if some}
 
+    def is_known(self, chosen: Chosen, costs: Sensitivity) -> bool:
+        """As `Target.is_known`."""
+        return all(name in costs.columns or not _needs_importance(encoding) for name, encoding in chosen.items())
+
     def write(self, place: Path, chosen: Chosen, costs: Sensitivity, how: Working) -> Mapping[str, float]:
         """As `Target.write`."""
         for name, encoding in chosen.items():
@@ -224,7 +233,7 @@ class GgufTarget:
 
     def trial_of(self, place: Path) -> Path:
         """As `Target.trial_of`: engines know a GGUF file by its ending."""
-        return place.with_name(f"{place.name}.trial.gguf")
+        return place.with_name(f".{place.name}.weigh-trial.gguf")
 
     def remove(self, trial: Path) -> None:
         """As `Target.remove`."""
@@ -238,13 +247,17 @@ def gguf_options(source: GgufModel, costs: Sensitivity) -> dict[str, tuple[Optio
         own = [Option(tensor.encoding, -(-tensor.size_bytes // step) * step, 0.0, 0.0)]
         if _may_change(tensor):
             rows, columns = plan.sample(source, tensor), plan.columns_of(costs, tensor)
+            is_large = codecs.LARGEST < float(np.abs(rows).max(initial=0.0)) < np.inf
             for encoding in map(encodings.find, CHOICES):
                 if not encoding.fits(tensor.shape[-1]) or (columns is None and _needs_importance(encoding)):
+                    continue
+                if is_large and encoding.elements_per_block > 1:
                     continue
                 size = -(-encoding.size_bytes(tensor.shape) // step) * step
                 if size < own[0].size_bytes:
                     decoded = codecs.decode(codecs.encode(rows, encoding, columns), encoding, tensor.shape[-1])
-                    own.append(plan.option(tensor, encoding, size, rows, decoded, costs))
+                    made = plan.option(tensor, encoding, size, rows, decoded, costs)
+                    own += [made] if np.isfinite(made.loss) else []  # a scale in fp16 does not reach every weight
         found[tensor.name] = tuple(own)
     return found
 
@@ -291,6 +304,8 @@ class FolderTarget:
     def options(self, costs: Sensitivity) -> dict[str, tuple[Option, ...]]:
         """As `Target.options`."""
         found = {}
+        linear = {name: each for name, each in costs.columns.items() if name in self.source.linear_names}
+        costs = replace(costs, columns=linear)  # other maps may lie transposed
         for tensor in self.tensors:
             own, *others = self._schemes(tensor)
             mine = [Option(own, own.size_bytes(tensor.shape), 0.0, 0.0)]
@@ -330,6 +345,10 @@ class FolderTarget:
         found = {one.name: tuple(each.name for each in symmetric if not each.fits(one.shape)) for one in linear}
         return {name: some for name, some in found.items() if some}
 
+    def is_known(self, chosen: Chosen, costs: Sensitivity) -> bool:
+        """As `Target.is_known`: no scheme needs anything."""
+        return True
+
     def write(self, place: Path, chosen: Chosen, costs: Sensitivity, how: Working) -> Mapping[str, float]:
         """As `Target.write`."""
         return safetensors_folder.write(
@@ -338,7 +357,7 @@ class FolderTarget:
 
     def trial_of(self, place: Path) -> Path:
         """As `Target.trial_of`."""
-        return place.with_name(f"{place.name}.trial")
+        return place.with_name(f".{place.name}.weigh-trial")
 
     def remove(self, trial: Path) -> None:
         """As `Target.remove`."""
