@@ -55,9 +55,10 @@ main(sys.argv[1:])
 def test_a_run_killed_before_the_result_is_renamed_leaves_none_and_the_next_goes_on(
     folder: Path, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = tmp_path / "b"
+    target, data = tmp_path / "b", tmp_path / "x.jsonl"
+    data.write_text('{"text": "a b"}\n')
     words = ["shrink", str(folder), "-o", str(target), "--method", "q8_0" if form == "gguf" else "int8",
-             "--format", form, "--proof", "x.jsonl", "--keep", "0.9"]  # fmt: skip
+             "--format", form, "--proof", str(data), "--keep", "0.9"]  # fmt: skip
     done = subprocess.run([sys.executable, "-c", KILLED, *words], timeout=60, capture_output=True,
                           env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -72,9 +73,9 @@ def test_a_run_killed_before_the_result_is_renamed_leaves_none_and_the_next_goes
     from weighbridge.prove.plan import Plan
 
     wish = Wish(method="q8_0" if form == "gguf" else "int8", format=form)
-    found = shrink.shrink(folder, target, wish, Plan(data="x"), Rule(keep=0.9))
+    found = shrink.shrink(folder, target, wish, Plan(data=data), Rule(keep=0.9))
     assert (
-        found.path == str(target) and target.exists() and sorted(one.name for one in tmp_path.iterdir()) == ["a", "b"]
+        found.path == str(target) and target.exists() and sorted(one.name for one in tmp_path.iterdir()) == ["a", "b", "x.jsonl"]
     )
 
 

@@ -223,7 +223,8 @@ def test_only_what_passes_is_left_and_the_smallest_of_it(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(shrink, "of_models", proved)
     monkeypatch.setattr(shrink, "replace", lambda found, **changes: found)
-    wish, asked = shrink.Wish(to_bytes=300_000), ProofPlan(data="x")
+    (tmp_path / "proof.txt").write_text("A text.")
+    wish, asked = shrink.Wish(to_bytes=300_000), ProofPlan(data=tmp_path / "proof.txt")
     for passes, left in ((0, True), (150_000, True), (10**9, False)):
         seen.clear()
         asked_for.clear()

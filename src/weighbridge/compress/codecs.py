@@ -23,6 +23,9 @@ from weighbridge.model.encodings import Encoding
 Values = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 _DECODE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+LARGEST, LARGEST_IMPORTANCE = 65504.0 * 4096, 1e20
+"""Of what blocks are made of: a scale in fp16 times the widest numbers reaches no further. Beyond either the sums of
+ggml's encoders leave fp32, and those of the `iq2` and `iq3` types then end the process."""
 PLAIN = {"fp32": "<f4", "fp16": "<f2", "fp64": "<f8"}
 
 
@@ -204,6 +207,11 @@ def encode(rows: Values, encoding: Encoding, importance: Values | None = None) -
     if importance is not None and importance.shape != rows.shape[1:]:
         read = f"the importance has the shape {importance.shape}"
         raise ConfigError(read, f"one number for each of {rows.shape[1]} columns", "name the matrix of this model")
+    if np.abs(rows).max(initial=0.0) > LARGEST:
+        raise ConfigError(f"a weight is too large for {encoding.name}", "a type that reaches it", "choose bf16")
+    if importance is not None and not (importance <= LARGEST_IMPORTANCE).all():
+        raise ConfigError(f"an importance of {importance.max():g}", f"numbers up to {LARGEST_IMPORTANCE:g}",
+                          "make the matrix again")  # fmt: skip
     rows = np.ascontiguousarray(rows, dtype=np.float32)
     data = np.empty(encoding.size_bytes(rows.shape), dtype=np.uint8)
     weights = None if importance is None else np.ascontiguousarray(importance, dtype=np.float32)

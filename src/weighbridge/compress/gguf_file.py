@@ -101,6 +101,8 @@ class GgufSource:
         if self.checkpoint.format != "gguf" or self.checkpoint.byte_order != "little":
             found = self.checkpoint.format if self.checkpoint.format != "gguf" else "a big-endian GGUF file"
             raise ConfigError(f"{path} is {found}", "a little-endian GGUF file", "name one")
+        if not self.checkpoint.tensors:
+            raise ConfigError(f"{path} has no tensors", "a model with weights", "name one")
         self.header = gguf.header_of(LocalFile(path))
         self._files: dict[str, ByteSource] = {}
 
@@ -256,6 +258,10 @@ def write(
             os.fsync(out.fileno())
         part.replace(place)
         diary.unlink(missing_ok=True)
+    except ConfigError:  # the same command would meet the same weight
+        part.unlink(missing_ok=True)
+        diary.unlink(missing_ok=True)
+        raise
     except OSError as error:
         read = f"{target} cannot be written ({error.strerror})"
         raise SourceError(read, f"a folder that can be written to, with {places[-1]:,} bytes of room",

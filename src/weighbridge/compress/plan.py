@@ -74,14 +74,15 @@ class Rows(Protocol):
 
 
 def sample(source: Rows, tensor: TensorSpec) -> Values:
-    """Rows spread evenly over a tensor, eight at a time."""
+    """Rows spread evenly over a tensor, eight at a time, or fewer where the rows are long."""
     columns = tensor.shape[-1]
     rows = tensor.elements // columns
     wanted = max(8, SAMPLE_WEIGHTS // columns)
     if rows <= wanted:
         return source.rows(tensor, 0, rows)
-    starts = np.linspace(0, rows - 8, wanted // 8).astype(int)
-    return np.concatenate([source.rows(tensor, int(start), 8) for start in starts])
+    each = min(8, wanted // 4)
+    starts = np.linspace(0, rows - each, wanted // each).astype(int)
+    return np.concatenate([source.rows(tensor, int(start), each) for start in starts])
 
 
 def columns_of(costs: Sensitivity, tensor: TensorSpec) -> Values | None:
@@ -174,6 +175,10 @@ def knapsack(options: Sequence[Sequence[Option]], budget_bytes: int) -> list[Opt
         >>> lists = [[Option(q8, 8, 0, 0), Option(q4, 4, 1, 1)], [Option(q8, 8, 0, 0), Option(q4, 5, 0.1, 0.1)]]
         >>> [one.encoding.name for one in knapsack(lists, 13)]
         ['q8_0', 'q4_0']
+
+    Raises:
+        BudgetError: when no choice is small enough.
+        ConfigError: when scipy is not installed.
     """
     try:
         from scipy import optimize, sparse
@@ -190,7 +195,9 @@ def knapsack(options: Sequence[Sequence[Option]], budget_bytes: int) -> list[Opt
         constraints=[optimize.LinearConstraint(each, 1, 1),
                      optimize.LinearConstraint(sizes / scale, 0, budget_bytes / scale)],
         integrality=np.ones(len(flat)), bounds=optimize.Bounds(0, 1), options={"mip_rel_gap": 0.0})  # fmt: skip
-    assert found.x is not None, found.message
+    if found.x is None:
+        raise BudgetError(f"{budget_bytes:,} bytes for the tensors", "a choice that is small enough",
+                          "ask for more bytes, or take a smaller model")  # fmt: skip
     taken = np.round(found.x).astype(bool)
     assert taken.sum() == len(options)
     return [one for one, is_taken in zip(flat, taken, strict=True) if is_taken]

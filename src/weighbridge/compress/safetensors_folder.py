@@ -390,6 +390,10 @@ def write(
             place.rmdir()
         part.replace(place)
         diary.unlink(missing_ok=True)
+    except ConfigError:  # the same command would meet the same weight
+        shutil.rmtree(part)
+        diary.unlink(missing_ok=True)
+        raise
     except OSError as error:
         read = f"{target} cannot be written ({error.strerror})"
         raise SourceError(read, f"a folder that can be written to, with {size:,} bytes of room",

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from weighbridge.compress.codecs import Values
 from weighbridge.compress.importance import Importance
 from weighbridge.model.layouts import GGUF_NAMES
@@ -81,9 +83,11 @@ def with_importance(tensors: Sequence[TensorSpec], importance: Importance, sourc
     for tensor in tensors:
         found = importance.for_tensor(tensor.name, tensor.shape)
         if found is not None and len(tensor.shape) > 1:
-            columns[tensor.name] = found
-    notes = () if columns else (f"{source} knows none of these tensors",)
-    return replace(by_role(tensors), columns=columns, basis=f"shares by role, columns by {source}", notes=notes)
+            alike = np.float32(1.0)  # where nothing came in, no column counts more than another
+            columns[tensor.name] = np.where(found.any(axis=-1, keepdims=True), found, alike)
+    if not columns:
+        return replace(by_role(tensors), notes=(f"{source} knows none of these tensors",))
+    return replace(by_role(tensors), columns=columns, basis=f"shares by role, columns by {source}")
 
 
 def completed(tensors: Sequence[TensorSpec], found: Sensitivity) -> Sensitivity:

@@ -18,6 +18,7 @@ from typing import Any
 from weighbridge.compress import gguf_file, plan, sensitivity
 from weighbridge.compress.plan import Options, Plan
 from weighbridge.compress.prior import expected_loss
+from weighbridge.compress.schemes import Scheme
 from weighbridge.compress.sensitivity import Sensitivity
 from weighbridge.compress.targets import Target, Working, bits_per_weight, target_of
 from weighbridge.errors import SourceError, UnitError, WeighbridgeError
@@ -27,6 +28,7 @@ from weighbridge.measuring.process import peak_resident_bytes
 from weighbridge.model.tensors import TensorSpec
 from weighbridge.planning import fit
 from weighbridge.prove.comparison import Comparison, Rule
+from weighbridge.prove.examples import read_examples
 from weighbridge.prove.ladder import stricter
 from weighbridge.prove.plan import Plan as ProofPlan
 from weighbridge.prove.plan import Tell
@@ -173,7 +175,11 @@ def shrink(
     """
     start = time.perf_counter()
     made = target_of(source, wish.format)
-    _check(made, source, place)
+    given = (None if proof is None else proof.data, wish.calibrate, wish.imatrix)
+    if place is not None:
+        _check(made, Path(place), [*made.paths, *(Path(one) for one in (source, *given) if one is not None)])
+    if place is not None and proof is not None and proof.data is not None:
+        read_examples(proof.data, proof.limit)  # what cannot be read is told before any work
     elements = sum(one.elements for one in made.tensors)
     notes = list(made.notes)
     budget = None if wish.method is not None else _budget(source, wish, elements)
@@ -213,20 +219,23 @@ def shrink(
         notes.append(f"nothing is saved: {size:,} bytes instead of {made.size_bytes:,}")
     bits, before = (bits_per_weight(made, one) for one in (size, made.size_bytes))
     return Shrunk(str(source), path, made.format, made.size_bytes, bits, tuple(made.tensors), last.plan, errors,
-                  last.costs, made.unfit(), _expected(source, bits, before, elements), time.perf_counter() - start,
+                  last.costs, made.unfit(), _expected(source, last.plan, made, before), time.perf_counter() - start,
                   found, tuple(steps), tuple(dict.fromkeys((*notes, *last.costs.notes))))  # fmt: skip
 
 
-def _check(made: Target, source: str | Path, place: str | Path | None) -> None:
-    if place is None:
-        return
-    target = Path(place)
-    if any(target.resolve() == path.resolve() for path in (*made.paths, Path(source))):
-        raise UnitError(f"{place} is what is read", "another place to write to", "choose another")
-    if made.format == "gguf" and target.is_dir():
-        raise SourceError(f"{place} is a folder", "a file to write", "name a file in it")
+def _check(made: Target, target: Path, read: Sequence[Path]) -> None:
+    known = {path.resolve() for path in read}
+    for one in (target, made.trial_of(target)):
+        if known & {one.resolve(), one.with_name(f"{one.name}.part").resolve()}:
+            raise UnitError(f"{target}, beside which or where lies what is read", "another place to write to",
+                            "choose another")  # fmt: skip
+    if not target.resolve().parent.is_dir():
+        raise SourceError(f"{target} cannot be written", "a place in a folder that exists", "choose another")
+    if made.format == "gguf" and target.exists() and not target.is_file():
+        what = "a folder" if target.is_dir() else "no ordinary file"
+        raise SourceError(f"{target} is {what}", "a file to write", "name a file")
     if made.format == "safetensors" and target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise SourceError(f"{place} is there already", "a folder that does not exist, or an empty one",
+        raise SourceError(f"{target} is there already", "a folder that does not exist, or an empty one",
                           "name another")  # fmt: skip
 
 
@@ -321,7 +330,7 @@ def _best(
     try:
         for number, one in enumerate(choices):
             trials.append(made.trial_of(place.with_name(f"{place.name}.{number}")))
-            made.remove(trials[-1])
+            made.remove(trials[-1])  # of a run that was killed
             written.append(made.write(trials[-1], one.plan.encodings, one.costs, how))
             measured = _divergence(source, trials[-1], wish, how.tell, notes)
             expected = one.plan.loss if one.costs.unit is not None and one.plan.losses else None
@@ -356,11 +365,16 @@ def _settled(made: Target, trial: Path, place: Path) -> str:
     return str(trial.replace(place))
 
 
-def _expected(source: str | Path, bits: float, before: float, elements: int) -> Estimate:
+def _expected(source: str | Path, chosen: Plan, made: Target, before: float) -> Estimate:
     """What published tables say of so many bits."""
     found = inspect(source)
     is_language_model = found.state is not None and found.state.kv_per_token + found.state.recurrent_per_sequence > 0
-    expected = expected_loss(bits, elements, is_language_model=is_language_model)
+    elements = {tensor.name: tensor.elements for tensor in made.tensors}
+    whole = sum(elements.values())
+    of_rows = sum(elements[name] for name, one in chosen.encodings.items()
+                  if isinstance(one, Scheme) and one.is_packed and one.group is None)  # fmt: skip
+    expected = expected_loss(bits_per_weight(made, chosen.size_bytes), whole, is_language_model=is_language_model,
+                             scheme="rows" if 2 * of_rows > whole else "blocks")  # fmt: skip
     if before >= LEAST_WHOLE_BITS or expected.value is None:
         return expected
     note = f"counted from 16 bits, of which the source has {before:.1f} left"

@@ -15,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from weighbridge.compress import codecs, gguf_file, plan, safetensors_folder, schemes
 from weighbridge.compress.conversion import ConvertedFolder
 from weighbridge.compress.gguf_file import GgufModel, GgufSource
@@ -106,7 +108,7 @@ class Target(Protocol):
         """Writes the result; the relative squared error of each tensor."""
 
     def trial_of(self, place: Path) -> Path:
-        """Where a result lies until it has passed."""
+        """Where a result lies until it has passed: a name that nobody else gives."""
 
     def remove(self, trial: Path) -> None:
         """Removes a result that has not."""
@@ -247,15 +249,19 @@ def gguf_options(source: GgufModel, costs: Sensitivity) -> dict[str, tuple[Optio
         own = [Option(tensor.encoding, -(-tensor.size_bytes // step) * step, 0.0, 0.0)]
         if _may_change(tensor):
             rows, columns = plan.sample(source, tensor), plan.columns_of(costs, tensor)
+            is_large = codecs.LARGEST < float(np.abs(rows).max(initial=0.0)) < np.inf
             for encoding in map(encodings.find, CHOICES):
                 if not encoding.fits(tensor.shape[-1]) or (columns is None and _needs_importance(encoding)):
+                    continue
+                if is_large and encoding.elements_per_block > 1:
                     continue
                 size = -(-encoding.size_bytes(tensor.shape) // step) * step
                 if size < own[0].size_bytes:
                     with _named(tensor):
                         data = codecs.encode(rows, encoding, columns)
                     decoded = codecs.decode(data, encoding, tensor.shape[-1])
-                    own.append(plan.option(tensor, encoding, size, rows, decoded, costs))
+                    made = plan.option(tensor, encoding, size, rows, decoded, costs)
+                    own += [made] if np.isfinite(made.loss) else []  # a scale in fp16 does not reach every weight
         found[tensor.name] = tuple(own)
     return found
 
@@ -311,6 +317,8 @@ class FolderTarget:
     def options(self, costs: Sensitivity) -> dict[str, tuple[Option, ...]]:
         """As `Target.options`."""
         found = {}
+        linear = {name: each for name, each in costs.columns.items() if name in self.source.linear_names}
+        costs = replace(costs, columns=linear)  # other maps may lie transposed
         for tensor in self.tensors:
             own, *others = self._schemes(tensor)
             mine = [Option(own, safetensors_folder.size_with_header(self.source, tensor, own), 0.0, 0.0)]
