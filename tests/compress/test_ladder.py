@@ -75,7 +75,9 @@ def test_a_run_killed_before_the_result_is_renamed_leaves_none_and_the_next_goes
     wish = Wish(method="q8_0" if form == "gguf" else "int8", format=form)
     found = shrink.shrink(folder, target, wish, Plan(data=data), Rule(keep=0.9))
     assert (
-        found.path == str(target) and target.exists() and sorted(one.name for one in tmp_path.iterdir()) == ["a", "b", "x.jsonl"]
+        found.path == str(target)
+        and target.exists()
+        and sorted(one.name for one in tmp_path.iterdir()) == ["a", "b", "x.jsonl"]
     )
 
 

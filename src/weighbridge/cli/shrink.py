@@ -61,6 +61,8 @@ def command(
         pages.check(report)
     if (target is None) == (not plan_only):
         raise click.UsageError("name what to write with -o, or ask for --plan-only")
+    if data is not None and plan_only:
+        raise click.UsageError("a plan alone is not proved: leave --proof out, or name what to write with -o")
     if data is None and (keep is not None or margin is not None or metrics or slices or limit):
         raise click.UsageError(
             "--keep, --margin, --metric, --slice and --limit are for a proof: name its data, --proof"

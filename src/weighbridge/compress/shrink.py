@@ -22,7 +22,7 @@ from weighbridge.compress.schemes import Scheme
 from weighbridge.compress.sensitivity import Sensitivity
 from weighbridge.compress.targets import Target, Working, bits_per_weight, target_of
 from weighbridge.errors import SourceError, UnitError, WeighbridgeError
-from weighbridge.estimate import Estimate
+from weighbridge.estimate import Basis, Estimate
 from weighbridge.inspection import inspect
 from weighbridge.measuring.process import peak_resident_bytes
 from weighbridge.model.tensors import TensorSpec
@@ -33,7 +33,7 @@ from weighbridge.prove.ladder import stricter
 from weighbridge.prove.plan import Plan as ProofPlan
 from weighbridge.prove.plan import Tell
 from weighbridge.prove.proof import Proof
-from weighbridge.prove.runs import of_models
+from weighbridge.prove.runs import of_models, without_leaks
 
 RUNGS = (2.75, 3.25, 3.75, 4.25, 4.75, 5.5, 6.5, 8.5)
 """Bits of a weight in the mean, of the budgets that are tried below the one that was asked for."""
@@ -179,7 +179,7 @@ def shrink(
     if place is not None:
         _check(made, Path(place), [*made.paths, *(Path(one) for one in (source, *given) if one is not None)])
     if place is not None and proof is not None and proof.data is not None:
-        read_examples(proof.data, proof.limit)  # what cannot be read is told before any work
+        without_leaks(proof, read_examples(proof.data, proof.limit))  # what cannot be used is told before any work
     elements = sum(one.elements for one in made.tensors)
     notes = list(made.notes)
     budget = None if wish.method is not None else _budget(source, wish, elements)
@@ -373,6 +373,9 @@ def _expected(source: str | Path, chosen: Plan, made: Target, before: float) -> 
     whole = sum(elements.values())
     of_rows = sum(elements[name] for name, one in chosen.encodings.items()
                   if isinstance(one, Scheme) and one.is_packed and one.group is None)  # fmt: skip
+    in_fp8 = sum(elements[name] for name, one in chosen.encodings.items() if one.name == "fp8")
+    if 2 * in_fp8 > whole:
+        return Estimate(None, None, None, "", Basis.MODELLED, "no published losses of weights in FP8")
     expected = expected_loss(bits_per_weight(made, chosen.size_bytes), whole, is_language_model=is_language_model,
                              scheme="rows" if 2 * of_rows > whole else "blocks")  # fmt: skip
     if before >= LEAST_WHOLE_BITS or expected.value is None:

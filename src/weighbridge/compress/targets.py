@@ -305,10 +305,11 @@ class FolderTarget:
     def groups(self) -> list[list[str]]:
         """As `Target.groups`: what vLLM joins."""
         found: dict[str, list[str]] = {}
-        for name in sorted(self.source.linear_names):
+        for tensor in self.tensors:
             for pattern, joined in FUSED:
-                if pattern.search(name):
-                    found.setdefault(pattern.sub(joined, name), []).append(name)
+                if tensor.name in self.source.linear_names and pattern.search(tensor.name):
+                    whole = f"{pattern.sub(joined, tensor.name)} {tensor.encoding.name}"
+                    found.setdefault(whole, []).append(tensor.name)
         return [some for some in found.values() if len(some) > 1]
 
     def _schemes(self, tensor: TensorSpec) -> list[Scheme]:

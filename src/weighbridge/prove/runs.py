@@ -46,7 +46,7 @@ def of_models(base: str | Path, candidate: str | Path, plan: Plan, rule: Rule, t
             answered before is kept where the plan has a cache.
     """
     need_scipy()
-    examples = _without_leaks(plan, _examples(plan, rule.seed))
+    examples = without_leaks(plan, _examples(plan, rule.seed))
     examples, shots = _shots(plan, examples, rule.seed)
     fields = [row.fields for row in examples.rows]
     notes = list(examples.notes)
@@ -205,7 +205,12 @@ def _examples(plan: Plan, seed: int) -> Examples:
     return usable(Examples(kind, tuple(found), digest(rows)), plan.limit, plan.probe)
 
 
-def _without_leaks(plan: Plan, examples: Examples) -> Examples:
+def without_leaks(plan: Plan, examples: Examples) -> Examples:
+    """The examples that the candidate was not made with, as far as the plan says what it was made with.
+
+    Raises:
+        FormatError: when none is left.
+    """
     if plan.calibration is None:
         return examples
     others = read_examples(plan.calibration)

@@ -97,7 +97,7 @@ def measured_growth(found: Shrunk) -> float | None:
 def costs_words(found: Shrunk) -> str:
     """By what errors were weighed and, where their unit is known, what all together are expected to cost."""
     said = f"costs of errors: {printable(found.costs.basis)}"
-    if found.costs.unit is None or not found.plan.losses:
+    if found.costs.unit is None or not found.plan.budget_bytes:  # errors of a method are known without their columns
         return said
     of = "divergence" if found.costs.unit == "nats" else "loss"
     return f"{said}; {of} {proofs.number(found.plan.loss)} {found.costs.unit} expected"
