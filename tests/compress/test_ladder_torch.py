@@ -112,7 +112,7 @@ def test_with_texts_the_better_of_two_is_left_and_what_they_share_with_the_proof
     assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
     plain, learned = found["tried"][:2]
-    assert plain["by"] == "shares by role, without data" and learned["by"].startswith("gradients on")
+    assert plain["by"] == "shares of roles" and learned["by"].startswith("gradients on")
     assert plain["divergence"] > 0 and learned["divergence"] > 0 and plain["expected_divergence"] is None
     assert 0.4 < learned["expected_divergence"] / learned["divergence"] < 2.5
     better = min((plain, learned), key=lambda one: float(one["divergence"]))

@@ -52,6 +52,7 @@ def command(
     passes is left. A run that was killed goes on when the same command is given again. Exit code 1 when the budget
     cannot be met, or nothing passes.
     """
+    from weighbridge.compress.plan import BudgetError
     from weighbridge.compress.shrink import Wish, shrink
     from weighbridge.prove.comparison import Rule
     from weighbridge.prove.plan import Plan
@@ -59,7 +60,7 @@ def command(
 
     for report in reports:
         pages.check(report)
-    if (target is None) == (not plan_only):
+    if target is None and not plan_only:
         raise click.UsageError("name what to write with -o, or ask for --plan-only")
     if data is not None and plan_only:
         raise click.UsageError("a plan alone is not proved: leave --proof out, or name what to write with -o")
@@ -74,7 +75,13 @@ def command(
         data=data, metrics=metrics, slices=slices, limit=limit, calibration=calibrate,
         cache=(cache and Path(cache)) or None)  # fmt: skip
     rule = Rule(keep=keep, margin=margin, seed=seed)
-    found = shrink(source, None if plan_only else target, wish, proof, rule, here.bar())
+    try:
+        found = shrink(source, None if plan_only else target, wish, proof, rule, here.bar())
+    except BudgetError as error:  # a no is an answer
+        if as_json:
+            output.print_json({"source": source, "output": None, "budget_bytes": error.budget_bytes,
+                               "smallest_bytes": error.smallest_bytes, "notes": [str(error)]})  # fmt: skip
+        raise
     for report in reports:
         shrink_pages.write(report, found, output.command_line())
     if as_json:

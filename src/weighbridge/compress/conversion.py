@@ -118,8 +118,8 @@ class ConvertedFolder:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all of them."""
-        return sum(path.stat().st_size for path in self.paths)
+        """Bytes of the shards."""
+        return self.inspection.checkpoint.size_bytes
 
     @property
     def digest(self) -> str:

@@ -63,7 +63,7 @@ class GgufModel(Protocol):
 
     @property
     def size_bytes(self) -> int:
-        """The sum of their bytes."""
+        """The sum of the bytes of those that hold weights."""
 
     @property
     def digest(self) -> str:

@@ -190,7 +190,7 @@ def _read_list(file: LocalFile) -> Importance:
 
     sums: dict[str, NDArray[np.float64]] = {}
     counts: dict[str, NDArray[np.int64]] = {}
-    for entry in range(number("the number of weights", 1, gguf.MAX_TENSORS)):
+    for entry in range(number("the number of weights, as which its first bytes read", 1, gguf.MAX_TENSORS)):
         name = text(f"the name of weight {entry}", 1, gguf.MAX_NAME_BYTES)
         if name in sums:
             _refuse(file, f"{name} twice", "each weight once")

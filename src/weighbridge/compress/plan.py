@@ -109,9 +109,16 @@ def _share(apart: Values, rows: Values, weights: Values | None = None) -> float:
 
 
 class BudgetError(UnitError):
-    """No choice is small enough: the answer is no."""
+    """No choice is small enough: the answer is no. `smallest_bytes` is the least there is, None where not known."""
 
     exit_code = 1
+
+    def __init__(
+        self, read: str, expected: str, action: str, budget_bytes: int, smallest_bytes: int | None = None
+    ) -> None:  # fmt: skip
+        """As every error, with the budget and what would have been needed."""
+        super().__init__(read, expected, action)
+        self.budget_bytes, self.smallest_bytes = budget_bytes, smallest_bytes
 
 
 def choose(options: Options, size_of: SizeOf, budget_bytes: int, groups: Sequence[Sequence[str]] = ()) -> Plan:
@@ -131,7 +138,8 @@ def choose(options: Options, size_of: SizeOf, budget_bytes: int, groups: Sequenc
     smallest = _plan(options, names, least, size_of, budget_bytes)
     if smallest.size_bytes > budget_bytes:
         read = f"{smallest.size_bytes:,} bytes at least, the smallest choice"
-        raise BudgetError(f"a budget of {budget_bytes:,} bytes", read, "ask for more bytes, or take a smaller model")
+        raise BudgetError(f"a budget of {budget_bytes:,} bytes", read, "ask for more bytes, or take a smaller model",
+                          budget_bytes, smallest.size_bytes)  # fmt: skip
     bytes_of_least = sum(one.size_bytes for one in least)
     room = bytes_of_least + budget_bytes - smallest.size_bytes
     while room >= bytes_of_least:  # the header grows with the numbers that the choice makes
@@ -197,7 +205,7 @@ def knapsack(options: Sequence[Sequence[Option]], budget_bytes: int) -> list[Opt
         integrality=np.ones(len(flat)), bounds=optimize.Bounds(0, 1), options={"mip_rel_gap": 0.0})  # fmt: skip
     if found.x is None:
         raise BudgetError(f"{budget_bytes:,} bytes for the tensors", "a choice that is small enough",
-                          "ask for more bytes, or take a smaller model")  # fmt: skip
+                          "ask for more bytes, or take a smaller model", budget_bytes)  # fmt: skip
     taken = np.round(found.x).astype(bool)
     assert taken.sum() == len(options)
     return [one for one, is_taken in zip(flat, taken, strict=True) if is_taken]

@@ -77,18 +77,16 @@ def expected_loss(
             None, None, None, "", Basis.MODELLED, "no published losses of models other than language models"
         )
     if bits_per_weight >= 16:
-        return Estimate(0.0, 0.0, 0.0, "", Basis.MODELLED, "16 bits or more: nothing to speak of")
+        return Estimate(0.0, 0.0, 0.0, "", Basis.MODELLED, "16 bits or more: no loss that tables show")
     tokens = TOKENS if training_tokens is None else training_tokens
     value = SCALE * 4**-bits_per_weight * FACTORS[scheme] * (tokens / TOKENS) ** TOKENS_EXPONENT
     notes = []
     beyond = math.log(4) * _outside(bits_per_weight, MEASURED_BITS)
     if beyond:
-        notes.append(
-            f"extrapolated: published losses are of {MEASURED_BITS[0]:g} to {MEASURED_BITS[1]:g} bits a weight"
-        )
+        notes.append(f"published losses are of {MEASURED_BITS[0]:g} to {MEASURED_BITS[1]:g} bits a weight")
     far = _outside(math.log(parameters), _logs(MEASURED_PARAMETERS))
     if far:
-        notes.append("extrapolated: published losses are of models of {:.2g} to {:.2g} parameters"
+        notes.append("published losses are of models of {:.2g} to {:.2g} parameters"
                      .format(*MEASURED_PARAMETERS))  # fmt: skip
     least, most = _logs(MEASURED_TOKENS)
     strange = 0.0
@@ -98,10 +96,11 @@ def expected_loss(
     else:
         unknown, strange = 0.0, TOKENS_EXPONENT * _outside(math.log(tokens), (least, most))
         if strange:
-            notes.append("extrapolated: published losses are of models of {:.2g} to {:.2g} tokens"
+            notes.append("published losses are of models of {:.2g} to {:.2g} tokens"
                          .format(*MEASURED_TOKENS))  # fmt: skip
     wider = math.exp(unknown + WIDENING * (beyond + far + strange))
-    return Estimate(value, value * LOW / wider, value * HIGH * wider, "", Basis.MODELLED, "; ".join(notes))
+    note = ("extrapolated: " if beyond or far or strange else "") + "; ".join(notes)
+    return Estimate(value, value * LOW / wider, value * HIGH * wider, "", Basis.MODELLED, note)
 
 
 def _outside(value: float, bounds: tuple[float, float]) -> float:

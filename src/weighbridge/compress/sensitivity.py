@@ -44,7 +44,7 @@ class Sensitivity:
     costs: Mapping[str, float]
     columns: Mapping[str, Values] = field(default_factory=dict)
     unit: str | None = None
-    basis: str = "shares by role, without data"
+    basis: str = "shares of roles"
     notes: tuple[str, ...] = ()
 
 
@@ -87,7 +87,7 @@ def with_importance(tensors: Sequence[TensorSpec], importance: Importance, sourc
             columns[tensor.name] = np.where(found.any(axis=-1, keepdims=True), found, alike)
     if not columns:
         return replace(by_role(tensors), notes=(f"{source} knows none of these tensors",))
-    return replace(by_role(tensors), columns=columns, basis=f"shares by role, columns by {source}")
+    return replace(by_role(tensors), columns=columns, basis=f"shares of roles, columns by {source}")
 
 
 def completed(tensors: Sequence[TensorSpec], found: Sensitivity) -> Sensitivity:

@@ -46,6 +46,8 @@ LEAST_WHOLE_BITS = 15.0
 """Bits of a weight in the mean of a source that has not been quantized."""
 SERVED_TOKENS = 640
 """Prompt and answer together that a device is asked for, as `weigh fit` does; fewer in a shorter context."""
+MOSTLY = 0.95
+"""Of the weights: beyond it, a result counts as quantized throughout."""
 MEASURED = 32
 """Texts of the calibration data that divergence is measured on."""
 
@@ -183,9 +185,11 @@ def shrink(
     elements = sum(one.elements for one in made.tensors)
     notes = list(made.notes)
     budget = None if wish.method is not None else _budget(source, wish, elements)
+    if wish.device is not None and budget is not None:
+        notes.append(_room(wish, budget))
     learned = _learned(source, made, wish, tell)
     gates = proof is not None and rule is not None and (rule.keep is not None or rule.margin is not None)
-    choices = _choices(made, wish, budget, learned, climbs=gates and place is not None)
+    choices = _choices(made, wish, budget, learned, tell, climbs=gates and place is not None)
     how = Working(memory_bytes=wish.memory_bytes, jobs=wish.jobs, tell=tell)
     last, steps, found, path = choices[-1], [], None, None
     errors = last.plan.errors
@@ -209,17 +213,24 @@ def shrink(
         if proof is not None:
             found = of_models(str(source), path, proof, rule or Rule(), tell)
             steps.append(Step(last.plan.size_bytes, last.costs.basis, found.verdict, found.reason))
-    if found is not None and path is not None:
-        found = replace(found, candidate=path)
+    if found is not None:
+        found = replace(found, candidate=path or f"{place}, which is not left")
+    last = replace(last, plan=replace(last.plan, budget_bytes=budget or 0))
     if errors and not last.plan.losses:
         lost = {name: last.costs.costs.get(name, 0.0) * error for name, error in errors.items()}
         last = replace(last, plan=replace(last.plan, errors=errors, losses=lost))
     size = last.plan.size_bytes
     if size >= made.size_bytes:
-        notes.append(f"nothing is saved: {size:,} bytes instead of {made.size_bytes:,}")
+        fits = " the source fits as it is;" if budget is not None and made.size_bytes <= budget else ""
+        notes.append(f"nothing is saved:{fits} {size:,} bytes instead of {made.size_bytes:,}")
+    unfit = made.unfit()
+    if wish.method is not None:  # only what was wanted for some of the tensors
+        used = {one.name for one in last.plan.encodings.values()}
+        kept = {name: tuple(one for one in some if one in used) for name, some in unfit.items()}
+        unfit = {name: some for name, some in kept.items() if some}
     bits, before = (bits_per_weight(made, one) for one in (size, made.size_bytes))
     return Shrunk(str(source), path, made.format, made.size_bytes, bits, tuple(made.tensors), last.plan, errors,
-                  last.costs, made.unfit(), _expected(source, last.plan, made, before), time.perf_counter() - start,
+                  last.costs, unfit, _expected(source, last.plan, made, before), time.perf_counter() - start,
                   found, tuple(steps), tuple(dict.fromkeys((*notes, *last.costs.notes))))  # fmt: skip
 
 
@@ -254,7 +265,15 @@ def _budget(source: str | Path, wish: Wish, elements: int) -> int:
     if room is None:
         raise UnitError(f"{wish.device}, whose memory is not known", "a device with its memory",
                         "give a budget with --to")  # fmt: skip
+    if room <= 0:
+        raise plan.BudgetError(f"{_room(wish, 0)}", "a device with room for weights",
+                               "ask for a shorter context, a smaller batch or a larger device", 0)  # fmt: skip
     return room
+
+
+def _room(wish: Wish, budget: int) -> str:
+    beside = [f"a context of {wish.context_tokens or SERVED_TOKENS:,} tokens", f"a batch of {wish.batch or 1:,}"]
+    return f"{wish.device} has room for {budget:,} bytes of weights beside {' and '.join(beside)}"
 
 
 def _learned(source: str | Path, made: Target, wish: Wish, tell: Tell | None) -> Sensitivity | None:
@@ -281,7 +300,7 @@ def _learned(source: str | Path, made: Target, wish: Wish, tell: Tell | None) ->
 
 
 def _choices(
-    made: Target, wish: Wish, budget: int | None, learned: Sensitivity | None, *, climbs: bool
+    made: Target, wish: Wish, budget: int | None, learned: Sensitivity | None, tell: Tell | None, *, climbs: bool
 ) -> list[_Choice]:  # fmt: skip
     """The plans to try, in order: the last is the largest, and the one by data where there are any."""
     plain = sensitivity.by_role(made.tensors)
@@ -294,7 +313,7 @@ def _choices(
         ways = [one for one in ways if made.lacking(chosen, one) is None] or ways[-1:]
         return [_Choice(Plan(chosen, made.size_of(chosen), 0, empty, empty), one) for one in ways]
     assert budget is not None
-    options = [made.options(one) for one in ways]
+    options = [made.options(one, tell) for one in ways]
     elements = sum(one.elements for one in made.tensors)
     sizes = [int(bits * elements / 8) for bits in RUNGS] if climbs else []
     found: list[_Choice] = []
@@ -316,7 +335,7 @@ def _chosen(made: Target, options: Options, size: int, *, last: bool) -> Plan | 
             return None
         elements = sum(one.elements for one in made.tensors)
         read = f"{size:,} bytes for {elements:,} weights, {8 * size / elements:.2f} bits each"
-        raise plan.BudgetError(read, error.expected, error.action) from error
+        raise plan.BudgetError(read, error.expected, error.action, size, error.smallest_bytes) from error
 
 
 def _best(
@@ -376,8 +395,13 @@ def _expected(source: str | Path, chosen: Plan, made: Target, before: float) -> 
     in_fp8 = sum(elements[name] for name, one in chosen.encodings.items() if one.name == "fp8")
     if 2 * in_fp8 > whole:
         return Estimate(None, None, None, "", Basis.MODELLED, "no published losses of weights in FP8")
-    expected = expected_loss(bits_per_weight(made, chosen.size_bytes), whole, is_language_model=is_language_model,
+    packed = {name: one.bits_per_weight for name, one in chosen.encodings.items() if one.bits_per_weight < 16}
+    share = sum(elements[name] for name in packed) / whole
+    bits = sum(elements[name] * each for name, each in packed.items()) / (share * whole) if packed else 16.0
+    expected = expected_loss(bits, whole, is_language_model=is_language_model,
                              scheme="rows" if 2 * of_rows > whole else "blocks")  # fmt: skip
+    if expected.value is not None and share < MOSTLY:  # tables are of files whose matrices are all quantized
+        expected = expected.times(share)
     if before >= LEAST_WHOLE_BITS or expected.value is None:
         return expected
     note = f"counted from 16 bits, of which the source has {before:.1f} left"

@@ -37,6 +37,8 @@ FORMATS = ("gguf", "safetensors")
 CHOICES = ("iq2_xxs", "iq2_xs", "iq2_s", "q2_k", "iq3_xxs", "iq3_s", "q3_k", "iq4_xs", "q4_0", "iq4_nl", "q4_k", "q4_1",
            "q5_0", "q5_k", "q5_1", "q6_k", "q8_0", "bf16")  # fmt: skip
 """Encodings that a matrix in GGUF may take; of those that need an importance only where there is one."""
+COMMON = ("q4_k_m", "q5_k_m", "q8_0", "q6_k", "iq4_xs", "fp16")
+"""Methods that are named first where a name is not known."""
 CASTS = ("fp16", "fp32")
 """Encodings that are a method only: fp16 does not reach every weight, and fp32 is never smaller."""
 KEPT = ("position_embedding", "type_embedding", "router")
@@ -85,7 +87,7 @@ class Target(Protocol):
     def groups(self) -> list[list[str]]:
         """Tensors that have to take the same encoding."""
 
-    def options(self, costs: Sensitivity) -> dict[str, tuple[Option, ...]]:
+    def options(self, costs: Sensitivity, tell: Tell | None = None) -> dict[str, tuple[Option, ...]]:
         """What each tensor may take; the first is as it is."""
 
     def method(self, name: str) -> dict[str, Any]:
@@ -163,9 +165,9 @@ class GgufTarget:
                               "name one encoding as the method, or a budget with --to")  # fmt: skip
         return found
 
-    def options(self, costs: Sensitivity) -> dict[str, tuple[Option, ...]]:
+    def options(self, costs: Sensitivity, tell: Tell | None = None) -> dict[str, tuple[Option, ...]]:
         """As `Target.options`."""
-        return gguf_options(self.source, costs)
+        return gguf_options(self.source, costs, tell)
 
     def method(self, name: str) -> dict[str, Any]:
         """As `Target.method`: a mix of llama.cpp, or an encoding for every matrix that it fits.
@@ -185,7 +187,11 @@ class GgufTarget:
             wanted = None
         if wanted is None or wanted.name not in known:
             mixes = [one.name for one in recipes.RECIPES.values() if one.kind == "gguf"]
-            raise UnknownNameError("method", name, sorted({*known, *mixes}), "name one of these")
+            if name.lower() in schemes.SCHEMES:
+                raise UnitError(
+                    f"the method {name} for GGUF", "a method of GGUF", "ask for --format safetensors with it"
+                )
+            raise UnknownNameError("method", name, dict.fromkeys((*COMMON, *known, *mixes)), "name one of these")
         larger = sorted((encodings.find(one) for one in CHOICES), key=lambda one: one.bits_per_weight)
         larger = [wanted, *(one for one in larger if one.bits_per_weight > wanted.bits_per_weight)]
         found: dict[str, Any] = {}
@@ -242,7 +248,7 @@ class GgufTarget:
         trial.unlink(missing_ok=True)
 
 
-def gguf_options(source: GgufModel, costs: Sensitivity) -> dict[str, tuple[Option, ...]]:
+def gguf_options(source: GgufModel, costs: Sensitivity, tell: Tell | None = None) -> dict[str, tuple[Option, ...]]:
     """What each tensor of a GGUF file may take; the first is as it is."""
     step, found = source.alignment, {}
     for tensor in source.tensors:
@@ -263,6 +269,8 @@ def gguf_options(source: GgufModel, costs: Sensitivity) -> dict[str, tuple[Optio
                     made = plan.option(tensor, encoding, size, rows, decoded, costs)
                     own += [made] if np.isfinite(made.loss) else []  # a scale in fp16 does not reach every weight
         found[tensor.name] = tuple(own)
+        if tell is not None:
+            tell(f"trying encodings of {tensor.name}", len(found), len(source.tensors))
     return found
 
 
@@ -315,7 +323,7 @@ class FolderTarget:
     def _schemes(self, tensor: TensorSpec) -> list[Scheme]:
         return schemes.schemes_for(tensor.shape, tensor.name in self.source.linear_names, tensor.encoding)
 
-    def options(self, costs: Sensitivity) -> dict[str, tuple[Option, ...]]:
+    def options(self, costs: Sensitivity, tell: Tell | None = None) -> dict[str, tuple[Option, ...]]:
         """As `Target.options`."""
         found = {}
         linear = {name: each for name, each in costs.columns.items() if name in self.source.linear_names}
@@ -333,19 +341,27 @@ class FolderTarget:
                 size = safetensors_folder.size_with_header(self.source, tensor, scheme)
                 mine.append(plan.option(tensor, scheme, size, rows, decoded, costs))
             found[tensor.name] = tuple(mine)
+            if tell is not None:
+                tell(f"trying encodings of {tensor.name}", len(found), len(self.tensors))
         return found
 
     def method(self, name: str) -> dict[str, Any]:
-        """As `Target.method`: a scheme for each Linear module that it fits; a cast is for all weights."""
+        """As `Target.method`: a scheme for each Linear module that it fits; a cast is for all weights.
+
+        Where rows are no whole number of groups, the next smaller groups that they are are taken.
+        """
         wanted = schemes.find(name.lower())
+        smaller = [one for one in schemes.QUANTIZED if (one.bits, one.symmetric) == (wanted.bits, wanted.symmetric)
+                   and one.group is not None and wanted.group is not None and one.group <= wanted.group]  # fmt: skip
         found: dict[str, Any] = {}
         for tensor in self.tensors:
             own = schemes.plain(tensor.encoding)
-            takes = tensor.encoding.name in schemes.READABLE and wanted.fits(tensor.shape)
+            takes = tensor.encoding.name in schemes.READABLE
             if wanted.bits is not None:
                 takes = takes and tensor.name in self.source.linear_names
-            found[tensor.name] = wanted if takes else own
-        if wanted.bits is not None and all(one is not wanted for one in found.values()):
+            fits = next((one for one in smaller or [wanted] if one.fits(tensor.shape)), own)
+            found[tensor.name] = fits if takes else own
+        if wanted.bits is not None and all(one not in (wanted, *smaller) for one in found.values()):
             raise UnitError(f"{name}, which no weight of {self.source.path} can take", "a method that some can",
                             "; ".join(self.notes) or "name another")  # fmt: skip
         return found

@@ -106,7 +106,9 @@ def costs_words(found: Shrunk) -> str:
 def unfit_words(found: Shrunk) -> Iterator[str]:
     """How many tensors have rows that encodings do not fit, for each kind of them."""
     for some, count in sorted(Counter(found.unfit.values()).items()):
-        yield f"the rows of {count:,} tensors are no whole number of blocks of {', '.join(some)}"
+        became = Counter(found.plan.encodings[name].name for name in found.unfit if found.unfit[name] == some)
+        taken = ", ".join(f"{name} ({number:,})" for name, number in became.most_common())
+        yield f"the rows of {count:,} tensors are no whole number of blocks of {', '.join(some)}: they became {taken}"
 
 
 def by_encoding(found: Shrunk) -> dict[str, list[str]]:

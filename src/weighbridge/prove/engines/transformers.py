@@ -9,9 +9,8 @@ others from the disk at every pass.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import io
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -59,6 +58,7 @@ class TransformersModel(Model):
         if not is_gguf and (inspection.format != "safetensors" or inspection.stored is None or not place.is_dir()):
             read = f"{path} is {inspection.format}"
             raise ConfigError(read, "a folder of safetensors with its configuration and tokenizer", "name one")
+        os.environ.setdefault("TQDM_DISABLE", "1")  # what unpacks weights draws bars of its own
         try:
             self.torch: Any = importlib.import_module("torch")
             self.library: Any = importlib.import_module("transformers")
@@ -131,8 +131,7 @@ class TransformersModel(Model):
             self._scratch = tempfile.TemporaryDirectory()  # asked for; safetensors are read in their place
             settings |= {"device_map": "auto", "max_memory": {"cpu": self.memory_bytes},
                          "offload_folder": self._scratch.name}  # fmt: skip
-        with contextlib.redirect_stderr(io.StringIO()):  # libraries that unpack draw bars of their own
-            found, told = self._load(self.loader, "weights that it knows", output_loading_info=True, **settings)
+        found, told = self._load(self.loader, "weights that it knows", output_loading_info=True, **settings)
         lacking = sorted(name for name in told["missing_keys"] if UNUSED not in name)
         if lacking:  # the library would make them up
             read = f"{self.path} lacks {len(lacking):,} weights, {lacking[0]} among them"
