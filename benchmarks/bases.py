@@ -81,7 +81,7 @@ def antibodies(wheel: Path) -> tuple[str, ...]:
     drawn = random.Random(0)
     found = {drawn.choice(first) + "".join(drawn.choices("ADEFGHIKLNPQRSTVWY", k=drawn.randint(6, 14)))
              + drawn.choice(last) for _ in range(ANTIBODIES)}  # fmt: skip
-    return tuple(" ".join(sequence) for sequence in sorted(found, key=lambda one: drawn.random()))
+    return tuple(" ".join(sequence) for sequence in drawn.sample(sorted(found), len(found)))
 
 
 def antiberty(cache: Path) -> Path:
