@@ -180,3 +180,15 @@ def test_a_sample_is_spread_over_rows_of_any_length(columns: int) -> None:
     found = plan.sample(Long(), TensorSpec("a", (4096, columns), find("fp16")))[:, 0]
     assert found[0] == 0 and found[-1] == 4095 and len(set(found)) == len(found) >= 8
     assert max(np.diff(found)) <= 4096 / 3
+
+
+def test_calibration_texts_that_cannot_be_read_are_told_before_the_model_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(*given: Any) -> None:
+        raise AssertionError(given)
+
+    monkeypatch.setattr("weighbridge.prove.engines.open_model", opened)
+    source = Path(__file__).parents[2] / "examples" / "small_decoder" / "small"
+    with pytest.raises(SourceError, match="no such file"):
+        shrink.shrink(source, None, shrink.Wish(bits=5, calibrate=tmp_path / "none.jsonl"))

@@ -182,6 +182,8 @@ def shrink(
         _check(made, Path(place), [*made.paths, *(Path(one) for one in (source, *given) if one is not None)])
     if place is not None and proof is not None and proof.data is not None:
         without_leaks(proof, read_examples(proof.data, proof.limit))  # what cannot be used is told before any work
+    if wish.calibrate is not None:
+        read_examples(wish.calibrate)
     elements = sum(one.elements for one in made.tensors)
     notes = list(made.notes)
     budget = None if wish.method is not None else _budget(source, wish, elements)
