@@ -32,8 +32,8 @@ from benchmarks.bases import Base, bases  # noqa: E402
 from weighbridge.compress import gradients, plan, targets  # noqa: E402
 from weighbridge.compress.activations import parts_of, stored_names  # noqa: E402
 from weighbridge.compress.codecs import Values, decode, encode  # noqa: E402
+from weighbridge.compress.folder_source import FolderSource  # noqa: E402
 from weighbridge.compress.plan import Option  # noqa: E402
-from weighbridge.compress.safetensors_folder import FolderSource  # noqa: E402
 from weighbridge.compress.sensitivity import Sensitivity, by_role, completed, role_of  # noqa: E402
 from weighbridge.inspection import inspect  # noqa: E402
 from weighbridge.model import recipes  # noqa: E402

@@ -11,7 +11,8 @@ import pytest
 from tests.golden_models import family_files
 
 from weighbridge.compress import schemes
-from weighbridge.compress.safetensors_folder import READ, FolderSource, write
+from weighbridge.compress.folder_source import READ, FolderSource
+from weighbridge.compress.safetensors_folder import write
 from weighbridge.compress.schemes import QUANTIZED, Scheme, find
 
 pytestmark = pytest.mark.torch

@@ -151,7 +151,7 @@ def test_each_part_is_that_of_compressed_tensors(scheme: Scheme) -> None:
     torch = pytest.importorskip("torch")
     quantization = pytest.importorskip("compressed_tensors.quantization")
     compressors = pytest.importorskip("compressed_tensors.compressors")
-    from weighbridge.compress.safetensors_folder import _format, _weights
+    from weighbridge.compress.quantization_config import _format, _weights
 
     values = weights(rows=20)
     parts = encode(values, scheme)

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from weighbridge.compress import gradients, schemes
-from weighbridge.compress.safetensors_folder import FolderSource
+from weighbridge.compress.folder_source import FolderSource
 from weighbridge.compress.sensitivity import by_role
 from weighbridge.compress.shrink import Wish, shrink
 from weighbridge.compress.targets import FolderTarget, GgufTarget, Working

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weighbridge.prove.engines import llama_cpp_process
-from weighbridge.prove.engines.llama_cpp_process import LlamaError, Reader
+from weighbridge.prove.engines.llama_cpp_process import LlamaError, Reader, declare
 
 _POINTER, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int32, ctypes.c_float
 _INTS = ("n_ctx", "n_batch", "n_ubatch", "n_seq_max", "n_rs_seq", "n_outputs_max", "n_outputs_max_per_seq", "n_threads",
@@ -126,11 +126,7 @@ class Collector(Reader):
     """A model whose weights' inputs are watched while it reads."""
 
     def __init__(self, library: ctypes.CDLL, path: str, threads: int) -> None:
-        for name, (result, arguments) in FUNCTIONS.items():
-            function = getattr(library, name, None)
-            if function is None:
-                raise LlamaError(f"this xllamacpp does not export {name}")
-            function.restype, function.argtypes = result, arguments
+        declare(library, FUNCTIONS)
         super().__init__(library, path, threads)
         check_context(self.llama.llama_context_default_params())
         self.plain, self.with_experts = operations(self.llama)

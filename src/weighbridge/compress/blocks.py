@@ -6,6 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import numpy as np
+
+from weighbridge.compress.codecs import Values
+
 MEMORY_BYTES = 1 << 30
 """What the blocks in work may take together, where nothing else is asked."""
 LEAST_BLOCK_BYTES, MOST_BLOCK_BYTES = 1 << 20, 4 << 20
@@ -38,3 +42,10 @@ def in_order(work: Callable[[int], T], items: Sequence[int], pool: ThreadPoolExe
             yield waiting.pop(0).result()
     for one in waiting:
         yield one.result()
+
+
+def squares(rows: Values) -> float:
+    """The sum of the squares: of a row in fp32 where that reaches, of all rows in fp64."""
+    with np.errstate(over="ignore", under="ignore"):
+        found = float(np.einsum("ij,ij->i", rows, rows).sum(dtype=np.float64))
+    return found if 1e-20 < found < np.inf else float(np.square(rows, dtype=np.float64).sum())

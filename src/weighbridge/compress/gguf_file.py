@@ -14,7 +14,6 @@ import os
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +21,7 @@ import numpy as np
 
 from weighbridge.compress import blocks, journal
 from weighbridge.compress.codecs import Values, decode, encode
+from weighbridge.compress.journal import Written
 from weighbridge.errors import ConfigError, SourceError
 from weighbridge.formats import gguf
 from weighbridge.formats.byte_source import ByteSource, LocalFile, LocalFolder
@@ -37,17 +37,6 @@ FILE_TYPES = {"fp32": 0, "fp16": 1, "q4_0": 2, "q4_1": 3, "q8_0": 7, "q5_0": 8, 
               "q4_k": 15, "q5_k": 17, "q6_k": 18, "iq4_nl": 25, "iq4_xs": 30, "bf16": 32, "mxfp4": 38}  # fmt: skip
 """`general.file_type` by the encoding that most weights have (`llama_ftype` of llama.h)."""
 _QUANTIZATION = struct.pack("<Q28sII", 28, b"general.quantization_version", 4, 2)
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A file that was written: the encoding of each tensor, and the error relative to what was read."""
-
-    path: str
-    size_bytes: int
-    encodings: Mapping[str, Encoding]
-    errors: Mapping[str, float]
-    resumed: int
 
 
 class GgufModel(Protocol):
@@ -266,7 +255,7 @@ def write(
         read = f"{target} cannot be written ({error.strerror})"
         raise SourceError(read, f"a folder that can be written to, with {places[-1]:,} bytes of room",
                           "make room; the same command then goes on") from error  # fmt: skip
-    return Written(str(place), places[-1], dict(encodings), errors, len(done))
+    return Written(str(place), places[-1], errors, len(done))
 
 
 def _finished(
@@ -321,11 +310,11 @@ def encoded(
         except ConfigError as fault:
             raise ConfigError(f"{tensor.name}: {fault.read}", fault.expected, fault.action) from fault
         apart = decode(data, encoding, columns)
-        lost = _squares(np.subtract(apart, values, out=apart))
+        lost = blocks.squares(np.subtract(apart, values, out=apart))
         if not np.isfinite(lost):  # the scale of a block is in fp16
             read = f"{tensor.name}: a weight is too large for {encoding.name}"
             raise ConfigError(read, "a type that reaches it", "choose bf16")
-        return data, lost, _squares(values)
+        return data, lost, blocks.squares(values)
 
     starts = [first for begin in range(0, rows, expert) for first in range(begin, begin + expert, each)]
     if jobs == 1:  # a thread of its own would take memory anew for each block
@@ -333,10 +322,3 @@ def encoded(
         return
     with ThreadPoolExecutor(jobs) as pool:
         yield from blocks.in_order(made, starts, pool, jobs)
-
-
-def _squares(rows: Values) -> float:
-    """The sum of the squares: of a row in fp32 where that reaches, of all rows in fp64."""
-    with np.errstate(over="ignore", under="ignore"):
-        found = float(np.einsum("ij,ij->i", rows, rows).sum(dtype=np.float64))
-    return found if 1e-20 < found < np.inf else float(np.square(rows, dtype=np.float64).sum())

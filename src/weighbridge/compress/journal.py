@@ -11,12 +11,26 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from weighbridge.compress.codecs import Values
 
 _PIECE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A result that was written: its bytes, the relative squared error of each tensor, and what a run before had done.
+
+    `size_bytes` are of the file, or of the weight files in a folder.
+    """
+
+    path: str
+    size_bytes: int
+    errors: Mapping[str, float]
+    resumed: int
 
 
 def key_of(

@@ -19,9 +19,9 @@ import numpy as np
 
 from weighbridge.compress import codecs, gguf_file, plan, safetensors_folder, schemes
 from weighbridge.compress.conversion import ConvertedFolder
+from weighbridge.compress.folder_source import FolderSource
 from weighbridge.compress.gguf_file import GgufModel, GgufSource
 from weighbridge.compress.plan import Chosen, Option
-from weighbridge.compress.safetensors_folder import FolderSource
 from weighbridge.compress.schemes import Scheme
 from weighbridge.compress.sensitivity import Sensitivity, role_of
 from weighbridge.errors import ConfigError, UnitError, UnknownNameError

@@ -16,6 +16,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -87,15 +88,24 @@ class LlamaError(Exception):
     """What went wrong, in one sentence."""
 
 
+def declare(library: ctypes.CDLL, functions: Mapping[str, tuple[Any, tuple[Any, ...]]]) -> None:
+    """Gives functions of the library the types of their results and arguments.
+
+    Raises:
+        LlamaError: when it has not one of them.
+    """
+    for name, (result, arguments) in functions.items():
+        function = getattr(library, name, None)
+        if function is None:
+            raise LlamaError(f"this xllamacpp does not export {name}")
+        function.restype, function.argtypes = result, arguments
+
+
 class Reader:
     """One model through the C interface."""
 
     def __init__(self, library: ctypes.CDLL, path: str, threads: int) -> None:
-        for name, (result, arguments) in FUNCTIONS.items():
-            function = getattr(library, name, None)
-            if function is None:
-                raise LlamaError(f"this xllamacpp does not export {name}")
-            function.restype, function.argtypes = result, arguments
+        declare(library, FUNCTIONS)
         self.llama: Any = library
         self.threads = threads
         self.llama.llama_log_set(_SILENT, None)
