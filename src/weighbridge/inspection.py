@@ -48,22 +48,22 @@ class StoredCount:
     """What a file holds, by the header alone.
 
     `elements` counts every element of every named tensor; `buffers` those that are no parameters by name, type or rule;
-    `tied` those of names that share another tensor's storage.
+    `quantization` those that packed weights need beside them (scales, zero points); `tied` those of names that share
+    another tensor's storage; `parameters` the weights of the rest, unpacked, each storage once.
     """
 
     elements: int
+    parameters: int
     buffers: int
+    quantization: int
     tied: int
     by_encoding: Mapping[str, int]
 
-    @property
-    def parameters(self) -> int:
-        """Floating-point elements that are not buffers, each storage once."""
-        return self.elements - self.buffers - self.tied
-
 
 def is_parameter(tensor: TensorSpec) -> bool:
-    """Whether a stored tensor may be learned: it is no buffer by kind, name, shape or type."""
+    """Whether a stored tensor may be learned: it holds packed weights, or is no buffer by kind, name, shape or type."""
+    if tensor.stands_for is not None:
+        return True
     return tensor.kind is Kind.PARAMETER and buffer_reason(tensor.name, tensor.shape, tensor.encoding) is None
 
 
@@ -100,15 +100,19 @@ class Inspection:
 
     @cached_property
     def _held(self) -> StoredCount:
-        buffers = tied = 0
+        parameters = buffers = quantization = tied = 0
         by_encoding: dict[str, int] = {}
         for tensor in self.checkpoint.tensors:
             by_encoding[tensor.encoding.name] = by_encoding.get(tensor.encoding.name, 0) + tensor.elements
             if tensor.tied_to is not None:
                 tied += tensor.elements
-            elif not is_parameter(tensor):
+            elif is_parameter(tensor):
+                parameters += tensor.weights
+            elif tensor.kind is Kind.QUANTIZATION:
+                quantization += tensor.elements
+            else:
                 buffers += tensor.elements
-        return StoredCount(sum(by_encoding.values()), buffers, tied, by_encoding)
+        return StoredCount(sum(by_encoding.values()), parameters, buffers, quantization, tied, by_encoding)
 
     @cached_property
     def state(self) -> StateCount | None:

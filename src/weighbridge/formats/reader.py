@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,8 +17,19 @@ from weighbridge.formats.checkpoint import Checkpoint
 if TYPE_CHECKING:
     from weighbridge.model.catalogue import NamedModel
 
-TORCH_SUFFIXES = (".pt", ".pth", ".bin")
-READABLE = "a folder of a model or pipeline, config.json, *.safetensors, *.index.json, *.gguf, *.pt, *.pth or *.bin"
+TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".jit")
+OTHER_SUFFIXES = {
+    ".onnx": "onnx", ".h5": "keras", ".hdf5": "keras", ".keras": "keras", ".tflite": "tflite", ".npz": "npz",
+    ".mlmodel": "coreml", ".xml": "openvino", ".pb": "saved_model", ".ftz": "fasttext",
+    ".pkl": "pickled_arrays", ".pickle": "pickled_arrays", ".sav": "pickled_arrays", ".joblib": "pickled_arrays",
+}  # fmt: skip
+"""Further endings of files with weights, and the module whose `read(folder, name)` reads them."""
+MARKS = {"saved_model.pb": "saved_model", "Manifest.json": "coreml", "config.cfg": "spacy"}
+"""Files that tell what their folder is, and the module whose `read(folder, name)` reads it."""
+READABLE = (
+    "a folder of a model, adapter or pipeline, config.json, *.safetensors, *.index.json, *.gguf, *.pt, *.pth, *.bin, "
+    "*.onnx, *.h5, *.keras, *.tflite, *.npz, an OpenVINO *.xml or a CoreML *.mlpackage"
+)
 _VARIANT = re.compile(r"\.(fp16|bf16|fp32|ema|non_ema)[.-]")
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.[a-z]+$)")
 
@@ -53,7 +65,7 @@ def read(path: str | Path) -> Checkpoint:
 def _named(name: str) -> Checkpoint:
     """The shape of a model of the built-in catalogue."""
     action = "check the spelling and the current folder"
-    if name.lower().endswith((".json", ".safetensors", ".gguf", *TORCH_SUFFIXES)):
+    if name.lower().endswith((".json", ".safetensors", ".gguf", *TORCH_SUFFIXES, *OTHER_SUFFIXES)):
         raise SourceError(f"{name} does not exist", READABLE, action)
     from weighbridge.model import catalogue
 
@@ -90,17 +102,44 @@ def read_file(folder: Folder, name: str) -> Checkpoint:
     ending = name.lower()
     if ending.endswith(".json"):
         return _read_json(folder, name)
-    if ending.endswith((".safetensors", ".gguf", *TORCH_SUFFIXES)):
+    if ending.endswith((".safetensors", ".gguf", *TORCH_SUFFIXES, *OTHER_SUFFIXES)):
         _refuse_pointer(folder, name)
     if ending.endswith(".safetensors"):
         return _with_config(folder, _read_safetensors(folder, _siblings(folder, name)), required=False)
-    if ending.endswith(".gguf"):
+    module = _binary(folder, name) if ending.endswith(".bin") else OTHER_SUFFIXES.get("." + ending.rpartition(".")[2])
+    if ending.endswith(".gguf") or module == "gguf":
         from weighbridge.formats import gguf
 
         return gguf.read(folder.open(name), folder)
+    if module is not None:
+        return _by(module, folder, name)
     if ending.endswith(TORCH_SUFFIXES):
         return _with_config(folder, _read_torch(folder, _siblings(folder, name)), required=False)
     raise SourceError(f"{name} has an ending of no known format", READABLE, "give such a file")
+
+
+def _by(module: str, folder: Folder, name: str) -> Checkpoint:
+    """What a further module reads."""
+    found: Checkpoint = importlib.import_module(f"weighbridge.formats.{module}").read(folder, name)
+    return found
+
+
+def _binary(folder: Folder, name: str) -> str | None:
+    """The module for a file that is only called `.bin`, by how it begins; None for one of PyTorch."""
+    source = folder.open(name)
+    head = source.read(0, min(source.size, 64))
+    if head[:4] == b"GGUF":
+        return "gguf"
+    if head[:4] == bytes.fromhex("ba164f2f"):
+        return "fasttext"
+    if head[:8] == (1).to_bytes(8, "little"):
+        return "marian"
+    # A version of 1 to 6, then a text with its length and its closing zero: CTranslate2's `ModelReader`.
+    length = int.from_bytes(head[4:6], "little")
+    if 1 <= int.from_bytes(head[:4], "little") <= 6 and 0 < length < 56 and head[5 + length : 6 + length] == b"\0":
+        return "ctranslate2"
+    xml = name.removesuffix(".bin") + ".xml"
+    return "openvino" if xml in folder.names() else None
 
 
 def _refuse_pointer(folder: Folder, name: str) -> None:
@@ -138,7 +177,10 @@ def _read_folder(folder: Folder) -> Checkpoint:
 
         return pipeline.read(folder, _read_folder)
     indexes = [name for name in names if name.endswith(".safetensors.index.json")]
-    if indexes:
+    marks = [name for name in MARKS if name in names]
+    if marks:
+        found = _by(MARKS[marks[0]], folder, marks[0])
+    elif indexes:
         _only_one(folder, indexes)
         found = _read_json(folder, indexes[0])
     elif group := _one_model(folder, [name for name in names if name.endswith(".safetensors")]):
@@ -147,8 +189,13 @@ def _read_folder(folder: Folder) -> Checkpoint:
         from weighbridge.formats import gguf
 
         found = gguf.read(folder.open(group[0]), folder)
-    elif group := _one_model(folder, _torch_models(names)):
+    elif (group := _one_model(folder, _torch_models(names))) and len(group) == 1 and _binary(folder, group[0]):
+        found = read_file(folder, group[0])
+    elif group:
         found = _with_config(folder, _read_torch(folder, group))
+    elif group := [name for name in names if name.lower().endswith(tuple(OTHER_SUFFIXES))]:
+        _only_one(folder, group)
+        found = read_file(folder, group[0])
     elif "config.json" in names:
         found = _read_json(folder, "config.json")
     else:

@@ -31,6 +31,21 @@ class Kind(Enum):
     PARAMETER = "parameter"
     BUFFER = "buffer"
     """A fixed table or running statistic: position ids, causal masks, an STFT basis, batch-norm statistics."""
+    QUANTIZATION = "quantization"
+    """What packed weights need beside them; `role` says what: scale, zero_point, group_index, codebook, metadata."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """The matrix that a packed tensor stands for: its name and shape in the model unpacked."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        """The product of the shape."""
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +55,8 @@ class TensorSpec:
     `shape` is in the order of the reference implementation (the last axis is the row), for GGUF files too.
     `active` of `held` is the share that one token uses: (2, 8) for a routed expert of Mixtral, (1, 1) for the rest.
     `mtp` marks next-token-prediction layers, which files may leave out. `tied_to` names the tensor whose storage this
-    one shares. `byte_range` is [begin, end) in the file `file`.
+    one shares. `byte_range` is [begin, end) in the file `file`. `stands_for` is the weight that a packed tensor holds:
+    its own shape and encoding are then the packer's (int32 words of eight 4-bit weights, say).
     """
 
     name: str
@@ -56,11 +72,17 @@ class TensorSpec:
     mtp: bool = False
     file: str = ""
     byte_range: tuple[int, int] | None = None
+    stands_for: Weight | None = None
 
     @property
     def elements(self) -> int:
         """The product of the shape; 1 for a scalar."""
         return math.prod(self.shape)
+
+    @property
+    def weights(self) -> int:
+        """How many weights it holds: its elements, or those of the matrix that it stands for."""
+        return self.elements if self.stands_for is None else self.stands_for.elements
 
     @property
     def size_bytes(self) -> int:
