@@ -127,6 +127,15 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "bare-folder").mkdir()
     bare = {**arrays, "model.position_ids": np.arange(8)}
     safetensors.numpy.save_file(bare, folder / "bare-folder/model.safetensors")
+    (folder / "adapter-folder").mkdir()
+    adapter = {"peft_type": "LORA", "target_modules": ["q_proj"], "lora_alpha": 8, "modules_to_save": ["lm_head"]}
+    (folder / "adapter-folder/adapter_config.json").write_text(json.dumps(adapter), encoding="utf-8")
+    low_rank = {"base_model.model.lm_head.weight": arrays["model.embed_tokens.weight"]}
+    for name in (name for name in arrays if "q_proj" in name):
+        outputs, inputs = arrays[name].shape
+        for part, shape in {"A": (4, inputs), "B": (outputs, 4)}.items():
+            low_rank[f"base_model.model.{name.removesuffix('.weight')}.lora_{part}.weight"] = np.ones(shape, "float16")
+    safetensors.numpy.save_file(low_rank, folder / "adapter-folder/adapter_model.safetensors")
     (folder / "newest").mkdir()
     unknown = {**config, "model_type": "newest_llm", "architectures": ["NewestForCausalLM"]}
     (folder / "newest/config.json").write_text(json.dumps(unknown), encoding="utf-8")
@@ -336,6 +345,7 @@ def test_every_key_of_inspect_is_documented_and_real(here: Path) -> None:
         weigh_json("inspect", "pytorch_model.bin", "--values"),
         weigh_json("inspect", "changed-folder", "--tensors", "--values"),
         weigh_json("inspect", "pipeline-folder", "--steps", "50"),
+        weigh_json("inspect", "adapter-folder", "--base", "model-folder"),
     ]
     assert documents[1]["family"] is None, "the bare file is described after all"
     assert documents[4]["reconciliation"]["differences"], "the changed folder does not differ"

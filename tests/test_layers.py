@@ -26,7 +26,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("predict",),
     ("family_guess", "what_if"),
     ("inspection", "layer"),
-    ("side_by_side", "shapes", "planning"),
+    ("side_by_side", "shapes", "planning", "adapted"),
     ("rankings",),
     ("growth", "measuring"),
     ("prove",),

@@ -12,6 +12,7 @@ from weighbridge.cli import output
 from weighbridge.errors import UnitError
 
 if TYPE_CHECKING:
+    from weighbridge.adapted import Adapted
     from weighbridge.formats.values import ValueCount
     from weighbridge.inspection import Inspection
 
@@ -38,6 +39,7 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option(
     "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change a setting of the config first: what if?"
 )
+@click.option("--base", metavar="SOURCE", help="The model that an adapter was made for, to hold it against.")
 @click.option("--steps", type=click.IntRange(1), help="Denoising steps of a pipeline, to add up their FLOPs.")
 @click.option("--like", metavar="FAMILY", help="Count an unknown model type as if it were this one (assumed).")
 @click.option("--with-transformers", is_flag=True, help="Count in the reference class of transformers (extra `torch`).")
@@ -50,19 +52,22 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option("--strict", is_flag=True, help="Exit with 1 when file and description differ.")
 @output.json_option
 def command(
-    source: str, context: int, steps: int | None, pairs: tuple[str, ...], like: str | None, with_transformers: bool,
+    source: str, context: int, base: str | None, steps: int | None, pairs: tuple[str, ...], like: str | None,
+    with_transformers: bool,
     list_tensors: bool, read_values: bool, svg: str | None, html: str | None, strict: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Weigh a model: parameters, bytes, state and operations.
 
-    SOURCE is a folder of a model, a config.json, or a weight file: *.safetensors, *.gguf, *.pt, *.pth, *.bin, or the
-    index of a sharded model; or a name that `weigh models` lists. Only headers are read, unless --values is given.
+    SOURCE is a folder of a model, an adapter or a pipeline, a config.json, a weight file (*.safetensors, *.gguf, *.pt,
+    *.onnx, *.h5, *.tflite, *.npz and others) or the index of a sharded model; or a name that `weigh models` lists. Only
+    headers are read, unless --values is given.
     """
     from weighbridge.compress.sparse import storage_of
     from weighbridge.inspection import inspect
 
     inspection = inspect(source, context_tokens=context, settings=_settings(pairs), like=like,
                          with_transformers=with_transformers)  # fmt: skip
+    adapter = _adapted(inspection, base) if base is not None or inspection.format == "peft" else None
     values = _count_values(inspection, source) if read_values else None
     storage = None if values is None else storage_of(values.tensors, inspection.checkpoint.tensors)
     if svg is not None or html is not None:
@@ -71,6 +76,8 @@ def command(
     denoising = None if steps is None else _denoising(inspection, steps)
     if as_json:
         document = inspection.to_json()
+        if adapter is not None:
+            document |= {"adapter": adapter.to_json(), "reconciliation": adapter.reconciliation.to_json()}
         if denoising is not None:
             document["flops"] |= {"steps": steps, "denoising": denoising}
         if list_tensors:
@@ -83,14 +90,34 @@ def command(
 
         lines = tables.tensor_lines(inspection) if list_tensors else tables.inspection_lines(inspection)
         output.print_lines(lines)
+        if adapter is not None:
+            output.print_lines(tables.adapter_lines(adapter))
         if denoising is not None:
             click.echo(f"{steps} denoising steps: {denoising:,} FLOPs ({inspection.basis.value})")
         if values is not None:
             output.print_lines(tables.value_lines(values, storage))
         for path in filter(None, (svg, html)):
             click.echo(f"wrote {path}", err=True)
-    if strict and inspection.reconciliation.status.value == "differs":
+    held = inspection.reconciliation if adapter is None else adapter.reconciliation
+    if strict and held.status.value == "differs":
         raise SystemExit(1)
+
+
+def _adapted(inspection: Inspection, base: str | None) -> Adapted:
+    """An adapter beside its base: the one that was named, or the one it names itself where the catalogue has it."""
+    from weighbridge.adapted import adapted
+    from weighbridge.errors import UnknownNameError
+    from weighbridge.formats import peft
+    from weighbridge.inspection import inspect
+    from weighbridge.model import catalogue
+
+    if base is not None:
+        return adapted(inspection, inspect(base))
+    try:
+        known = catalogue.find_model(peft.adapter_of(inspection.checkpoint).base or "")
+    except UnknownNameError:
+        return adapted(inspection)
+    return adapted(inspection, inspect(known) if known.config else None)
 
 
 def _denoising(inspection: Inspection, steps: int) -> int:

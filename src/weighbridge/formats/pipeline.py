@@ -7,7 +7,7 @@ without weights (schedulers, tokenizers, image processors) have no `config.json`
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -48,10 +48,15 @@ def read(folder: Folder, read_folder: Callable[[Folder], Checkpoint]) -> Checkpo
     parts = {key: _of_class(part, named[key], f"{folder.name}/{key}") for key, part in parts.items()}
     if not parts:
         raise SourceError(f"{folder.name}/{INDEX} names no model", "parts such as unet and vae", "name another folder")
-    config: dict[str, Any] = {"model_type": "pipeline", "_class_name": index.get("_class_name")}
+    return join(folder.name, parts, notes, str(index.get("_class_name")))
+
+
+def join(source: str, parts: Mapping[str, Checkpoint], notes: Iterable[str], class_name: str) -> Checkpoint:
+    """The checkpoint of several models that work as one: files, tensors and configurations under the parts' names."""
+    config: dict[str, Any] = {"model_type": "pipeline", "_class_name": class_name}
     config |= {f"{key}_config": dict(part.config or {}) for key, part in parts.items()}
     return Checkpoint(
-        folder.name, "pipeline",
+        source, "pipeline",
         tuple(replace(file, name=f"{key}/{file.name}") for key, part in parts.items() for file in part.files),
         tuple(replace(tensor, name=f"{key}.{tensor.name}",
                       tied_to=None if tensor.tied_to is None else f"{key}.{tensor.tied_to}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from weighbridge.errors import SourceError, UnknownNameError, WeighbridgeError
 from weighbridge.formats import config as config_format
+from weighbridge.formats import peft, sentence_transformers
 from weighbridge.formats.byte_source import Folder, LocalFolder
 from weighbridge.formats.checkpoint import Checkpoint
 
@@ -104,6 +105,10 @@ def read_file(folder: Folder, name: str) -> Checkpoint:
         return _read_json(folder, name)
     if ending.endswith((".safetensors", ".gguf", *TORCH_SUFFIXES, *OTHER_SUFFIXES)):
         _refuse_pointer(folder, name)
+    if name in peft.FILES and peft.CONFIG in folder.names():
+        return peft.read(
+            folder, _read_safetensors(folder, [name]) if ending.endswith("s") else _read_torch(folder, [name])
+        )
     if ending.endswith(".safetensors"):
         return _with_config(folder, _read_safetensors(folder, _siblings(folder, name)), required=False)
     module = _binary(folder, name) if ending.endswith(".bin") else OTHER_SUFFIXES.get("." + ending.rpartition(".")[2])
@@ -175,7 +180,17 @@ def _read_folder(folder: Folder) -> Checkpoint:
     if "model_index.json" in names:
         from weighbridge.formats import pipeline
 
-        return pipeline.read(folder, _read_folder)
+        return pipeline.read(folder, _read_one_model)
+    if sentence_transformers.INDEX in names:
+        return sentence_transformers.read(folder, _read_one_model)
+    return _read_one_model(folder)
+
+
+def _read_one_model(folder: Folder) -> Checkpoint:
+    """The model of a folder, whatever repository it is the first part of."""
+    names = list(folder.names())
+    if peft.CONFIG in names:
+        return read_file(folder, peft.weights_name(folder, names))
     indexes = [name for name in names if name.endswith(".safetensors.index.json")]
     marks = [name for name in MARKS if name in names]
     if marks:

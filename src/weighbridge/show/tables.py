@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from weighbridge.errors import printable
 from weighbridge.estimate import Basis, Estimate
-from weighbridge.formats.reconcile import Difference, Status
+from weighbridge.formats.reconcile import Difference, Reconciliation, Status
 from weighbridge.inspection import Inspection
 from weighbridge.units import format_bytes, format_count
 
 if TYPE_CHECKING:
+    from weighbridge.adapted import Adapted
     from weighbridge.compress.sparse import Storage
     from weighbridge.formats.values import ValueCount
     from weighbridge.growth import Point
@@ -103,7 +104,8 @@ def inspection_lines(inspection: Inspection) -> Iterator[str]:
         yield from _one_token(inspection)
     yield from _stored(inspection)
     yield from _fallbacks(inspection)
-    yield from _reconciliation(inspection)
+    if inspection.format != "peft":
+        yield from _reconciliation(inspection.reconciliation)
     yield from (f"note: {printable(note)}" for note in inspection.notes)
 
 
@@ -204,8 +206,7 @@ def _stored(inspection: Inspection) -> Iterator[str]:
     yield from table(title, ("what", "amount", "share"), rows)
 
 
-def _reconciliation(inspection: Inspection) -> Iterator[str]:
-    result = inspection.reconciliation
+def _reconciliation(result: Reconciliation) -> Iterator[str]:
     if result.status is Status.NOT_APPLICABLE:
         yield f"reconciliation: not applicable ({printable(result.note)})"
         return
@@ -234,6 +235,23 @@ def _difference_lines(differences: Sequence[Difference]) -> Iterator[str]:
         names = ", ".join(d.name for d in members[:2]) + (f" and {len(members) - 2} more" if len(members) > 2 else "")
         word = "explained" if explained else f"DIFFERENCE, {kind}"
         yield f"{word}: {elements:+,} elements in {names}: {members[0].note}"
+
+
+def adapter_lines(found: Adapted) -> Iterator[str]:
+    """What an adapter trains, and what it makes of its base."""
+    adapter = found.adapter
+    rows = [(name, f"{number:,}", f"{parameters:,}") for name, (number, parameters) in adapter.by_target().items()]
+    rows += [(f"{name}, as a whole", "1", f"{tensor.elements:,}") for name, tensor in adapter.whole.items()]
+    rows += [("learned prompt and the like", "", f"{adapter.others:,}")] if adapter.others else []
+    ranks = ", ".join(map(str, adapter.ranks))
+    title = f"adapter: {printable(adapter.method)}" + (f", rank {ranks}" if ranks else "") + " (exact)"
+    yield from table(title, ("module", "how many", "parameters"), rows)
+    if found.base is not None and found.trainable_share is not None:
+        base = found.base.parameters.total
+        yield f"base {printable(found.base.source)}: {base:,} parameters; trained: {found.trainable_share:.4%} of both"
+        sizes = ", ".join(f"{format_bytes(size)} in {name}" for name, size in found.merged_bytes.items())
+        yield f"merged: {found.merged_parameters:,} parameters, {sizes}"
+    yield from _reconciliation(found.reconciliation)
 
 
 def tensor_lines(inspection: Inspection) -> Iterator[str]:
