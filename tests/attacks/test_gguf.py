@@ -344,14 +344,23 @@ def test_data_cut_short() -> None:
 
 
 def test_header_beyond_any_tokenizer() -> None:
-    """The metadata go on for more than 100 MB, in pieces that are each allowed."""
-    size = 5 * 10**7
+    """The metadata go on for more than 64 MB, in pieces that are each allowed."""
+    size = 35 * 10**6
     first = array(UINT8, size) + bytes(size)
     data = header([pair(b"a", ARRAY, first), pair(b"b", ARRAY, array(UINT8, size))])
     source = MemoryFile("m.gguf", data.ljust(6 * 10**7, b"\0"), 10**12)
-    with pytest.raises(FormatError, match="at most 100,000,000 bytes"):
+    with pytest.raises(FormatError, match="at most 64,000,000 bytes"):
         gguf.read(source)
     assert source.bytes_read < 6 * 10**7
+
+
+def test_more_strings_than_any_vocabulary() -> None:
+    """Empty strings take eight bytes each: a sparse file holds millions of them for nothing."""
+    data = header([pair(b"a", ARRAY, array(STRING, 8 * 10**6))]).ljust(70_000, b"\0")
+    source = MemoryFile("m.gguf", data, 10**12)
+    with pytest.raises(FormatError, match="strings to 8000000"):
+        gguf.read(source)
+    assert source.bytes_read < 70_000
 
 
 def shard(

@@ -156,6 +156,15 @@ def test_header_that_is_almost_json(header: bytes) -> None:
     assert "not valid JSON at line 1" in read(pack(header, 0))
 
 
+def test_a_long_header_of_zeros_is_not_read_through() -> None:
+    """A sparse file of any size costs nothing to make, and reading its header would cost memory."""
+    data = (90_000_000).to_bytes(8, "little") + b"{}" + bytes(300_000)
+    source = MemoryFile("a.safetensors", data, 10**12)
+    with pytest.raises(FormatError, match="zero bytes"):
+        reader.read(source)
+    assert source.bytes_read < 300_000
+
+
 def test_byte_order_mark() -> None:
     """A byte order mark before the brace: some parsers skip it, some do not."""
     assert "starts with" in read(pack(b"\xef\xbb\xbf" + json.dumps({"a": GOOD}).encode()))

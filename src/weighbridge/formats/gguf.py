@@ -38,7 +38,7 @@ from weighbridge.model.tensors import TensorSpec
 FIRST_WINDOW = 64 * 1024
 """Bytes of the first read. Each further read is four times the one before, up to `LARGEST_WINDOW`."""
 LARGEST_WINDOW = 4 * 1024 * 1024
-MAX_HEADER_BYTES = 100_000_000
+MAX_HEADER_BYTES = 64_000_000
 """The bound that safetensors sets; the largest tokenizers of 2026 take about 20 MB."""
 MAX_STRING_BYTES = 16 * 1024 * 1024
 """llama.cpp allows 1 GiB; chat templates, the longest strings in use, take less than 1 MiB."""
@@ -46,6 +46,8 @@ MAX_TENSORS = 2**17
 """llama.cpp compares each name with every other one: far fewer already stall it."""
 MAX_PAIRS = 2**16
 MAX_ARRAYS = 2**16
+MAX_STRINGS = 2**21
+"""Of a file's arrays together: the largest vocabularies have 262,144 tokens, and twice as many merges."""
 MAX_KEPT_ITEMS = 4096
 """A longer array is checked and skipped."""
 MAX_KEPT_ITEMS_PER_FILE = 2**17
@@ -115,7 +117,7 @@ class _Cursor:
         self.position = 0
         self.order = "<"
         self.part = "its first 24 bytes"
-        self.arrays = self.kept_items = 0
+        self.arrays = self.kept_items = self.strings = 0
 
     def fail(self, read: str, expected: str, action: str) -> NoReturn:
         raise FormatError(f"{self.source.name}: {read}", expected, action)
@@ -191,6 +193,9 @@ class _Cursor:
                 f"{self.part} is array {self.arrays} of the file, at depth {depth}",
                 f"at most {MAX_ARRAYS} arrays, nested at most {MAX_ARRAY_DEPTH} deep", _DO_NOT_USE,
             )  # fmt: skip
+        self.strings += length if number == _STRING else 0
+        if self.strings > MAX_STRINGS:
+            self.fail(f"{self.part} brings the strings to {self.strings}", f"at most {MAX_STRINGS}", _DO_NOT_USE)
         is_kept = is_kept and length <= min(MAX_KEPT_ITEMS, MAX_KEPT_ITEMS_PER_FILE - self.kept_items)
         self.kept_items += length if is_kept else 0
         values: tuple[Any, ...] | None = None

@@ -261,6 +261,8 @@ def _read_head(source: ByteSource) -> bytes:
             _OTHER,
         )  # fmt: skip
     if stop > len(head):
+        if b"\0" in head[_LENGTH_BYTES:]:
+            raise FormatError(f"the header of {source.name} has zero bytes", "JSON, which has none", _OTHER)
         head += source.read(len(head), stop - len(head))
     return head[:stop]
 
