@@ -17,6 +17,8 @@ HF_MEM_VERSION := 0.5.6
 AICONFIGURATOR_VERSION := 0.12.0
 LLM_ANALYSIS_VERSION := 0.2.2
 LM_EVAL_VERSION := 0.4.13
+ATHERIS_VERSION := 3.0.0
+RUNS ?= 10000000
 REAL_MODELS := build/real-models
 
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
@@ -27,7 +29,7 @@ $(foreach switch,TORCH REAL,$(if $(filter-out 0 1,$($(switch))),$(error $(switch
 
 groups := $(strip $(if $(filter 1,$(REAL)),test-real) $(if $(filter 1,$(TORCH)),test-torch))
 
-.PHONY: help demo test test-default test-real test-torch lint types docs bench refit clean
+.PHONY: help demo test test-default test-real test-torch lint types docs bench fuzz refit clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -75,6 +77,10 @@ bench: .venv-bench/.ready  ## time weighbridge against its peers
 	@PATH="$(CURDIR)/.venv-bench/bin:$$PATH" .venv-bench/bin/python benchmarks/run.py
 	$(call say,writing GGUF files beside llama.cpp's quantizer)
 	@PATH="$(CURDIR)/.venv-bench/bin:$$PATH" .venv-bench/bin/python benchmarks/shrink_peers.py --types q4_k_m
+
+fuzz: .venv/.dev  ## give every reader RUNS inputs that a fuzzer makes (Linux; 10 million take an hour or so)
+	@.venv/bin/python $(PIP_INSTALL) "atheris==$(ATHERIS_VERSION)"
+	@.venv/bin/python benchmarks/fuzz.py --runs $(RUNS)
 
 refit: .venv-bench/.ready  ## fit the factors of predicted speed again, from DATA=../shared/data
 	$(call say,fitting the factors of predicted speed to the measurements in $(DATA))

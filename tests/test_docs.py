@@ -128,13 +128,14 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bare = {**arrays, "model.position_ids": np.arange(8)}
     safetensors.numpy.save_file(bare, folder / "bare-folder/model.safetensors")
     (folder / "adapter-folder").mkdir()
-    adapter = {"peft_type": "LORA", "target_modules": ["q_proj"], "lora_alpha": 8, "modules_to_save": ["lm_head"]}
-    (folder / "adapter-folder/adapter_config.json").write_text(json.dumps(adapter), encoding="utf-8")
+    trained = {"peft_type": "LORA", "target_modules": ["q_proj"], "lora_alpha": 8, "modules_to_save": ["lm_head"]}
+    (folder / "adapter-folder/adapter_config.json").write_text(json.dumps(trained), encoding="utf-8")
     low_rank = {"base_model.model.lm_head.weight": arrays["model.embed_tokens.weight"]}
     for name in (name for name in arrays if "q_proj" in name):
         outputs, inputs = arrays[name].shape
-        for part, shape in {"A": (4, inputs), "B": (outputs, 4)}.items():
-            low_rank[f"base_model.model.{name.removesuffix('.weight')}.lora_{part}.weight"] = np.ones(shape, "float16")
+        for matrix, shape in {"A": (4, inputs), "B": (outputs, 4)}.items():
+            path = f"base_model.model.{name.removesuffix('.weight')}.lora_{matrix}.weight"
+            low_rank[path] = np.ones(shape, "float16")
     safetensors.numpy.save_file(low_rank, folder / "adapter-folder/adapter_model.safetensors")
     (folder / "newest").mkdir()
     unknown = {**config, "model_type": "newest_llm", "architectures": ["NewestForCausalLM"]}
