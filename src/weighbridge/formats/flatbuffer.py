@@ -20,7 +20,8 @@ PAGE_BYTES = 64 * 1024
 MAX_PAGES = 256
 MAX_READ_RATIO = 8
 """How often the bytes of a file may be read, all together."""
-MAX_TABLES = 2_000_000
+MIN_TABLE_BYTES = 8
+"""What a table takes at least; a file holds no more tables than that, and some that are looked at again."""
 
 _GET_AGAIN = "it is cut short or damaged: get it again and compare its size with the publisher's"
 
@@ -40,8 +41,8 @@ class FlatBuffer:
         self.source = source
         self.digest = hashlib.sha256()
         self._pages: dict[int, bytes] = {}
-        self._left = MAX_READ_RATIO * source.size + 2**20
-        self._tables = 0
+        self._left = MAX_READ_RATIO * source.size + PAGE_BYTES
+        self._tables = source.size // MIN_TABLE_BYTES + 1000
 
     def root(self) -> Table:
         """The table that the file begins with."""
@@ -58,13 +59,14 @@ class FlatBuffer:
         self._left -= length
         if self._left < 0:
             self.fail("its offsets lead to the same bytes again and again", "each table named once")
-        if length > PAGE_BYTES:
+        within = at % PAGE_BYTES
+        if within + length <= PAGE_BYTES:
+            data = self._page(at - within)[within : within + length]
+        elif length > PAGE_BYTES:
             data = self.source.read(at, length)
         else:
-            parts = []
-            for start in range(at - at % PAGE_BYTES, at + length, PAGE_BYTES):
-                parts.append(self._page(start)[max(0, at - start) : at + length - start])
-            data = b"".join(parts)
+            starts = range(at - at % PAGE_BYTES, at + length, PAGE_BYTES)
+            data = b"".join([self._page(start)[max(0, at - start) : at + length - start] for start in starts])
         self.digest.update(data)
         return data
 
@@ -81,9 +83,9 @@ class FlatBuffer:
 
     def counted(self) -> None:
         """Notes that one more table was opened."""
-        self._tables += 1
-        if self._tables > MAX_TABLES:
-            self.fail(f"more than {MAX_TABLES:,} tables", "fewer")
+        self._tables -= 1
+        if self._tables < 0:
+            self.fail("its offsets lead to the same tables again and again", "each table named once")
 
     def fail(self, read: str, expected: str) -> NoReturn:
         """Refuses the file."""

@@ -68,8 +68,11 @@ class Dataset:
 
 @dataclass(slots=True)
 class Contents:
-    """What a file holds: `attributes` are the texts of groups, by the group's path; `aliases` the second paths of
-    datasets; `left_out` says of links and datasets that are not among `datasets` why."""
+    """What a file holds.
+
+    `attributes` are the texts of groups, by the group's path; `aliases` the second paths of datasets; `left_out` says
+    of links and datasets that are not among `datasets` why.
+    """
 
     datasets: dict[str, Dataset] = field(default_factory=dict)
     attributes: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)

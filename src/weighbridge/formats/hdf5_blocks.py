@@ -20,7 +20,7 @@ from weighbridge.formats.byte_source import ByteSource
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_BLOCK_BYTES = 16 * 2**20
-MAX_READ_RATIO = 4
+MAX_READ_RATIO = 3
 """How often the blocks of a file may be read, all together; a sound file needs each about once."""
 PAGE_BYTES = 64 * 1024
 MAX_PAGES = 128
@@ -83,7 +83,7 @@ class Blocks:
         self.digest = hashlib.sha256()
         self._pages: dict[int, bytes] = {}
         self._walked: set[int] = set()
-        self._left = MAX_READ_RATIO * source.size + 2**20
+        self._left = MAX_READ_RATIO * source.size + PAGE_BYTES
         self._collections: dict[int, dict[int, bytes]] = {}
         self.base = self._find_superblock()
         self.offset_bytes = self.length_bytes = 8

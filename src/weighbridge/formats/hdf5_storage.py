@@ -71,7 +71,8 @@ def read_storage(
 
     Args:
         blocks: the file.
-        layout: the layout message, which begins at the address `layout_at`.
+        layout: the layout message.
+        layout_at: the address at which it begins.
         filters: the filter message, where there is one.
         space: the dataset's shape.
         element_bytes: bytes of an element.

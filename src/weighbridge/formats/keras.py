@@ -248,7 +248,7 @@ def _names(found: Contents, group: str, attribute: str) -> tuple[str, ...] | Non
     attributes = found.attributes.get(group, {})
     if attribute in attributes:
         return attributes[attribute]
-    cut = []
+    cut: list[tuple[str, ...]] = []
     while f"{attribute}{len(cut)}" in attributes:
         cut.append(attributes[f"{attribute}{len(cut)}"])
     return tuple(name for part in cut for name in part) if cut else None

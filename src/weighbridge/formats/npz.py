@@ -1,6 +1,6 @@
-"""Which arrays does a NumPy file hold? An `.npz` archive, a zip of `.npy` files, or one `.npy`.
+r"""Which arrays does a NumPy file hold? An `.npz` archive, a zip of `.npy` files, or one `.npy`.
 
-A `.npy` is `\\x93NUMPY`, a version of two bytes, the header's length (2 bytes in version 1, else 4), a header that is a
+A `.npy` is `\x93NUMPY`, a version of two bytes, the header's length (2 bytes in version 1, else 4), a header that is a
 Python dict in text with `descr`, `fortran_order` and `shape`, and the elements. The header is read by a parser of its
 own that knows texts, numbers, True, False, tuples and lists. Arrays of Python objects are pickles and never read;
 they, texts, dates and records are left out with a note.
@@ -60,7 +60,7 @@ class Header:
 
 
 def read(folder: Folder, name: str) -> Checkpoint:
-    """The checkpoint of one `.npz` or `.npy` file; names are those of the archive, without `.npy`.
+    r"""The checkpoint of one `.npz` or `.npy` file; names are those of the archive, without `.npy`.
 
     Raises:
         FormatError: when it is neither, or damaged.
@@ -68,7 +68,7 @@ def read(folder: Folder, name: str) -> Checkpoint:
     Example:
         >>> from weighbridge.formats.byte_source import MemoryFolder
         >>> text = b"{'descr': '<f2', 'fortran_order': False, 'shape': (3,), }"
-        >>> array = b"\\x93NUMPY\\1\\0" + len(text).to_bytes(2, "little") + text + bytes(6)
+        >>> array = b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + bytes(6)
         >>> [(t.name, t.shape, t.encoding.name) for t in read(MemoryFolder({"a.npy": array}), "a.npy").tensors]
         [('a', (3,), 'fp16')]
     """
@@ -77,16 +77,17 @@ def read(folder: Folder, name: str) -> Checkpoint:
     specs: list[TensorSpec] = []
     stored = 0
     odd: list[str] = []
+    # Name, header, where the entry begins unless it is deflated, bytes that its elements take in the file.
+    rows: list[tuple[str, Header, int | None, int]] = []
     if source.read(0, min(6, source.size)) == _MAGIC:
         heads = source.read(0, min(source.size, 12 + MAX_HEADER_BYTES))
         header = _header(source, file_name(source), heads, source.size)
         digest = hashlib.sha256(heads[: header.header_bytes])
         stem = file_name(source).removesuffix(".npy")
-        rows = [(stem, header, 0, header.data_bytes)]
+        rows.append((stem, header, 0, header.data_bytes))
     else:
         archive = ZipArchive(source)
         digest = hashlib.sha256(archive.directory)
-        rows = []
         for entry in archive.entries.values():
             if not entry.name.endswith(".npy"):
                 odd.append(f"{entry.name[:100]}, which is no array")
@@ -96,7 +97,7 @@ def read(folder: Folder, name: str) -> Checkpoint:
             digest.update(head[: header.header_bytes])
             is_plain = entry.method == 0
             rows.append((entry.name.removesuffix(".npy"), header, begin if is_plain else None,
-                         header.data_bytes if is_plain else max(0, entry.stored)))  # fmt: skip
+                         header.data_bytes if is_plain else entry.stored))  # fmt: skip
     guessed = 0
     for label, header, begin_, held in rows:
         if header.encoding is None:
@@ -129,8 +130,8 @@ def pieces(folder: Folder, tensor: TensorSpec) -> Iterator[bytes]:
     source = folder.open(tensor.file)
     if source.read(0, min(6, source.size)) == _MAGIC:
         header = _header(source, tensor.file, source.read(0, min(source.size, 12 + MAX_HEADER_BYTES)), source.size)
-        parts = (source.read(at, min(PIECE_BYTES, source.size - at))
-                 for at in range(header.header_bytes, source.size, PIECE_BYTES))  # fmt: skip
+        steps = range(header.header_bytes, source.size, PIECE_BYTES)
+        parts: Iterator[bytes] = (source.read(at, min(PIECE_BYTES, source.size - at)) for at in steps)
     else:
         archive = ZipArchive(source)
         entry = archive.entries.get(f"{tensor.name}.npy")
@@ -199,10 +200,8 @@ def _header(source: ByteSource, name: str, head: bytes, size: int) -> Header:
     if not isinstance(fields, dict) or set(fields) != {"descr", "fortran_order", "shape"}:
         _fail(source, f"{name[:100]} has a header of other fields", "descr, fortran_order and shape", _GET_AGAIN)
     shape, by_columns = fields["shape"], fields["fortran_order"]
-    if (
-        type(shape) is not tuple or not all(type(n) is int for n in shape) or len(shape) > 64
-        or type(by_columns) is not bool or math.prod(shape) >= 2**63
-    ):  # fmt: skip
+    is_shape = isinstance(shape, tuple) and len(shape) <= 64 and all(type(n) is int for n in shape)
+    if not is_shape or type(by_columns) is not bool or math.prod(shape) >= 2**63:
         _fail(source, f"{name[:100]} has a shape that no array has", "a tuple of whole numbers", _GET_AGAIN)
     encoding, words, is_big_endian = _encoding(fields["descr"])
     is_wide = sum(n > 1 for n in shape) > 1

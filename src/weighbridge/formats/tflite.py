@@ -13,11 +13,12 @@ What a constant is follows from its type and from what takes it:
     int32, int64               with scales, taken as the bias of such an operator: biases, quantized
     the rest                   shapes, axes, paddings, tables: no parameters
 
-Scales and zero points of quantized constants lie in the header. They are tensors of their own, `<name>.scale` and
-`<name>.zero_point`, with a place in the file; zero points that are all 0 are left out of the count (the converter
-writes them for each channel). A sparse tensor stands for its dense shape; its stored elements are those of its buffer.
+Scales and zero points of blocks (`BlockwiseQuantization`) are constants of their own. The others lie in the tables and
+are counted as tensors `<name>.scale` and `<name>.zero_point`, with their place in the file; zero points that are all 0
+are left out (the converter writes one for each channel). A sparse tensor stands for its dense shape; its stored
+elements are those of its buffer.
 
-Source: tensorflow/tensorflow `tensorflow/compiler/mlir/lite/schema/schema.fbs` (schema version 3c) of release 2.20,
+Source: tensorflow/tensorflow `tensorflow/compiler/mlir/lite/schema/schema.fbs` (schema version 3c, release 2.20),
 and the TFLite 8-bit quantization specification for which operators have weights and biases.
 """
 
@@ -28,7 +29,7 @@ import re
 from dataclasses import dataclass, replace
 
 from weighbridge.errors import FormatError
-from weighbridge.formats.byte_source import ByteSource, Folder, file_name
+from weighbridge.formats.byte_source import Folder, file_name
 from weighbridge.formats.checkpoint import Checkpoint, StoredFile
 from weighbridge.formats.flatbuffer import FlatBuffer, Table
 from weighbridge.model.encodings import Encoding, find
@@ -40,10 +41,13 @@ MAX_RANK = 64
 MAX_NAME_BYTES = 20_000
 MAX_SCALES = 1_000_000
 
+_BLOCKWISE = 2
+"""The kind of quantization details that name the tensors of scales and zero points for blocks of a row."""
+
 _TYPES = {
     0: "fp32", 1: "fp16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 8: "complex64", 9: "int8",
     10: "fp64", 11: "complex128", 12: "uint64", 15: "uint32", 16: "uint16", 17: "int4", 18: "bf16", 19: "int2",
-    20: "uint4",
+    20: "uint4", 21: "fp8", 22: "fp8_e5m2",
 }  # fmt: skip
 # Which inputs of an operator are weights, and which one is the bias: CONV_2D, DEPTHWISE_CONV_2D, EMBEDDING_LOOKUP,
 # FULLY_CONNECTED, LSTM, RNN, SVDF, EMBEDDING_LOOKUP_SPARSE, UNIDIRECTIONAL_SEQUENCE_RNN, GATHER,
@@ -66,7 +70,7 @@ _BIASES: dict[int, frozenset[int]] = {
 }  # fmt: skip
 _PASSES_ON = frozenset({6, 22, 39, 124})
 """DEQUANTIZE, RESHAPE, TRANSPOSE and DENSIFY: a quantized constant that only passes through them is still weights."""
-_FIXED = re.compile(r"(^|[/;])(cqt|cq_t|stft|rfft|melspec|mel_spec|log_mel|mel_filter|mfcc)\w*/", re.IGNORECASE)
+_FIXED = re.compile(r"(^|[/;])(cqt|cq_t|stft|rfft|mel_?spec|log_?mel|mel_?filter|mfcc)[^/;]*/", re.IGNORECASE)
 _NO_FILE = "check that it is a TensorFlow Lite model, of schema version 3"
 
 
@@ -114,6 +118,16 @@ def read(folder: Folder, name: str) -> Checkpoint:
     )  # fmt: skip
 
 
+def _of_blocks(tensor: Table) -> dict[int, str]:
+    """The tensors that hold the scales and zero points of a tensor's blocks, and their roles."""
+    table = tensor.table(4)
+    details = table.table(5) if table is not None and table.number(4, 1) == _BLOCKWISE else None
+    if details is None:
+        return {}
+    places = {"scale": details.number(0, 4, signed=True), "zero_point": details.number(1, 4, signed=True)}
+    return {number: role for role, number in places.items() if number > 0}
+
+
 def _buffer(file: FlatBuffer, table: Table) -> _Buffer:
     begin, size = table.vector(0, 1)
     offset, length = table.number(1, 8), table.number(2, 8)
@@ -156,7 +170,11 @@ class _Constants:
     def add(self, graph: Table, codes: list[int]) -> None:
         """Takes the constants of a subgraph."""
         weights, biases = self._taken(graph, codes)
-        for number, tensor in enumerate(graph.tables(0, MAX_TENSORS)):
+        tensors = graph.tables(0, MAX_TENSORS)
+        of_blocks: dict[int, str] = {}
+        for tensor in tensors:
+            of_blocks |= _of_blocks(tensor)
+        for number, tensor in enumerate(tensors):
             index = tensor.number(2, 4)
             if index >= len(self._buffers):
                 self._file.fail(f"a tensor with buffer {index:,} of {len(self._buffers):,}", "buffers of the model")
@@ -168,7 +186,8 @@ class _Constants:
             if kind not in _TYPES:
                 self._odd.append(f"{name[:100]}, which holds {'texts' if kind == 5 else f'elements of type {kind}'}")
                 continue
-            self._take(name, tensor, index, find(_TYPES[kind]), number in weights, number in biases)
+            taken = number in (biases if _TYPES[kind] in ("int32", "int64") else weights)
+            self._take(name, tensor, index, find(_TYPES[kind]), taken, of_blocks.get(number, ""))
 
     def _taken(self, graph: Table, codes: list[int]) -> tuple[set[int], set[int]]:
         """The tensors that are taken as weights, and those that are taken as biases."""
@@ -181,7 +200,7 @@ class _Constants:
                 self._file.fail(f"an operator with code {index:,} of {len(codes):,}", "codes of the model")
             inputs, code = operator.numbers(1, 4, MAX_TENSORS), codes[index]
             if code in _PASSES_ON and inputs:
-                before |= {output: inputs[0] for output in operator.numbers(2, 4, MAX_RANK)}
+                before |= dict.fromkeys(operator.numbers(2, 4, MAX_RANK), inputs[0])
             weights |= {inputs[place] for place in _WEIGHTS.get(code, ()) if place < len(inputs)}
             biases |= {inputs[place] for place in _BIASES.get(code, ()) if place < len(inputs)}
         # Operators come in the order in which they run, so that chains end; three steps are more than converters make.
@@ -197,9 +216,7 @@ class _Constants:
         self._names.add(name)
         return name
 
-    def _take(
-        self, name: str, tensor: Table, index: int, encoding: Encoding, is_weight: bool, is_bias: bool
-    ) -> None:
+    def _take(self, name: str, tensor: Table, index: int, encoding: Encoding, is_weight: bool, of_blocks: str) -> None:
         shape = tensor.numbers(0, 4, MAX_RANK)
         if any(length < 0 for length in shape) or math.prod(shape) >= 2**63:
             self._file.fail(f"the shape of {name[:100]!r}", "lengths of 0 and more")
@@ -219,20 +236,26 @@ class _Constants:
         if owner != name:
             self.specs.append(replace(spec, tied_to=owner))
             return
-        scales = self._quantization(name, tensor.table(4)) if not encoding.is_float else []
-        whole = encoding.name in ("int32", "int64")
-        if (encoding.is_float and stored != shape) or (scales and (is_bias if whole else is_weight)):
-            spec = replace(spec, stands_for=Weight(name, shape))
-            self.specs += [spec, *scales]
-        elif encoding.is_float and _FIXED.search(name):
-            self.specs.append(replace(spec, kind=Kind.BUFFER))
+        if of_blocks:
+            self.specs.append(replace(spec, kind=Kind.QUANTIZATION, role=of_blocks))
+        elif encoding.is_float and not self._is_quantized(tensor):
+            if stored != shape:
+                spec = replace(spec, stands_for=Weight(name, shape))
+            self.specs.append(replace(spec, kind=Kind.BUFFER) if _FIXED.search(name) else spec)
+        elif is_weight and self._is_quantized(tensor):
+            self.specs += [replace(spec, stands_for=Weight(name, shape)), *self._scales(name, tensor)]
         else:
             self.specs.append(spec)
 
-    def _quantization(self, name: str, table: Table | None) -> list[TensorSpec]:
-        """Scales and zero points as tensors; none for a tensor that is not quantized."""
-        if table is None:
-            return []
+    def _is_quantized(self, tensor: Table) -> bool:
+        """Whether a tensor has scales, of its own or for its blocks."""
+        table = tensor.table(4)
+        return table is not None and (table.vector(2, 4)[1] > 0 or table.number(4, 1) == _BLOCKWISE)
+
+    def _scales(self, name: str, tensor: Table) -> list[TensorSpec]:
+        """The scales and zero points in a tensor's own table, as tensors."""
+        table = tensor.table(4)
+        assert table is not None, "it is quantized"
         source = file_name(self._file.source)
         at, count = table.vector(2, 4)
         zeros_at, zeros = table.vector(3, 8)
