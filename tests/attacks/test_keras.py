@@ -181,6 +181,12 @@ def test_a_chain_of_groups() -> None:
     refuse(file(*[header(link(b"a", place(i + 1))) for i in range(100)], SMALL), "groups in groups")
 
 
+def test_long_paths() -> None:
+    """Names that add up to long paths, each of many links, would fill the memory with copies of them."""
+    long = [header(link(b"n" * 250, place(i + 1))) for i in range(5)]
+    refuse(file(*long, header(*[link(f"{i}".encode(), place(6)) for i in range(100)]), SMALL), "characters")
+
+
 def test_a_tree_that_leads_to_itself() -> None:
     """A node of a tree that is its own child is walked once."""
     loop = tree([(12, 0, 0, place(2))], level=1)

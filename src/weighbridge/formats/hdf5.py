@@ -24,6 +24,7 @@ from weighbridge.formats.hdf5_types import Datatype
 
 MAX_LINKS = 200_000
 MAX_DEPTH = 64
+MAX_PATH_CHARACTERS = 1000
 MAX_TEXT_BYTES = 32 * 2**20
 """Of all attributes together."""
 
@@ -124,6 +125,8 @@ class Hdf5:
                 found.attributes[path] = self._attributes(messages)
                 for link in reversed(self._group(messages)):
                     inside = f"{path}/{link.name}" if path else link.name
+                    if len(inside) > MAX_PATH_CHARACTERS:
+                        self._blocks.fail(f"a path of {len(inside):,} characters", f"at most {MAX_PATH_CHARACTERS:,}")
                     if link.address is None:
                         found.left_out[inside] = link.why
                     else:
