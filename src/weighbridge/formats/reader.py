@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".jit")
 OTHER_SUFFIXES = {
-    ".onnx": "onnx", ".h5": "keras", ".hdf5": "keras", ".keras": "keras", ".tflite": "tflite", ".npz": "npz",
+    ".onnx": "onnx", ".h5": "keras", ".hdf5": "keras", ".keras": "keras", ".tflite": "tflite",
+    ".npz": "npz", ".npy": "npz",
     ".mlmodel": "coreml", ".xml": "openvino", ".pb": "saved_model", ".ftz": "fasttext",
     ".pkl": "pickled_arrays", ".pickle": "pickled_arrays", ".sav": "pickled_arrays", ".joblib": "pickled_arrays",
 }  # fmt: skip
