@@ -2,7 +2,7 @@
 
 Formats whose small headers lie between large payloads (CTranslate2, fastText, Marian, thinc) are walked with few
 requests: a window of bytes is kept, which grows while reading goes on where it stopped and is small again after a step.
-All numbers are little-endian. What is read as header is hashed for the checkpoint's digest.
+Numbers are little-endian unless a format says otherwise. What is read as header is hashed for the checkpoint's digest.
 """
 
 from __future__ import annotations
@@ -72,13 +72,14 @@ class BinaryCursor:
         self._hashed += length
         return taken
 
-    def numbers(self, code: str, what: str = "a header") -> tuple[Any, ...]:
-        """Numbers by the letters of `struct`."""
-        return struct.unpack("<" + code, self.take(struct.calcsize("<" + code), what))
+    def numbers(self, code: str, what: str = "a header", order: str = "<") -> tuple[Any, ...]:
+        """Numbers by the letters of `struct`; the order is `>` where they are big-endian."""
+        layout = order + code
+        return struct.unpack(layout, self.take(struct.calcsize(layout), what))
 
-    def number(self, code: str, what: str = "a header") -> Any:
+    def number(self, code: str, what: str = "a header", order: str = "<") -> Any:
         """One number by its letter of `struct`."""
-        return self.numbers(code, what)[0]
+        return self.numbers(code, what, order)[0]
 
     def text(self, length: int, what: str, longest: int = 10_000) -> str:
         """So many bytes of UTF-8.

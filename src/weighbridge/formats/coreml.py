@@ -3,8 +3,8 @@
 A package is `Manifest.json`, which names its items, and `Data/com.apple.CoreML/model.mlmodel` with the weights beside
 it in `weights/weight.bin`. A model is one message: its version (1) and either a neural network (500, 303, 403), whose
 layers have the weights in them, or a program (502), whose constants lie in the blob file, or a pipeline (202, 200, 201)
-of models. A blob file is a header of 64 bytes (count, version 2) and, each at a multiple of 64 bytes, records and data; a
-record is the sentinel 0xDEADBEEF, the type, and size and place of the data.
+of models. A blob file is a header of 64 bytes (count, version 2) and, each at a multiple of 64 bytes, records and data;
+a record is the sentinel 0xDEADBEEF, the type, and size and place of the data.
 
 What counts as a weight: see `coreml_network` and `coreml_program`. A blob that several constants name counts once.
 
@@ -18,6 +18,7 @@ import hashlib
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from weighbridge.errors import FormatError, SourceError
@@ -235,7 +236,7 @@ class _BlobFile:
     def stored(self) -> StoredFile:
         """The file's bytes: header and records, data, and the rest."""
         places = sorted((begin, end) for _, begin, end in self._data.values() if end > begin)
-        for (_, end), (begin, _) in zip(places, places[1:], strict=False):
+        for (_, end), (begin, _) in pairwise(places):
             if begin < end:
                 raise self._fail(f"blobs that overlap at {begin:,}", "each blob in bytes of its own")
         held = sum(end - begin for begin, end in places)

@@ -7,8 +7,8 @@ attributes have such values: integers with scale and zero point, indices with a 
 a mask.
 
 The rule of what counts: a float constant with a dimension is a weight, except mean and variance of `batch_norm`; a
-constant without one (an epsilon, an exponent) and constants of integers, truth values and texts are settings, and are no
-tensors here. What a `constexpr` unpacks counts as the weight that it becomes.
+constant without one (an epsilon, an exponent) and constants of integers, truth values and texts are settings, and are
+no tensors here. What a `constexpr` unpacks counts as the weight that it becomes.
 
 Source: apple/coremltools, `mlmodel/format/MIL.proto`, `mlmodel/src/MILBlob/Blob/StorageFormat.hpp` and
 `BlobDataType.hpp`, `coremltools/converters/mil/backend/mil/load.py`, `mil/ops/defs/iOS16/constexpr_ops.py` and
@@ -72,7 +72,7 @@ class _Operation:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Reads the programs of one file. `blob` finds what lies in blob files, `fail` makes the error for what is wrong."""
+    """Reads the programs of one file. `blob` finds what lies in blob files, `fail` makes the error of what is wrong."""
 
     fields: Fields
     file: str
@@ -183,7 +183,8 @@ class Reader:
                     operation.values[key] = value
 
     def _output(self, part: Field) -> tuple[str, tuple[int, ...]]:
-        name, shape = "", ()
+        name = ""
+        shape: tuple[int, ...] = ()
         for inner in self._parts(part):
             if inner.number == 1:
                 name = self.fields.text(inner)

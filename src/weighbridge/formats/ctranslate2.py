@@ -2,8 +2,8 @@
 
 A file is: the version (uint32), the name of the specification and its revision (from version 2 on), the number of
 variables, the variables, and (from version 3 on) aliases, pairs of a new name and a variable's. A text is a uint16
-length with its closing zero. A variable is a name, a rank (uint8), so many uint32 dimensions, a type (uint8), a length in
-bytes (uint32) and the bytes; before version 4 the type is the width of an element and the length counts elements.
+length with its closing zero. A variable is a name, a rank (uint8), so many uint32 dimensions, a type (uint8), a length
+in bytes (uint32) and the bytes; before version 4 the type is the width of an element and the length counts elements.
 
 How it counts. A weight `x` in integers has `x_scale` beside it, and `x_zero` for AWQ, whose int32 words hold eight
 weights of 4 bits. Numbers without a dimension, and integers without a scale, are settings (heads, activation, norms)
@@ -118,7 +118,9 @@ def _variables(cursor: BinaryCursor, version: int) -> dict[str, _Variable]:
             encoding = _BY_WIDTH[number]
             length *= number
         if math.prod(shape) * encoding.bytes_per_block != length:
-            cursor.fail(f"{name[:200]!r} has {length:,} bytes for {encoding.name} of shape {str(shape)[:200]}", _CONVERT)
+            cursor.fail(
+                f"{name[:200]!r} has {length:,} bytes for {encoding.name} of shape {str(shape)[:200]}", _CONVERT
+            )
         found[name] = _Variable(name, shape, encoding, cursor.step(length, "a variable"))
     return found
 

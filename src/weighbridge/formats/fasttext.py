@@ -1,11 +1,11 @@
-"""What does a fastText model hold? The sizes of its two matrices, dense or product-quantized, in a `.bin` or `.ftz` file.
+"""What does a fastText model hold? Its two matrices, dense or product-quantized, in a `.bin` or `.ftz` file.
 
-A file is: the magic number 793712314 and the version (11 or 12), the settings (12 int32, one double), the dictionary, one
-byte that says whether the input is quantized, the input matrix, one byte that says whether the output is, and the output
-matrix. The dictionary has its numbers of entries, words, labels and tokens, the number of pruned rows, the entries (a
-text with a closing zero, a count, a type), and the pruned rows as pairs of numbers. A dense matrix is rows, columns and
-floats. A quantized one is cut into pieces of `dsub` columns: each row has one byte a piece, which picks one of 256
-centroids; with `qnorm` the rows' lengths are quantized apart in the same way.
+A file is: the magic number 793712314 and the version (11 or 12), the settings (12 int32, one double), the dictionary,
+one byte that says whether the input is quantized, the input matrix, one byte that says whether the output is, and the
+output matrix. The dictionary has its numbers of entries, words, labels and tokens, the number of pruned rows, the
+entries (a text with a closing zero, a count, a type), and the pruned rows as pairs of numbers. A dense matrix is rows,
+columns and floats. A quantized one is cut into pieces of `dsub` columns: each row has one byte a piece, which picks one
+of 256 centroids; with `qnorm` the rows' lengths are quantized apart in the same way.
 
 How it counts. Input (a row for each word and each hash bucket, as many as pruning left) and output (a row for each
 label, word or node) are the parameters, rows x columns, whatever is stored for them. `input.codes` stands for the

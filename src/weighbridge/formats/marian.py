@@ -1,8 +1,8 @@
 """What does a binary model of Marian hold? Its items by name, type, shape and place in a `.bin` file.
 
 A file is: the version 1 and the number of items (all numbers uint64), for each item the lengths of its name, shape and
-data with its type between, all names with their closing zeros, all shapes (int32), the length of a gap and the gap, which
-ends at a multiple of 256 bytes, and the data of all items. Data may be filled up to a multiple of 256 bytes.
+data with its type between, all names with their closing zeros, all shapes (int32), the length of a gap and the gap,
+which ends at a multiple of 256 bytes, and the data of all items. Data may be filled up to a multiple of 256 bytes.
 
 How it counts. An item of type intgemm8 or intgemm16 holds the integers of a weight matrix and, behind them, one float,
 the multiplier that made them; it is shown as `<name>_QuantMultB`. `<name>_QuantMultA` is the multiplier for what goes

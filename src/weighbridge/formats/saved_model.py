@@ -1,14 +1,15 @@
 """What does a TensorFlow SavedModel or frozen graph hold? Variables of its checkpoint and constants of its graph.
 
 A SavedModel is a folder with `saved_model.pb`, a message with a version (1) and graphs (2), and `variables/`, the
-checkpoint (`tensor_bundle`). Each graph has the nodes (2), collections (4) and, since TensorFlow 2, the objects (7): the
-object graph tells each variable's name and whether it is trained. A key of the checkpoint is the path to its object, with
-`/.ATTRIBUTES/VARIABLE_VALUE` behind it. A frozen graph is one message of nodes, without variables.
+checkpoint (`tensor_bundle`). Each graph has the nodes (2), collections (4) and, since TensorFlow 2, the objects (7):
+the object graph tells each variable's name and whether it is trained. A key of the checkpoint is the path to its
+object, with `/.ATTRIBUTES/VARIABLE_VALUE` behind it. A frozen graph is one message of nodes, without variables.
 
-How it counts. Trained variables are parameters. Others (moving averages, random seeds) are buffers, and so are the state
-of an optimizer, metrics and counters, of which a note tells. Where there are no objects, the collection
-`trainable_variables` says what is trained, and where there is none either, the name. Constants of a graph with variables
-are buffers: tables that nothing trains. Without variables they are the weights, except mean and variance of batch norms.
+How it counts. Trained variables are parameters. Others (moving averages, random seeds) are buffers, and so are the
+state of an optimizer, metrics and counters, of which a note tells. Where there are no objects, the collection
+`trainable_variables` says what is trained, and where there is none either, the name. Constants of a graph with
+variables are buffers: tables that nothing trains. Without variables they are the weights, except mean and variance of
+batch norms.
 
 Source: tensorflow/tensorflow, `core/protobuf/saved_model.proto`, `meta_graph.proto`, `saved_object_graph.proto`,
 `variable.proto`, `python/checkpoint/trackable_view.py` (how paths are written).
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,6 @@ from weighbridge.model.tensors import Kind, TensorSpec
 
 MAX_BYTES = 2**31
 """The largest protocol-buffer message."""
-MAX_OBJECTS = 1_000_000
 TRAINING_STATE = "training_state"
 """The role of what only training needs."""
 
@@ -91,7 +91,9 @@ def read(folder: Folder, name: str) -> Checkpoint:
         files += tensor_bundle.below(bundle.files, "variables")
         state = sum(tensor.elements for tensor in tensors if tensor.role == TRAINING_STATE)
         if state:
-            notes.append(f"{state:,} elements are the state of an optimizer, metrics and counters; they count as buffers")
+            notes.append(
+                f"{state:,} elements are the state of an optimizer, metrics and counters; they count as buffers"
+            )
         unread = [entry for entry in bundle.entries if entry.encoding is None]
         texts = [entry.key for entry in unread if entry.key != "_CHECKPOINTABLE_OBJECT_GRAPH"]
         if texts:

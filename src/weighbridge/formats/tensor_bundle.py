@@ -1,11 +1,11 @@
 """Which tensors does a TensorFlow checkpoint hold, and where? Read from its index, a sorted table of keys and values.
 
 A checkpoint `NAME` is `NAME.index` and the data files `NAME.data-00000-of-00002`. The index is a table as LevelDB has
-it: at its end 48 bytes with the places of two blocks (varint offset and size) and the number 0xdb4775248b80fb57; a block
-is entries, each with the bytes that its key shares with the one before, the rest of the key and the value, then restart
-points and their number; behind it lie its compression (0: none) and a checksum. The values of the index block are the
-places of the data blocks. The value of the empty key tells the number of data files, every other value the type, shape,
-file, offset and size of one tensor; the parts of a partitioned one have keys that begin with a zero byte.
+it: at its end 48 bytes with the places of two blocks (varint offset and size) and the number 0xdb4775248b80fb57; a
+block is entries, each with the bytes that its key shares with the one before, the rest of the key and the value, then
+restart points and their number; behind it lie its compression (0: none) and a checksum. The values of the index block
+are the places of the data blocks. The value of the empty key tells the number of data files, every other value the
+type, shape, file, offset and size of one tensor; the parts of a partitioned one have keys that begin with a zero byte.
 
 Source: tensorflow/tensorflow, `core/protobuf/tensor_bundle.proto`, `core/util/tensor_bundle/tensor_bundle.cc`,
 `core/lib/io/format.cc` and `block.cc`, `core/framework/types.proto`.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import NoReturn
 
 from weighbridge.errors import FormatError
@@ -236,7 +237,7 @@ def _account(source: ByteSource, file: str, entries: list[Entry]) -> StoredFile:
         for entry in entries
         if entry.file == file and entry.place is not None and entry.place[0] < entry.place[1]
     )
-    for before, after in zip(places, places[1:], strict=False):
+    for before, after in pairwise(places):
         if after[0] < before[1]:
             _fail(source, f"two tensors at byte {after[0]:,}")
     held = sum(end - begin for begin, end, is_number in places if is_number)
