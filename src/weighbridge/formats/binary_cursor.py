@@ -95,20 +95,30 @@ class BinaryCursor:
         except UnicodeDecodeError:
             self.fail(f"{what} is no UTF-8: {raw[:40]!r}")
 
-    def until_zero(self, what: str, longest: int = 10_000) -> bytes:
-        """The bytes up to a zero byte, which is taken too but not returned.
+    def step_texts(self, count: int, tail: int, what: str, longest: int = 10_000) -> None:
+        """Steps over records of a text with a closing zero and `tail` bytes, of which only the lengths matter.
 
         Raises:
-            FormatError: when there is none among the next `longest`.
+            FormatError: when the file ends before, or a text is empty or longer than `longest`.
         """
-        at = self._window.find(b"\0", self.position - self._start) if self._is_inside() else -1
-        if at < 0:
-            self._fill(min(self.left, longest))
-            at = self._window.find(b"\0", self.position - self._start)
-        length = at - (self.position - self._start) + 1
-        if at < 0 or length > longest:
-            self.fail(f"{what} without an end in {longest:,} bytes")
-        return self.take(length, what)[:-1]
+        need = 0
+        while count:
+            if not self._is_inside() or need:
+                self._fill(min(max(need, 1), self.left))
+            data, begin = self._window, self.position - self._start
+            at = begin
+            while count:
+                end = data.find(b"\0", at, at + longest + 1)
+                if end <= at or end + 1 + tail > len(data):
+                    break
+                at = end + 1 + tail
+                count -= 1
+            self._hash.update(data[begin:at])
+            self._hashed += at - begin
+            self.position += at - begin
+            if count and at == begin and (need or data[at : at + 1] == b"\0"):
+                self.fail(f"{what} that is empty or has no end in {longest:,} bytes")
+            need = longest + 1 + tail if count else 0
 
     def step(self, length: int, what: str) -> tuple[int, int]:
         """Steps over a payload, and returns where it lies: [begin, end) in the file.

@@ -79,9 +79,7 @@ def _dictionary(cursor: BinaryCursor) -> dict[str, int]:
         cursor.fail(f"a dictionary of {size:,} entries, {words:,} words and {labels:,} labels")
     if not -1 <= pruned <= min(MAX_WORDS, cursor.left // 8):
         cursor.fail(f"{pruned:,} pruned rows")
-    for _ in range(size):
-        cursor.until_zero("a word")
-        cursor.take(9, "a word's count and type")
+    cursor.step_texts(size, 9, "a word")
     cursor.step(8 * max(pruned, 0), "the pruned rows")
     return {"words": words, "labels": labels, "tokens": tokens, "pruned_rows": pruned}
 

@@ -14,15 +14,18 @@ Source: tensorflow/tensorflow, `core/framework/graph.proto`, `node_def.proto`, `
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 
 from weighbridge.formats.byte_source import ByteSource
 from weighbridge.formats.protobuf import BYTES, Field, Fields
 from weighbridge.formats.tensor_bundle import read_shape, read_type
 from weighbridge.model.encodings import Encoding
+
+MAX_COMPARED_BYTES = 64 * 2**20
+"""Of all constants together; beyond it each constant counts, also when it is another's copy."""
 
 _STATISTICS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 """Operations whose fourth and fifth inputs are mean and variance."""
@@ -65,12 +68,17 @@ def constants(source: ByteSource, walk: Fields, graphs: list[tuple[int, int]]) -
         FormatError: for what is no such message.
     """
     found = Found([])
+    compared = 0
     seen: set[tuple[str, tuple[int, ...], bytes]] = set()
     for graph in graphs:
         for name, nodes in _bodies(walk, graph):
             for constant in _of_body(walk, name, nodes):
-                content = hashlib.sha256(source.read(constant.place[0], constant.place[1] - constant.place[0])).digest()
-                key = constant.encoding.name, constant.shape, content
+                size = constant.place[1] - constant.place[0]
+                compared += size
+                if compared > MAX_COMPARED_BYTES:
+                    found.constants.append(constant)
+                    continue
+                key = constant.encoding.name, constant.shape, sha256(source.read(constant.place[0], size)).digest()
                 if name and key in seen:
                     found.copies += 1
                 else:
