@@ -25,7 +25,7 @@ from weighbridge.formats.checkpoint import Checkpoint, StoredFile
 from weighbridge.model.encodings import ENCODINGS
 from weighbridge.model.tensors import Kind, TensorSpec, Weight
 
-MAX_ITEMS = 100_000
+MAX_ITEMS = 20_000
 MAX_RANK = 16
 MAX_TEXT_BYTES = 1_000_000
 ALIGNMENT = 256

@@ -148,9 +148,10 @@ def _model(cursor: BinaryCursor, component: str, path: str) -> tuple[list[Tensor
 
 
 def _shim_bytes(shims: Any) -> Iterator[int]:
-    for shim in (one for layer in shims or [] if isinstance(layer, list) for one in layer) if shims else ():
-        if isinstance(shim, Binary):
-            yield shim.end - shim.begin
+    for layer in shims if isinstance(shims, list) else ():
+        for shim in layer if isinstance(layer, list) else ():
+            if isinstance(shim, Binary):
+                yield shim.end - shim.begin
 
 
 def _array(cursor: BinaryCursor, name: str, array: Any, path: str) -> TensorSpec:
