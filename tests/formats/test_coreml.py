@@ -58,6 +58,7 @@ def test_a_program_with_every_kind_of_weight() -> None:
     assert weights.header_bytes == 64 * 8 and manifest.header_bytes == len(files["Manifest.json"])
     inside = b"".join(pieces(model, found["beta"], MemoryFolder(files)))
     assert inside == struct.pack("<2f", 0, 1)
+    assert found["q"].file == weights.name and b"".join(pieces(model, found["q"], MemoryFolder(files))) == bytes(12)
 
 
 def test_sparse_weights_that_are_quantized_count_as_what_they_become() -> None:

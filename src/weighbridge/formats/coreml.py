@@ -170,9 +170,10 @@ class _Model:
         for number, model in enumerate(models):
             yield from self.tensors((model.begin, model.end), f"{prefix}model_{number}.", depth + 1)
 
-    def _blob(self, name: str, offset: int, encoding: str, size: int) -> tuple[int, int]:
+    def _blob(self, name: str, offset: int, encoding: str, size: int) -> tuple[str, tuple[int, int]]:
         """Where a blob's data lie."""
-        return self._file(name).data(offset, encoding, size)
+        file = self._file(name)
+        return file.path, file.data(offset, encoding, size)
 
     def _file(self, name: str) -> _BlobFile:
         if name not in self._blobs:
@@ -204,7 +205,7 @@ class _BlobFile:
     """A blob file: records are read where constants name them."""
 
     def __init__(self, source: ByteSource, path: str) -> None:
-        self._source, self._path = source, path
+        self._source, self.path = source, path
         if source.size < RECORD_BYTES:
             raise self._fail(f"{source.size:,} bytes", "a header of 64 bytes")
         self.head = source.read(0, RECORD_BYTES)
@@ -243,7 +244,7 @@ class _BlobFile:
         header = RECORD_BYTES * (1 + len(self._data))
         if header + held > self._source.size:
             raise self._fail("records inside of blobs", "each blob in bytes of its own")
-        return StoredFile(self._path, self._source.size, header, held, self._source.size - header - held)
+        return StoredFile(self.path, self._source.size, header, held, self._source.size - header - held)
 
     def _fail(self, read: str, expected: str) -> FormatError:
         return FormatError(f"{self._source.name} has {read}", expected, _GET_AGAIN)

@@ -29,8 +29,8 @@ MAX_DEPTH = 32
 """Blocks inside operations of blocks (loops, conditions)."""
 MAX_RANK = 32
 Place = tuple[int, int]
-Blob = Callable[[str, int, str, int], Place]
-"""Where the elements lie that a file and an offset name: (file, offset, encoding or "", bytes or 0) -> [begin, end)."""
+Blob = Callable[[str, int, str, int], tuple[str, Place]]
+"""Where the elements lie that a file and an offset name: (file, offset, encoding, bytes) -> file and [begin, end)."""
 Fail = Callable[[str], Exception]
 
 TYPES = {
@@ -125,8 +125,7 @@ class Reader:
         encoding, shape, size = self._layout(name, value)
         file, place = self.file, value.place
         if value.blob is not None:
-            file = value.blob[0]
-            place = self.blob(*value.blob, TYPES.get(value.type, f"uint{BITS.get(value.type, 0)}"), size)
+            file, place = self.blob(*value.blob, TYPES.get(value.type, f"uint{BITS.get(value.type, 0)}"), size)
         else:
             held = 0 if place is None else place[1] - place[0]
             if not value.is_packed and math.prod(shape) <= held:

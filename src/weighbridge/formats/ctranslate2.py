@@ -8,8 +8,8 @@ in bytes (uint32) and the bytes; before version 4 the type is the width of an el
 How it counts. A weight `x` in integers has `x_scale` beside it, and `x_zero` for AWQ, whose int32 words hold eight
 weights of 4 bits. Numbers without a dimension, and integers without a scale, are settings (heads, activation, norms)
 and no parameters. A table of position encodings is a buffer when it is sinusoidal, which its first row tells: sine and
-cosine of each angle lie half a row apart, or beside each other, and their squares add up to 1. What the converter fuses
-stays fused: where a model has no bias for its keys but for queries and values, as Whisper, the stored bias of all three
+cosine of each angle lie half a row apart, or beside each other, and their squares add up to 1. What the converter joins
+stays so: where a model has no bias for its keys but for queries and values, as Whisper, the stored bias of all three
 holds zeros for the keys, which count.
 
 `config.json` beside it is CTranslate2's own and goes to `metadata["config"]`; it describes no family.
@@ -42,6 +42,7 @@ TYPES = tuple(ENCODINGS[name] for name in ("fp32", "int8", "int16", "int32", "fp
 
 _BY_WIDTH = {4: ENCODINGS["fp32"], 2: ENCODINGS["int16"], 1: ENCODINGS["int8"]}
 _WEIGHTS_PER_WORD = 8
+_WHISPER = "WhisperSpec"
 _POSITIONS = "position_encodings/encodings"
 _EXPECTED = f"a CTranslate2 model of version 1 to {LATEST_VERSION}"
 _CONVERT = "convert the model again with the converters of CTranslate2"
@@ -76,6 +77,8 @@ def read(folder: Folder, name: str) -> Checkpoint:
     tied = (_tied(alias, by_name[target]) for alias, target in aliases.items())
     metadata: dict[str, Any] = {"spec": spec, "revision": revision, "binary_version": version}
     notes = []
+    if spec == _WHISPER and (absent := sum(map(_key_biases, tensors))):
+        notes.append(f"{absent:,} elements of joined biases stand for biases of keys, which Whisper does not have")
     if "config.json" in folder.names():
         try:
             metadata["config"] = config_format.parse(folder.open("config.json"))
@@ -153,6 +156,13 @@ def _spec(source: ByteSource, variable: _Variable, variables: Mapping[str, _Vari
         stands_for = Weight(variable.name, (*variable.shape[:-1], variable.shape[-1] * per_word))
     return TensorSpec(variable.name, variable.shape, variable.encoding, role, kind=kind, file=file,
                       byte_range=variable.byte_range, stands_for=stands_for)  # fmt: skip
+
+
+def _key_biases(tensor: TensorSpec) -> int:
+    """How many elements of a bias belong to the keys: a third with queries and values, half with the values."""
+    if tensor.name.endswith("/self_attention/linear_0/bias"):
+        return tensor.elements // 3
+    return tensor.elements // 2 if tensor.name.endswith("/attention/linear_1/bias") else 0
 
 
 def _tied(alias: str, tensor: TensorSpec) -> TensorSpec:
