@@ -87,6 +87,14 @@ def test_a_neural_network_with_its_weights_inside() -> None:
     assert (stored.buffers, stored.quantization) == (4, 8 + 3 + 3)
 
 
+def test_other_fields_of_a_layer_are_of_any_type() -> None:
+    """The number 10 is a count in a convolution, an epsilon in a batch norm and an activation in a recurrent layer."""
+    epsilon = bytes([10 << 3 | 5]) + struct.pack("<f", 1e-5)
+    norm = field(1, "n") + field(160, field(1, 2) + epsilon + field(15, field(1, bytes(8))))
+    cell = field(1, "c") + field(400, field(1, 2) + field(10, field(30, b"")) + field(30, field(1, bytes(16))))
+    assert inspect(one(network([norm, cell]))).parameters.total == 2 + 4
+
+
 def test_pipelines_and_nested_networks() -> None:
     layer = field(1, "fc") + field(140, field(1, 2) + field(2, 2) + field(20, field(1, bytes(16))))
     branch = field(1, "if") + field(605, field(1, field(1, layer)))

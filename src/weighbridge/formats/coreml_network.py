@@ -43,6 +43,8 @@ _LAYERS: dict[int, dict[int, str]] = {
     500: {20: "weights"}, 1045: {8: "weights", 9: "bias"}, 1350: {3: "gamma", 4: "beta"},
 }  # fmt: skip
 """The fields with weights of each layer type, both by field number."""
+_SIZES: dict[int, tuple[int, ...]] = {100: (1, 2, 10, 20, 60), 140: (1, 2), 150: (1, 2), 1040: (1, 2)}
+"""The fields that the shape of a layer type's weights follows from."""
 _INSIDE: dict[int, dict[int, dict[int, str]]] = {
     130: {25: {1: "alpha"}, 71: {1: "alpha", 2: "beta"}}, 420: {20: _LSTM}, 430: {20: _LSTM},
 }  # fmt: skip
@@ -95,7 +97,7 @@ class Reader:
                 count = seen[field.number]
                 weights.append((known[field.number] + f"_{count}" * (count > 0), field))
                 seen[field.number] += 1
-            elif field.number in (1, 2, 10, 20, 60):
+            elif field.number in _SIZES.get(kind, ()):
                 settings.setdefault(field.number, []).extend(f.value for f in self.fields.integers(field, 64))
         for told, field in weights:
             shape = _shape(kind, settings) if told == "weights" else None
