@@ -95,6 +95,15 @@ def test_other_fields_of_a_layer_are_of_any_type() -> None:
     assert inspect(one(network([norm, cell]))).parameters.total == 2 + 4
 
 
+def test_quantized_statistics_and_biases_of_odd_widths() -> None:
+    """Five integers of 3 bits fill two bytes, as four would; a mean stays a buffer when it is quantized."""
+    table = field(40, field(1, 3) + field(102, field(1, bytes(32))))
+    packed = field(30, bytes(2)) + table
+    norm = field(1, "n") + field(160, field(1, 4) + field(15, packed) + field(17, packed))
+    stored = inspect(one(network([norm]))).stored
+    assert stored is not None and (stored.parameters, stored.buffers, stored.quantization) == (4, 2, 16)
+
+
 def test_pipelines_and_nested_networks() -> None:
     layer = field(1, "fc") + field(140, field(1, 2) + field(2, 2) + field(20, field(1, bytes(16))))
     branch = field(1, "if") + field(605, field(1, field(1, layer)))

@@ -3,7 +3,7 @@
 Every layer type has its own message, whose weights are `WeightParams` at known field numbers: floats (1), half floats
 (2), integers packed into bytes (30), int8 (31), and for integers how they were made (40): bits (1) and either scale and
 bias (101) or a look-up table (102). The shape of a weight follows from other fields of its layer; where it is not told
-here, the weight is shown flat.
+here, the weight is shown flat, and integers narrower than a byte count up to a full last byte.
 
 Source: apple/coremltools, `mlmodel/format/NeuralNetwork.proto`.
 """
@@ -43,7 +43,7 @@ _LAYERS: dict[int, dict[int, str]] = {
     500: {20: "weights"}, 1045: {8: "weights", 9: "bias"}, 1350: {3: "gamma", 4: "beta"},
 }  # fmt: skip
 """The fields with weights of each layer type, both by field number."""
-_SIZES: dict[int, tuple[int, ...]] = {100: (1, 2, 10, 20, 60), 140: (1, 2), 150: (1, 2), 1040: (1, 2)}
+_SIZES: dict[int, tuple[int, ...]] = {100: (1, 2, 10, 20, 60), 140: (1, 2), 150: (1, 2), 1040: (1, 2), 160: (1,)}
 """The fields that the shape of a layer type's weights follows from."""
 _INSIDE: dict[int, dict[int, dict[int, str]]] = {
     130: {25: {1: "alpha"}, 71: {1: "alpha", 2: "beta"}}, 420: {20: _LSTM}, 430: {20: _LSTM},
@@ -100,7 +100,7 @@ class Reader:
             elif field.number in _SIZES.get(kind, ()):
                 settings.setdefault(field.number, []).extend(f.value for f in self.fields.integers(field, 64))
         for told, field in weights:
-            shape = _shape(kind, settings) if told == "weights" else None
+            shape = _shape(kind, told, settings)
             yield from self._params(field, f"{name}.{told}", shape, told in _STATISTICS and kind == 160)
 
     def _params(
@@ -147,6 +147,8 @@ class Reader:
         if field.number == 31:
             encoding = ENCODINGS["int8"]
         stored = told if encoding.size_bytes(told) == size else (size,)
+        if is_statistic:
+            return TensorSpec(name, stored, encoding, kind=Kind.BUFFER, file=self.file, byte_range=place)
         return TensorSpec(name, stored, encoding, file=self.file, byte_range=place, stands_for=Weight(name, told))
 
     def _floats(
@@ -166,12 +168,14 @@ class Reader:
         yield TensorSpec(name, told, ENCODINGS["fp32"], role, kind=kind, file=self.file, byte_range=place)
 
 
-def _shape(kind: int, settings: Mapping[int, list[int]]) -> tuple[int, ...] | None:
+def _shape(kind: int, told: str, settings: Mapping[int, list[int]]) -> tuple[int, ...] | None:
     """The shape of a layer's weights by its other fields; None for layer types where it is left flat."""
 
     def one(number: int, default: int = 1) -> int:
         return settings.get(number, [default])[0]
 
+    if kind in _SIZES and told != "weights":
+        return (one(1 if kind in (100, 160) else 2),)
     if kind == 100:
         kernel = settings.get(20) or [3, 3]
         if one(60, 0):
