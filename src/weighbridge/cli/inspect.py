@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -143,7 +144,7 @@ def _count_values(inspection: Inspection, source: str) -> ValueCount:
 
     from weighbridge.errors import SourceError
     from weighbridge.formats import values
-    from weighbridge.formats.byte_source import LocalFolder
+    from weighbridge.formats.byte_source import LocalFolder, open_path
 
     if inspection.stored is None:
         raise SourceError(
@@ -152,4 +153,4 @@ def _count_values(inspection: Inspection, source: str) -> ValueCount:
     folder = LocalFolder(source if Path(source).is_dir() else Path(source).parent)
     length = sum(tensor.size_bytes for tensor in inspection.checkpoint.tensors if values.readable(tensor))
     with click.progressbar(length=length, label="reading weights", file=sys.stderr) as progress:
-        return values.count_zeros(inspection.checkpoint, folder.open, progress.update)
+        return values.count_zeros(inspection.checkpoint, partial(open_path, folder), progress.update)

@@ -15,6 +15,8 @@ from typing import Protocol
 
 from weighbridge.errors import FormatError, SourceError
 
+MAX_PATH_DEPTH = 16
+
 
 class ByteSource(Protocol):
     """A file that can be read in ranges."""
@@ -83,6 +85,26 @@ def check_range(name: str, size: int, offset: int, length: int) -> None:
             "a file at least as long as its header says",
             "it is cut short or damaged: get it again and compare its size with the publisher's",
         )
+
+
+def open_path(folder: Folder, path: str) -> ByteSource:
+    """The file at a path of plain names with slashes between, below a folder.
+
+    Raises:
+        FormatError: when a part of the path would leave the folder.
+        SourceError: when there is no such file or it cannot be read.
+
+    Example:
+        >>> open_path(MemoryFolder({"weights/a.bin": b"abc"}), "weights/a.bin").size
+        3
+    """
+    *folders, name = path.split("/")
+    if len(folders) > MAX_PATH_DEPTH:
+        raise FormatError(f"{folder.name} names a file {len(folders)} folders deep", f"at most {MAX_PATH_DEPTH}",
+                          "do not use this file")  # fmt: skip
+    for part in folders:
+        folder = folder.below(part)
+    return folder.open(name)
 
 
 def check_name(folder: str, name: str) -> None:
@@ -165,6 +187,8 @@ class LocalFolder:
         """Names of the plain files in it, sorted."""
         try:
             return sorted(entry.name for entry in os.scandir(self._path) if _is_file(entry))
+        except FileNotFoundError:
+            return []  # a folder below another one need not exist
         except OSError as error:
             read = f"{self._path} cannot be listed ({error.strerror})"
             raise SourceError(read, "a readable folder", "check the path and its permissions") from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 
-from weighbridge.formats.byte_source import Folder
+from weighbridge.formats.byte_source import Folder, open_path
 from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.model.tensors import TensorSpec
 
@@ -49,7 +49,7 @@ def pieces(checkpoint: Checkpoint, tensor: TensorSpec, folder: Folder) -> Iterat
     if tensor.byte_range is None:
         yield from importlib.import_module(f"weighbridge.formats.{SCATTERED[checkpoint.format]}").pieces(folder, tensor)
         return
-    file = folder.open(tensor.file)
+    file = open_path(folder, tensor.file)
     begin, end = tensor.byte_range
     step = PIECE_BYTES - PIECE_BYTES % tensor.encoding.bytes_per_block
     for at in range(begin, end, step):
