@@ -107,11 +107,13 @@ def convert(
     try:
         done = copying.begin(part, diary, layout, key)
         _check_room(part, layout, done)
-        checksums = copying.copy(checkpoint, folder, part, diary, layout, done, tell or _untold)
-        if _key(checkpoint, paths, choices) != key:
-            copying.discard(part, diary)
-            raise SourceError(f"{source} changed while it was read", "a source that nothing writes to",
-                              "run it again when it is at rest")  # fmt: skip
+        try:
+            checksums = copying.copy(checkpoint, folder, part, diary, layout, done, tell or _untold)
+        finally:
+            if _key(checkpoint, paths, choices) != key:
+                copying.discard(part, diary)
+                raise SourceError(f"{source} changed while it was read", "a source that nothing writes to",
+                                  "run it again when it is at rest")  # fmt: skip
         for name, text in layout.index.items():
             (part / name).write_text(text, encoding="utf-8")
         copying.verify(part, layout, checksums, tell or _untold)
@@ -177,6 +179,14 @@ def _check(
                         "name a folder, or leave --shard-size out")  # fmt: skip
     if drop_tied and checkpoint.format == "gguf":
         raise UnitError("--drop-tied for GGUF", "safetensors or PyTorch files", "leave it out")
+    try:
+        _check_place(origin, place)
+    except OSError as error:
+        raise SourceError(f"{place} cannot be looked at ({error.strerror})", "a place that can be written to",
+                          "choose another") from error  # fmt: skip
+
+
+def _check_place(origin: Path, place: Path) -> None:
     if origin.is_dir() and place.resolve().is_relative_to(origin.resolve()):
         raise SourceError(f"{place} lies in the source", "a place outside of it", "choose another")
     if place.exists() and (_is_file(place) or not place.is_dir() or any(place.iterdir())):
@@ -223,9 +233,8 @@ def _layout(
     if checkpoint.format == "torch":
         stem = {"pytorch_model": "model"}.get(stem, stem)
         plain = sorted(map(str, checkpoint.metadata.get("values") or ()))
-        notes = (
-            [f"{len(plain):,} plain values beside the tensors are left out: {plain[0][:100]} first"] if plain else []
-        )
+        more = ", ..." if len(plain) > 3 else ""
+        notes = [f"values that are no tensors are left out: {', '.join(plain[:3])[:200]}{more}"] if plain else []
         return safetensors_layout.layout(tensors, stem, shard_bytes, {"format": "pt"}, left_out.same_as), notes
     index = _index(origin)
     if index is not None:
