@@ -6,13 +6,16 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -380,6 +383,33 @@ def test_damaged_files_end_in_an_error_of_ours(tmp_path_factory: pytest.TempPath
         assert left(place) == [name]
     else:
         assert left(place) == [name, "out"]
+
+
+def test_an_alignment_beyond_reason_takes_no_memory(tmp_path: Path) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "llama")
+    writer.add_custom_alignment(2**31)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    assert "has no tensors" in str(refusal(tmp_path / "m.gguf", tmp_path / "n.gguf"))
+    header = bytearray((tmp_path / "m.gguf").read_bytes())
+    header[8:16] = (1).to_bytes(8, "little")
+    header += struct.pack("<Q1sI1QIQ", 1, b"w", 1, 4, 0, 0)
+    with (tmp_path / "m.gguf").open("wb") as file:  # sparse
+        file.write(header)
+        file.truncate(2**31 + 16)
+    tracemalloc.start()
+    convert(tmp_path / "m.gguf", tmp_path / "n.gguf")
+    assert tracemalloc.get_traced_memory()[1] < 50 * 2**20
+    tracemalloc.stop()
+    (tmp_path / "n.gguf").unlink()
+
+
+def test_names_reach_the_terminal_without_their_control_signs(tmp_path: Path) -> None:
+    safetensors.numpy.save_file({"a\x1b[2J": np.ones(1)}, tmp_path / "m.safetensors")
+    told: list[str] = []
+    convert(tmp_path / "m.safetensors", tmp_path / "n.safetensors", tell=lambda what, done, of: told.append(what))
+    assert len(told) == 2 and all(text.isprintable() for text in told)
 
 
 def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:

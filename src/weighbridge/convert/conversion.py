@@ -165,6 +165,8 @@ def _check(
         action = {"config": "name the weights", "pipeline": "name the folder of one of its parts"}
         raise ConfigError(f"{origin} is {checkpoint.format}", "safetensors, a PyTorch checkpoint or GGUF",
                           action.get(checkpoint.format, "name a file of these"))  # fmt: skip
+    if not checkpoint.tensors:
+        raise ConfigError(f"{origin} has no tensors", "a model with weights", "name one")
     ending = ENDINGS[checkpoint.format]
     if place.name.lower().endswith(WEIGHT_ENDINGS) and not place.name.lower().endswith(ending):
         raise ConfigError(

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from weighbridge.compress import journal
 from weighbridge.convert.layout import Layout, Slot
-from weighbridge.errors import FormatError, SourceError
+from weighbridge.errors import FormatError, SourceError, printable
 from weighbridge.formats import contents, reader
 from weighbridge.formats.byte_source import Folder, LocalFolder
 from weighbridge.formats.checkpoint import Checkpoint
@@ -98,7 +98,7 @@ def copy(
                     out.flush()
                     journal.add(log, {"name": slot.tensor.name, "sha256": found})
                     checksums[slot.tensor.name] = found
-                    tell(f"copied {slot.tensor.name}", len(checksums), 2 * of)
+                    tell(f"copied {printable(slot.tensor.name)}", len(checksums), 2 * of)
                 os.fsync(out.fileno())
     return checksums
 
@@ -138,7 +138,7 @@ def verify(part: Path, layout: Layout, checksums: Mapping[str, str], tell: Tell)
             raise _differs(part, f"holds {tensor.name[:200]} as {tensor.encoding.name} {list(tensor.shape)}", "another")
         if checksum(made, tensor, folder) != checksums[tensor.name]:
             raise _differs(part, f"holds other bytes for {tensor.name[:200]}", "those that were copied")
-        tell(f"checked {tensor.name}", len(wanted) + number, 2 * len(wanted))
+        tell(f"checked {printable(tensor.name)}", len(wanted) + number, 2 * len(wanted))
 
 
 def _differs(part: Path, read: str, expected: str) -> SourceError:

@@ -79,10 +79,10 @@ def _file(header: Header, name: str, tensors: Sequence[TensorSpec], pairs: Seque
                            *reversed(tensor.shape), tensor.encoding.gguf_type, place)  # fmt: skip
         places.append(place)
         place += -(-tensor.size_bytes // step) * step
-    out += bytes(-len(out) % step)
-    slots = (Slot(tensor, len(out) + begin, len(out) + begin + tensor.size_bytes)
+    start = -(-len(out) // step) * step
+    slots = (Slot(tensor, start + begin, start + begin + tensor.size_bytes)
              for tensor, begin in zip(tensors, places, strict=True))  # fmt: skip
-    return FilePlan(name, bytes(out), tuple(slots), len(out) + place)
+    return FilePlan(name, bytes(out), tuple(slots), start + place)
 
 
 def _order(header: Header) -> str:

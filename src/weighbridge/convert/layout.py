@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from weighbridge.errors import FormatError
+from weighbridge.errors import ConfigError
 from weighbridge.model.tensors import TensorSpec
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
@@ -62,14 +62,14 @@ def names_of(stem: str, count: int, ending: str) -> list[str]:
     """What so many files are called.
 
     Raises:
-        FormatError: when there are more than five digits count.
+        ConfigError: when there are more than five digits count.
 
     Example:
         >>> names_of("model", 2, ".gguf"), names_of("model", 1, ".gguf")
         (['model-00001-of-00002.gguf', 'model-00002-of-00002.gguf'], ['model.gguf'])
     """
     if count >= 10**5:
-        raise FormatError(f"{count:,} files", "at most 99,999", "ask for larger files")
+        raise ConfigError(f"{count:,} files", "at most 99,999", "ask for larger files")
     return [f"{stem}{ending}"] if count == 1 else [f"{stem}-{n:05}-of-{count:05}{ending}" for n in range(1, count + 1)]
 
 
