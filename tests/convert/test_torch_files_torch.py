@@ -45,7 +45,7 @@ def test_every_type_and_every_view_comes_out_as_torch_loads_it(tmp_path: Path) -
         "long": torch.arange(7), "bool": torch.tensor([True, False]), "byte": torch.arange(9, dtype=torch.uint8),
         "scalar": torch.tensor(2.5), "empty": torch.zeros(0, 4), "turned": some(5, 7).T, "rows": base[2:4],
         "columns": base[:, 1:3], "strided": base[::2], "cube": some(2, 3, 4).permute(2, 0, 1),
-        "nan": torch.tensor([float("nan"), -0.0, float("inf")]),
+        "spread": some(1, 4).expand(3, 4), "nan": torch.tensor([float("nan"), -0.0, float("inf")]),
     }  # fmt: skip
     source = saved(tmp_path / "pytorch_model.bin", state)
     found = convert(source, tmp_path / "out")
