@@ -73,18 +73,38 @@ def test_small_files_come_along_and_weights_of_other_forms_stay(source: Path, tm
     (source / "tokenizer.json").write_text("{}")
     (source / "pytorch_model.bin").write_bytes(b"weights")
     (source / ".cache").write_text("hidden")
-    (source / "modules.json").write_text('[{"path": ""}, {"path": "1_Pooling"}]')
-    (source / "1_Pooling").mkdir()
-    (source / "1_Pooling/config.json").write_text('{"a": 1}')
+    modules = {"": "Transformer", "1_Pooling": "Pooling", "2_Dense": "Dense"}
+    listed = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in modules.items()]
+    (source / "modules.json").write_text(json.dumps(listed))
+    for name in ("1_Pooling", "2_Dense"):
+        (source / name).mkdir()
+        (source / name / "config.json").write_text('{"a": 1}')
+    safetensors.numpy.save_file({"linear.weight": np.ones((2, 2), "float32")}, source / "2_Dense/model.safetensors")
     (source / "else").mkdir()
     found = convert(source, tmp_path / "out", shard_bytes=100_000)
     out = tmp_path / "out"
-    assert set(left(out)) == {"config.json", "tokenizer.json", "modules.json", "1_Pooling",
+    assert set(left(out)) == {"config.json", "tokenizer.json", "modules.json", "1_Pooling", "2_Dense",
                               "model.safetensors.index.json", *(file.name for file in found.files)}  # fmt: skip
     assert (out / "config.json").read_bytes() == (source / "config.json").read_bytes()
     assert (out / "1_Pooling/config.json").read_text() == '{"a": 1}'
+    dense = "2_Dense/model.safetensors"
+    assert (out / dense).read_bytes() == (source / dense).read_bytes()
     assert any("pytorch_model.bin stays behind" in note for note in found.notes)
     assert weighbridge.inspect(out).parameters == weighbridge.inspect(source).parameters
+
+
+def test_an_adapter_is_converted_with_its_configuration(tmp_path: Path) -> None:
+    source = tmp_path / "adapter"
+    source.mkdir()
+    (source / "adapter_config.json").write_text('{"peft_type": "LORA", "target_modules": ["q"], "r": 2}')
+    arrays = {f"base_model.model.q.lora_{part}.weight": np.ones(shape, "float32")
+              for part, shape in (("A", (2, 8)), ("B", (8, 2)))}  # fmt: skip
+    safetensors.numpy.save_file(arrays, source / "adapter_model.safetensors", metadata={"format": "pt"})
+    assert len(convert(source, tmp_path / "cut", shard_bytes=64).files) == 2
+    convert(source, tmp_path / "out")
+    assert left(tmp_path / "out") == ["adapter_config.json", "adapter_model.safetensors"]
+    assert (tmp_path / "out" / "adapter_model.safetensors").read_bytes() == (
+        source / "adapter_model.safetensors").read_bytes()  # fmt: skip
 
 
 def test_a_file_is_converted_alone(source: Path, tmp_path: Path) -> None:

@@ -34,7 +34,6 @@ from weighbridge.units import format_bytes
 ENDINGS = {"safetensors": ".safetensors", "torch": ".safetensors", "gguf": ".gguf"}
 """What a format is written as."""
 _RESERVED = "__metadata__."
-_OF_THE_READER = ("notes", "index_total_size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ def convert(
     """
     start = time.perf_counter()
     place, origin = Path(target).absolute(), Path(source)
-    checkpoint = reader.read(source)
+    checkpoint = _weights(reader.read(source), origin)
     _check(checkpoint, origin, place, shard_bytes, drop_tied)
     home = origin if origin.is_dir() else origin.parent
     folder, paths = LocalFolder(home), [home / file.name for file in checkpoint.files]
@@ -139,6 +138,14 @@ def convert(
         sum(slot.end - slot.begin for file in files for slot in file.slots), left_out.same_as, checksums,
         _digest(files, checksums), len(done), time.perf_counter() - start, tuple(dict.fromkeys(notes)),
     )  # fmt: skip
+
+
+def _weights(checkpoint: Checkpoint, origin: Path) -> Checkpoint:
+    """The files of the folder itself, as what they are: an adapter's, or those beside which other modules lie below."""
+    own = next((part for name, part in checkpoint.parts.items() if not (origin / name).is_dir()), checkpoint)
+    if own.format != "peft":
+        return own
+    return replace(own, format="safetensors" if own.files[0].name.endswith(".safetensors") else "torch")
 
 
 def _untold(what: str, done: int, of: int) -> None:
@@ -244,7 +251,7 @@ def _layout(
     told = {} if index is None else dict(safetensors.read_index(LocalFile(index)).metadata)
     told.pop("total_size", None)
     words = {key.removeprefix(_RESERVED): value for key, value in checkpoint.metadata.items()
-             if key not in _OF_THE_READER}  # fmt: skip
+             if isinstance(value, str)}  # fmt: skip
     tensors.sort(key=lambda tensor: tensor.name)
     return safetensors_layout.layout(tensors, stem, shard_bytes, words, {**told, **left_out.same_as}), []
 
