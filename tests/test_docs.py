@@ -392,6 +392,17 @@ def test_every_key_of_the_other_commands_is_documented_and_real(command: str, ca
     assert never_seen(documents, known) == []
 
 
+def test_every_key_of_convert_is_documented_and_real(here: Path) -> None:
+    config = json.loads(Path("model-folder/config.json").read_text(encoding="utf-8"))
+    arrays = safetensors.numpy.load_file("model-folder/model.safetensors")
+    arrays["lm_head.weight"] = arrays["model.embed_tokens.weight"]
+    safetensors.numpy.save_file(arrays, "model-folder/model.safetensors")
+    Path("model-folder/config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}), encoding="utf-8")
+    document = weigh_json("convert", "model-folder", "-o", "out", "--drop-tied")
+    known = documented_paths("weigh convert")
+    assert undocumented(document, known) == [] and never_seen([document], known) == []
+
+
 def test_every_key_of_imatrix_is_documented_and_real(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp")
     source, texts = small_llama_model.write_gguf(tmp_path / "a.gguf", small_llama_model.weights()), tmp_path / "a.txt"

@@ -31,6 +31,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("growth", "measuring"),
     ("prove",),
     ("compress",),
+    ("convert",),
     ("choose",),
     ("claims",),
     ("serve",),

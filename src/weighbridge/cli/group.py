@@ -22,6 +22,7 @@ COMMANDS = {
     "measure": "Run a model here.",
     "prove": "Decide whether a candidate is better, equivalent or worse than a base.",
     "shrink": "Make a model smaller within a budget of bytes, and prove it.",
+    "convert": "Write the same tensors, bit for bit, into other files.",
     "imatrix": "Measure which inputs of each weight matter, while a model reads texts.",
     "tokens": "Count the tokens of a text, as a model splits it.",
     "compare": "Set models side by side.",

@@ -303,12 +303,10 @@ def _pieces(
 
 def _write_rest(source: FolderSource, part: Path, layout: _Layout, chosen: Mapping[str, Scheme]) -> None:
     """The small files of the source, the configuration and, for shards, their index."""
-    for folder in (source.path, *_modules(source.path)):
-        (part / folder.relative_to(source.path)).mkdir(exist_ok=True)
-        for path in sorted(folder.iterdir()):
-            is_weight = folder == source.path and path.name.endswith(WEIGHT_ENDINGS)
-            if path.is_file() and not is_weight and not path.name.startswith("."):
-                shutil.copyfile(path, part / path.relative_to(source.path))
+    for path in small_files(source.path):
+        place = part / path.relative_to(source.path)
+        place.parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, place)
     config = dict(source.checkpoint.config or {})
     if any(scheme.bits is not None for scheme in chosen.values()):
         config["quantization_config"] = quantization_config(source, chosen)
@@ -318,6 +316,15 @@ def _write_rest(source: FolderSource, part: Path, layout: _Layout, chosen: Mappi
         total = sum(place.part.size_bytes for place in places)
         index = {"metadata": {"total_size": total}, "weight_map": {place.name: place.file for place in places}}
         (part / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def small_files(folder: Path) -> Iterator[Path]:
+    """The files that belong to a model and hold no weights: those of its folder, and all of its modules' folders."""
+    for below in (folder, *_modules(folder)):
+        for path in sorted(below.iterdir()):
+            is_weight = below == folder and path.name.endswith(WEIGHT_ENDINGS)
+            if path.is_file() and not is_weight and not path.name.startswith("."):
+                yield path
 
 
 def _modules(folder: Path) -> list[Path]:

@@ -46,7 +46,8 @@ def pieces(checkpoint: Checkpoint, tensor: TensorSpec, folder: Folder) -> Iterat
         >>> list(pieces(model, model.tensors[0], folder))
         [b'abc']
     """
-    if tensor.byte_range is None:
+    is_view = checkpoint.format == "torch"  # an expanded one has more elements than its range of bytes
+    if tensor.byte_range is None or is_view:
         yield from importlib.import_module(f"weighbridge.formats.{SCATTERED[checkpoint.format]}").pieces(folder, tensor)
         return
     file = open_path(folder, tensor.file)

@@ -92,7 +92,7 @@ class Header:
     """One file's header: what `read` joins into a `Checkpoint`. `byte_order` is `little` or `big`.
 
     `split_count` is the number of files of the model; `content` is the bytes of the header itself, of which those from
-    `pairs_at[0]` to `pairs_at[1]` are the metadata, `pairs` of them.
+    `pairs_at[0]` to `pairs_at[1]` are the metadata, `pairs` of them; `pair_places` tells the same of each by its key.
     """
 
     version: int
@@ -104,6 +104,7 @@ class Header:
     split_count: int
     pairs: int
     pairs_at: tuple[int, int]
+    pair_places: Mapping[str, tuple[int, int]]
     content: bytes = field(repr=False)
 
 
@@ -265,12 +266,14 @@ def _counts(cursor: _Cursor) -> tuple[int, int, int]:
     return version, tensors, pairs
 
 
-def _metadata(cursor: _Cursor, pairs: int) -> tuple[dict[str, Any], int]:
-    """The pairs, and the alignment that they set."""
+def _metadata(cursor: _Cursor, pairs: int) -> tuple[dict[str, Any], dict[str, tuple[int, int]], int]:
+    """The pairs, where each lies, and the alignment that they set."""
     metadata: dict[str, Any] = {}
+    places: dict[str, tuple[int, int]] = {}
     alignment = 32
     for index in range(pairs):
         cursor.part = f"metadata key {index}"
+        begin = cursor.position
         key = cursor.string(MAX_KEY_BYTES)
         if not key or key in metadata:
             fault = f"the second {key[:100]!r}" if key else "empty"
@@ -278,12 +281,13 @@ def _metadata(cursor: _Cursor, pairs: int) -> tuple[dict[str, Any], int]:
         cursor.part = f"the value of {key[:100]!r}"
         (number,) = cursor.numbers("I")
         value = metadata[key] = cursor.value(number)
+        places[key] = begin, cursor.position
         if key == "general.alignment":
             if number != _UINT32 or value == 0 or value & (value - 1):
                 name = cursor.value_type(number)[0]
                 cursor.fail(f"general.alignment is {str(value)[:100]} as {name}", "a power of two as uint32", _CONVERT)
             alignment = value
-    return metadata, alignment
+    return metadata, places, alignment
 
 
 def _encoding(cursor: _Cursor, name: str, number: int) -> Encoding:
@@ -333,7 +337,7 @@ def header_of(source: ByteSource) -> Header:
     cursor = _Cursor(source)
     version, count, pairs = _counts(cursor)
     first_pair = cursor.position
-    metadata, alignment = _metadata(cursor, pairs)
+    metadata, pair_places, alignment = _metadata(cursor, pairs)
     pairs_at = first_pair, cursor.position
     split_count = metadata.get("split.count", 1)
     if type(split_count) is not int:
@@ -373,6 +377,7 @@ def header_of(source: ByteSource) -> Header:
         split_count=split_count,
         pairs=pairs,
         pairs_at=pairs_at,
+        pair_places=pair_places,
         content=bytes(memoryview(cursor.held)[:header_bytes]),
     )
 

@@ -1,0 +1,1 @@
+"""Convert: the same tensors, bit for bit, in other files."""
