@@ -101,3 +101,10 @@ def test_without_any_weights_it_says_so(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match="names a folder twice"):
         inspect(tmp_path)
+
+
+def test_a_folder_that_is_not_there_has_no_weights(tmp_path: Path) -> None:
+    """Neither git nor an archive keeps the empty folder of a module without settings."""
+    write(tmp_path, ("", "Transformer"), ("2_Normalize", "Normalize"))
+    (tmp_path / "2_Normalize").rmdir()
+    assert inspect(tmp_path).parameters.total == 3680

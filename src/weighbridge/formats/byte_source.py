@@ -187,8 +187,6 @@ class LocalFolder:
         """Names of the plain files in it, sorted."""
         try:
             return sorted(entry.name for entry in os.scandir(self._path) if _is_file(entry))
-        except FileNotFoundError:
-            return []  # a folder below another one need not exist
         except OSError as error:
             read = f"{self._path} cannot be listed ({error.strerror})"
             raise SourceError(read, "a readable folder", "check the path and its permissions") from error
@@ -198,10 +196,11 @@ class LocalFolder:
         check_name(self.name, name)
         return LocalFile(self._path / name)
 
-    def below(self, name: str) -> LocalFolder:
-        """The folder of this name in it."""
+    def below(self, name: str) -> Folder:
+        """The folder of this name in it; an empty one where there is none."""
         check_name(self.name, name)
-        return LocalFolder(self._path / name)
+        path = self._path / name
+        return LocalFolder(path) if os.path.lexists(path) else MemoryFolder({}, str(path))
 
 
 class MemoryFile:
