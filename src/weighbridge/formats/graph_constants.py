@@ -135,7 +135,7 @@ def roles(
         nodes: the operators, in any order.
         constants: the stored constants by their value.
         inputs: the values that the graph is given when it runs.
-        outputs: the values that the graph and those inside of it return.
+        outputs: the values that the graph returns.
         rules: the tables of the format.
 
     Example:
@@ -165,9 +165,14 @@ class _Graph:
             for place, value in enumerate(node.inputs):
                 if value is not None:
                     self.uses.setdefault(value, []).append((node, place))
-            for value in node.outputs:
+            for value in node.outputs[:1] if node.op in rules.joins else node.outputs:
                 self.makers.setdefault(value, []).append(node)
         self.follows = rules.views | rules.joins | rules.casts | rules.look_ups
+        self.carried = {
+            id(node): tuple(v for p, v in enumerate(node.inputs) if v is not None and self._carries(node, p))
+            for node in nodes
+            if node.op in self.follows
+        }
         self.tables = {node.inputs[0] for node in nodes if node.op in rules.look_ups and node.inputs}
         self.origins: dict[int, int | None] = {}
         self.marks: dict[int, int] = {value: _OTHER for value in outputs if value is not None}
@@ -216,12 +221,11 @@ class _Graph:
         changed = list(self.marks)
         for node in nodes:
             found = [(table[node.op], mark) for table, mark in tables if node.op in table]
-            carried = self._carried(node)
             for place, value in enumerate(node.inputs):
                 if value is None:
                     continue
                 mark = sum(mark for at, mark in found if place in at or at == EVERY)
-                if not mark and value not in carried:
+                if not mark and not self._carries(node, place):
                     mark = _OTHER
                 if mark & ~self.marks.get(value, 0):
                     self.marks[value] = self.marks.get(value, 0) | mark
@@ -235,13 +239,13 @@ class _Graph:
                         self.marks[before] = self.marks.get(before, 0) | mark
                         changed.append(before)
 
+    def _carries(self, node: Node, place: int) -> bool:
+        """Whether a view hands on the elements of an input."""
+        return node.op in self.rules.joins or (place == 0 and node.op in self.follows)
+
     def _carried(self, node: Node) -> tuple[int, ...]:
         """The inputs whose elements a view hands on."""
-        if node.op in self.rules.joins:
-            return tuple(value for value in node.inputs if value is not None)
-        if node.op in self.follows and node.inputs and node.inputs[0] is not None:
-            return (node.inputs[0],)
-        return ()
+        return self.carried.get(id(node), ())
 
     def _behind(self, value: int | None) -> int | None:
         """The value that a value is a view of, itself when it is none; None in a circle."""
@@ -282,12 +286,13 @@ class _Graph:
             for node, place in self.uses.get(at, ())[: MAX_STEPS - steps]:
                 steps += 1
                 other = self._constant_behind(node.inputs[1 - place]) if len(node.inputs) == 2 else None
-                if at in self._carried(node):
-                    queue += [(output, is_cast or node.op in self.rules.casts, lowered) for output in node.outputs]
+                outputs = node.outputs[:MAX_STEPS]
+                if self._carries(node, place):
+                    queue += [(output, is_cast or node.op in self.rules.casts, lowered) for output in outputs]
                 elif node.op == self.rules.subtract and place == 0 and is_cast and other is not None:
-                    queue += [(output, True, (*lowered, other)) for output in node.outputs]
+                    queue += [(output, True, (*lowered, other)) for output in outputs]
                 elif node.op == self.rules.multiply and is_cast and other is not None:
-                    if not self._is_weight(at, node.outputs):
+                    if not self._is_weight(at, outputs):
                         continue
                     found = True
                     self.scales.add(other)
@@ -403,9 +408,9 @@ class _Graph:
             steps += 1 + len(uses)
             if steps > 4 * MAX_STEPS:
                 return False
-            for node, _ in uses:
-                if self._carried(node):
-                    queue += node.outputs
+            for node, place in uses:
+                if self._carries(node, place):
+                    queue += node.outputs[: 4 * MAX_STEPS + 1]
                 elif id(node) not in users:
                     return False
         return True

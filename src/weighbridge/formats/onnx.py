@@ -110,17 +110,24 @@ class _Operator:
 
     op: str = ""
     domain: str = ""
+    overload: str = ""
     name: str = ""
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     settings: dict[str, int] = field(default_factory=dict)
+    tables: int = 0
     values: list[_Tensor] = field(default_factory=list)
     graphs: list[_Scope] = field(default_factory=list)
 
     @property
     def key(self) -> str:
         """The operator with its domain, as the tables have it."""
-        return self.op if self.domain in ("", "ai.onnx") else f"{self.domain}.{self.op}"
+        return _key(self.domain, self.op, self.overload)
+
+
+def _key(domain: str, name: str, overload: str) -> str:
+    """The name of an operator or function in tables."""
+    return ("" if domain in ("", "ai.onnx") else f"{domain}.") + name + (f":{overload}" if overload else "")
 
 
 class _Walk:
@@ -174,25 +181,23 @@ class _Walk:
     def _function(self, item: Field) -> None:
         """A local function: a graph without initializers, called by the nodes of its name."""
         scope = _Scope("", None, 1)
-        name = domain = ""
+        name = domain = overload = ""
         self.scopes.append(scope)
-        operators = []
         for part in self._message(*self._span(item)):
             match part.number:
                 case 1:
-                    name = self._text(part)
+                    name = scope.path = self._text(part)
                 case 10:
                     domain = self._text(part)
+                case 13:
+                    overload = self._text(part)
                 case 4:
                     scope.inputs.append(self._text(part))
                 case 5:
                     scope.outputs.append(self._text(part))
                 case 7:
-                    operators.append(part)
-        scope.path = name
-        for part in operators:
-            self._node(part, scope)
-        self.functions[name if domain in ("", "ai.onnx") else f"{domain}.{name}"] = scope
+                    self._node(part, scope)
+        self.functions[_key(domain, name, overload)] = scope
 
     def _graph(self, span: tuple[int, int], path: str, outer: _Scope | None, depth: int) -> _Scope:
         if depth > MAX_DEPTH:
@@ -229,6 +234,8 @@ class _Walk:
                     self._attribute(part, node, scope)
                 case 7:
                     node.domain = self._text(part)
+                case 8:
+                    node.overload = self._text(part)
         self.operators[node.key] += 1
         if node.key == "Constant":
             for tensor in node.values[:2]:
@@ -237,7 +244,7 @@ class _Walk:
                     tensor.name += ".indices"
                 self._keep(tensor, scope)
         else:
-            self.other_numbers += sum(tensor.stored_bytes > 16 for tensor in node.values)
+            self.other_numbers += node.tables + sum(_count(tensor) > 1 for tensor in node.values)
         node.values = []
         scope.nodes.append(node)
 
@@ -276,6 +283,8 @@ class _Walk:
             node.values.append(_Tensor("", shape, encodings.find("int64"), number_bytes, None, file_name(self.source)))
         elif name in ("value_string", "value_strings"):
             self.strings += 1
+        elif decimals > MAX_RANK:
+            node.tables += 1
         elif number is not None and len(node.settings) < MAX_SETTINGS:
             node.settings[name] = number
 
@@ -294,6 +303,8 @@ class _Walk:
                 shape += self._dimensions(part, len(shape))
         if set(parts) != {1, 2}:
             self.fail("a sparse tensor lacks its values or their places", "both", _GET_AGAIN)
+        if math.prod(shape) >= 2**63:
+            self.fail("a sparse tensor stands for 2^63 elements or more", "fewer", _GET_AGAIN)
         values, places = parts[1], parts[2]
         values.sparse = tuple(shape)
         places.is_indices, places.name = True, f"{values.name}.indices"
@@ -353,6 +364,8 @@ class _Walk:
         if type_number not in TYPES:
             self.fail(f"the tensor {name[:100]!r} has the type {type_number}", "one of 1 to 28", _GET_AGAIN)
         tensor = _Tensor(name, tuple(shape), encodings.find(TYPES[type_number]), file=file_name(self.source))
+        if _count(tensor) >= 2**63:
+            self.fail(f"the tensor {name[:100]!r} has 2^63 elements or more", "fewer", _GET_AGAIN)
         if is_external and data:
             self.fail(f"the tensor {name[:100]!r} is stored twice", "in the file or beside it", _DO_NOT_USE)
         if is_external:
@@ -471,21 +484,21 @@ def _nodes(walk: _Walk) -> list[Node]:
         for node in scope.nodes:
             inputs = tuple(walk.look_up(name, scope) for name in node.inputs)
             outputs = tuple(walk.declare(name, scope) for name in node.outputs)
-            found.append(Node(node.key, inputs, outputs, node.settings))
             called = [walk.functions[node.key]] if node.key in walk.functions else []
+            if not called and node.key not in ("If", "Loop", "Scan"):
+                found.append(Node(node.key, inputs, outputs, node.settings))
             for inner in (*node.graphs, *called):
-                made = [walk.look_up(name, inner) for name in inner.outputs]
-                if node.key in ("Loop", "Scan") or called:
-                    names = (walk.look_up(name, inner) for name in inner.inputs)
-                    found += _views(inputs, names)
-                found += _views(made[1:] if node.key == "Loop" else made, outputs)
+                targets = (walk.look_up(name, inner) for name in inner.inputs)
+                found += itertools.starmap(_view, zip(() if node.key == "If" else inputs, targets, strict=False))
+                returned = itertools.islice(inner.outputs, node.key == "Loop", None)
+                sources = (walk.look_up(name, inner) for name in returned)
+                found += (_view(source, target) for target, source in zip(outputs, sources, strict=False))
     return found
 
 
-def _views(sources: Iterable[int | None], targets: Iterable[int | None]) -> Iterator[Node]:
-    for source, target in zip(sources, targets, strict=False):
-        if source is not None and target is not None:
-            yield Node("Identity", (source,), (target,))
+def _view(source: int | None, target: int | None) -> Node:
+    """A way into or out of a graph; it leads nowhere when one of its ends has no name."""
+    return Node("Identity", (source,), () if target is None else (target,))
 
 
 def _unpacked(walk: _Walk, nodes: Iterable[Node], constants: Mapping[int, Constant]) -> dict[int, tuple[int, ...]]:
@@ -512,14 +525,17 @@ def _unpacked(walk: _Walk, nodes: Iterable[Node], constants: Mapping[int, Consta
 
 
 def _specs(walk: _Walk, found: Mapping[int, Role], shapes: Mapping[int, tuple[int, ...]]) -> tuple[TensorSpec, ...]:
-    """The stored tensors with a name of their own each, and what the graph makes of them."""
-    names = _Names()
+    """The stored tensors with a name of their own each, the main graph's first, and what the graph makes of them."""
+    free = _Names()
+    names = {}
+    for tensor in sorted(walk.tensors, key=lambda tensor: tensor.path != ""):
+        names[id(tensor)] = free.take(tensor.name or "unnamed", tensor.path)
     owners: dict[tuple[str, tuple[int, int]], str] = {}
     specs = []
     role = Role.NONE
     for tensor in walk.tensors:
         role = role if tensor.is_indices else found.get(tensor.value or 0, Role.NONE)
-        name = names.take(tensor.name or "unnamed", tensor.path)
+        name = names[id(tensor)]
         spec = TensorSpec(name, tensor.shape, tensor.encoding, role=role.words, kind=role.kind, file=tensor.file,
                           byte_range=tensor.span)  # fmt: skip
         if tensor.is_indices:
@@ -543,12 +559,13 @@ class _Names:
 
     def take(self, name: str, path: str) -> str:
         """A name for one more tensor."""
-        for candidate in (name, f"{path}/{name}"):
-            if candidate not in self._taken:
-                self._taken[candidate] = 1
-                return candidate
-        self._taken[candidate] += 1
-        return self.take(f"{candidate}#{self._taken[candidate]}", path)
+        candidate = name if name not in self._taken or not path else f"{path}/{name}"
+        found = candidate
+        while found in self._taken:
+            self._taken[candidate] += 1
+            found = f"{candidate}#{self._taken[candidate]}"
+        self._taken[found] = 1
+        return found
 
 
 def _files(walk: _Walk) -> tuple[StoredFile, ...]:
@@ -607,7 +624,7 @@ def read(folder: Folder, name: str) -> Checkpoint:
     nodes = _nodes(walk)
     constants = {t.value: Constant(t.sparse or t.shape, t.encoding) for t in walk.tensors if t.value is not None}
     inputs = [value for value in map(main.names.get, main.inputs) if value is not None]
-    outputs = [walk.look_up(name, scope) for scope in walk.scopes for name in scope.outputs]
+    outputs = [walk.look_up(name, main) for name in main.outputs]
     found = graph_constants.roles(nodes, constants, inputs, outputs, RULES)
     specs = _specs(walk, found, _unpacked(walk, nodes, constants))
     walk.metadata["operators"] = dict(walk.operators.most_common(SHOWN))

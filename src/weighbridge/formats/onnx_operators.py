@@ -37,6 +37,7 @@ RULES = Rules(
         "DequantizeLinear": places(0), "MatMulInteger": places(0, 1), "ConvInteger": places(1),
         "QLinearMatMul": places(0, 3), "QLinearConv": places(3, 8),
         MICROSOFT + "QGemm": places(3, 6), MICROSOFT + "QAttention": places(1),
+        MICROSOFT + "QLinearAdd": places(0, 3), MICROSOFT + "QLinearMul": places(0, 3),
         MICROSOFT + "DynamicQuantizeMatMul": places(1), MICROSOFT + "MatMulIntegerToFloat": places(1),
         MICROSOFT + "DynamicQuantizeLSTM": places(1, 2), MICROSOFT + "QEmbedLayerNormalization": places(2, 3, 4, 5, 6),
         MICROSOFT + "MatMulNBits": places(1), MICROSOFT + "MatMulBnb4": places(1),
