@@ -245,7 +245,7 @@ def _graph(document: _Document) -> tuple[list[Node], list[int | None]]:
             outputs = tuple(body.values[layer.id, port] for port in layer.outputs)
             if layer.type == "Result":
                 results += inputs
-            elif layer.type not in ("Const", "Parameter"):
+            elif layer.type not in ("Const", "Parameter") and not layer.bodies:
                 nodes.append(Node(layer.type, inputs, outputs))
             nodes += _ways(body, layer)
     return nodes, results
@@ -294,6 +294,8 @@ def _constants(document: _Document) -> Iterator[_Stored]:
             whole = tuple(length for length in shape if length is not None)
             encoding = encodings.find(TYPES[kind])
             due = -(-math.prod(whole) * encoding.bytes_per_block // encoding.elements_per_block)
+            if math.prod(whole) >= 2**63:
+                document.fail(f"{named} has 2^63 elements or more", "fewer", _GET_AGAIN)
             if size != due:
                 document.fail(f"{named} takes {size:,} bytes", f"{due:,} for its shape and type", _GET_AGAIN)
             value = body.values[layer.id, layer.outputs[0]]
