@@ -132,14 +132,15 @@ def _binary(folder: Folder, name: str) -> str | None:
         return "gguf"
     if head[:4] == bytes.fromhex("ba164f2f"):
         return "fasttext"
+    if name.removesuffix(".bin") + ".xml" in folder.names():
+        return "openvino"
     if head[:8] == (1).to_bytes(8, "little"):
         return "marian"
     # A version of 1 to 6, then a text with its length and its closing zero: CTranslate2's `ModelReader`.
     length = int.from_bytes(head[4:6], "little")
     if 1 <= int.from_bytes(head[:4], "little") <= 6 and 0 < length < 56 and head[5 + length : 6 + length] == b"\0":
         return "ctranslate2"
-    xml = name.removesuffix(".bin") + ".xml"
-    return "openvino" if xml in folder.names() else None
+    return None
 
 
 def _refuse_pointer(folder: Folder, name: str) -> None:
