@@ -138,14 +138,15 @@ def _binary(folder: Folder, name: str) -> str | None:
         return "gguf"
     if head[:4] == bytes.fromhex("ba164f2f"):
         return "fasttext"
+    if name.removesuffix(".bin") + ".xml" in folder.names():
+        return "openvino"
     if head[:8] == (1).to_bytes(8, "little"):
         return "marian"
     # A version of 1 to 6, then a text with its length and its closing zero: CTranslate2's `ModelReader`.
     length = int.from_bytes(head[4:6], "little")
     if 1 <= int.from_bytes(head[:4], "little") <= 6 and 0 < length < 56 and head[5 + length : 6 + length] == b"\0":
         return "ctranslate2"
-    xml = name.removesuffix(".bin") + ".xml"
-    return "openvino" if xml in folder.names() else None
+    return None
 
 
 def _refuse_pointer(folder: Folder, name: str) -> None:
@@ -205,7 +206,7 @@ def _read_one_model(folder: Folder) -> Checkpoint:
         from weighbridge.formats import gguf
 
         found = gguf.read(folder.open(group[0]), folder)
-    elif (group := _one_model(folder, _torch_models(names))) and len(group) == 1 and _binary(folder, group[0]):
+    elif (group := _one_model(folder, _torch_models(folder, names))) and len(group) == 1 and _binary(folder, group[0]):
         found = read_file(folder, group[0])
     elif group:
         found = _with_config(folder, _read_torch(folder, group))
@@ -219,11 +220,21 @@ def _read_one_model(folder: Folder) -> Checkpoint:
     return replace(found, source=folder.name)
 
 
-def _torch_models(names: list[str]) -> list[str]:
-    """The PyTorch files that hold weights: by the usual name where there are such, or else all."""
+def _torch_models(folder: Folder, names: list[str]) -> list[str]:
+    """The PyTorch files that hold weights: by the usual name where there are such, or else all.
+
+    Beside a graph a `.bin` may hold the graph's numbers: then only what begins like a file of PyTorch is one.
+    """
     found = [name for name in names if name.endswith(TORCH_SUFFIXES)]
+    if any(name.endswith((".onnx", ".xml")) for name in names):
+        found = [name for name in found if not name.endswith(".bin") or _begins_like_torch(folder, name)]
     usual = [name for name in found if name.startswith("pytorch_model")]
     return usual or [name for name in found if name != "training_args.bin"]
+
+
+def _begins_like_torch(folder: Folder, name: str) -> bool:
+    source = folder.open(name)
+    return source.read(0, min(source.size, 2)) in (b"PK", b"\x80\x02")
 
 
 def _siblings(folder: Folder, name: str) -> list[str]:
