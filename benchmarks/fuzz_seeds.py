@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from tests.formats import small_binaries as small
 
 from weighbridge.errors import WeighbridgeError
 from weighbridge.formats import reader
 from weighbridge.formats.byte_source import MemoryFile, MemoryFolder, check_range
 
+GOLDEN = Path(__file__).resolve().parent.parent / "tests/golden/formats"
 HUGE_BYTES = 2**40
 MOST_BYTES = 100_000_000
 
@@ -33,23 +40,46 @@ class SparseFile(MemoryFile):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A reader under test: the file's name, its valid neighbours, the modules to watch, and its first inputs."""
+    """A reader under test: valid folders, the file of them that is changed, the modules to watch.
 
-    name: str
+    `entry` is the file that the reader is given, where it is another one. The neighbours are those of the first folder.
+    """
+
+    changed: str
     modules: tuple[str, ...]
-    seeds: Callable[[], list[bytes]]
-    beside: Mapping[str, bytes] = field(default_factory=dict)
+    folders: Callable[[], list[Mapping[str, bytes]]]
+    entry: str = ""
+
+    def seeds(self) -> list[bytes]:
+        """The file as it stands in each of the folders."""
+        return [folder[self.changed] for folder in self.folders()]
 
     def read(self, data: bytes) -> None:
         """Reads the input as such a file; one in eight claims to be huge."""
         huge = len(data) > 0 and data[-1] % 8 == 1
-        file = SparseFile(self.name, data) if huge else MemoryFile(self.name, data)
-        folder = MemoryFolder({**self.beside, self.name: file})
+        file = SparseFile(self.changed, data) if huge else MemoryFile(self.changed, data)
+        folder = MemoryFolder({**_neighbours(self), self.changed: file})
         try:
-            checkpoint = reader.read_file(folder, self.name)
+            checkpoint = reader.read_file(folder, self.entry or self.changed)
             assert all(min(tensor.shape, default=0) >= 0 for tensor in checkpoint.tensors)
         except WeighbridgeError as error:
             assert str(error).isprintable()
+
+
+@cache
+def _neighbours(target: Target) -> Mapping[str, bytes]:
+    return target.folders()[0]
+
+
+def alone(name: str, seeds: Callable[[], list[bytes]]) -> Callable[[], list[Mapping[str, bytes]]]:
+    """Folders with nothing but one file."""
+    return lambda: [{name: seed} for seed in seeds()]
+
+
+def golden(*names: str) -> list[bytes]:
+    """Small files that the reference libraries wrote."""
+    files = [GOLDEN / name for name in names]
+    return [gzip.decompress(f.read_bytes()) if f.suffix == ".gz" else f.read_bytes() for f in files]
 
 
 def safetensors_file(header: object) -> bytes:
@@ -113,12 +143,97 @@ def _torch() -> list[bytes]:
     return [archive({"archive/data.pkl": _pickle(), "archive/data/0": bytes(24), "archive/version": b"3\n"})]
 
 
+def _index() -> list[Mapping[str, bytes]]:
+    shard = safetensors_file({"a": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}})
+    index = json.dumps({"metadata": {"total_size": 0}, "weight_map": {"a": "b.safetensors"}}).encode()
+    return [{"model.safetensors.index.json": index, "b.safetensors": shard}]
+
+
+def _adapter() -> list[Mapping[str, bytes]]:
+    text = json.dumps({"peft_type": "LORA", "target_modules": ["q"], "base_model_name_or_path": "a/b"}).encode()
+    header = {"base_model.model.q.lora_A.weight": {"dtype": "F16", "shape": [2, 3], "data_offsets": [0, 12]}}
+    return [{"adapter_config.json": text, "adapter_model.safetensors": safetensors_file(header) + bytes(12)}]
+
+
+def _onnx() -> list[bytes]:
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    def tensor(name: str, *shape: int, kind: str = "float32") -> Any:
+        return numpy_helper.from_array(np.ones(shape, kind), name)
+
+    def made(nodes: list[Any], tensors: list[Any]) -> bytes:
+        graph = helper.make_graph(nodes, "g", [], [], tensors)
+        data: bytes = helper.make_model(graph).SerializeToString()
+        return data
+
+    inner = helper.make_graph([helper.make_node("Constant", [], ["c"], value=tensor("", 2, 2))], "then", [], [])
+    plain = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("Add", ["h", "b"], ["y"]),
+        helper.make_node("If", ["y"], ["z"], then_branch=inner, else_branch=inner),
+    ]
+    packed = [helper.make_node("DequantizeLinear", ["q", "s", "z"], ["w"]), helper.make_node("Gemm", ["x", "w"], ["y"])]
+    integers = [tensor("q", 4, 3, kind="int8"), tensor("s"), tensor("z", kind="int8")]
+    return [made(plain, [tensor("w", 3, 4), tensor("b", 4)]), made(packed, integers)]
+
+
+def _openvino() -> list[Mapping[str, bytes]]:
+    weights = b'<data element_type="f32" shape="2,3" offset="0" size="24"/>'
+    out = b'<output><port id="0"><dim>2</dim></port></output>'
+    both = b'<input><port id="0"/><port id="1"/></input><output><port id="2"/></output>'
+    edge = b'<edge from-layer="0" from-port="0" to-layer="1" to-port="1"/>'
+    net = (
+        b'<net version="11"><layers><layer id="0" type="Const">'
+        + weights
+        + out
+        + b'</layer><layer id="1" type="MatMul">'
+        + both
+        + b"</layer></layers><edges>"
+        + edge
+        + b"</edges></net>"
+    )
+    return [{"m.xml": net, "m.bin": bytes(24)}]
+
+
+def _npz() -> list[bytes]:
+    import numpy as np
+
+    made = io.BytesIO()
+    np.save(made, np.ones((2, 3), "float32"))
+    packed = io.BytesIO()
+    np.savez_compressed(packed, a=np.ones(4))
+    return [archive({"a.npy": made.getvalue(), "b/c.npy": made.getvalue()}), packed.getvalue()]
+
+
+HDF5 = ("hdf5", "hdf5_blocks", "hdf5_storage", "hdf5_types", "keras")
+WIRE = ("protobuf", "binary_cursor")
 TARGETS: dict[str, Target] = {
-    "config": Target("config.json", ("config", "json_text"), _config),
-    "index": Target("model.safetensors.index.json", ("safetensors",), _config,
-                    {"b.safetensors": safetensors_file({"a": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}})}),
-    "safetensors": Target("model.safetensors", ("safetensors", "json_text"), _safetensors),
-    "gguf": Target("model.gguf", ("gguf",), _gguf),
-    "torch": Target("model.pt", ("zip_archive", "torch_zip", "torch_pickle"), _torch),
+    "config": Target("config.json", ("config", "json_text"), alone("config.json", _config)),
+    "index": Target("model.safetensors.index.json", ("safetensors",), _index),
+    "adapter": Target("adapter_config.json", ("peft", "config"), _adapter, entry="adapter_model.safetensors"),
+    "safetensors": Target("a.safetensors", ("safetensors", "json_text"), alone("a.safetensors", _safetensors)),
+    "gguf": Target("a.gguf", ("gguf",), alone("a.gguf", _gguf)),
+    "torch": Target("a.pt", ("zip_archive", "torch_zip", "torch_pickle"), alone("a.pt", _torch)),
+    "onnx": Target("a.onnx", ("onnx", "graph_constants", *WIRE), alone("a.onnx", _onnx)),
+    "openvino": Target("m.xml", ("openvino", "graph_constants"), _openvino),
+    "keras": Target("a.h5", HDF5, alone("a.h5", partial(golden, "keras2.h5.gz", "keras3_whole.h5.gz"))),
+    "keras_archive": Target("a.keras", ("zip_archive", *HDF5), alone("a.keras", partial(golden, "keras3.keras.gz"))),
+    "npz": Target("a.npz", ("npz", "zip_archive"), alone("a.npz", _npz)),
+    "tflite": Target("a.tflite", ("tflite", "flatbuffer"),
+                     alone("a.tflite", partial(golden, "quantized.tflite", "large.tflite"))),
+    "ctranslate2": Target("model.bin", ("ctranslate2", *WIRE), alone("model.bin", lambda: [small.SMALL_CT2])),
+    "marian": Target("model.bin", ("marian", *WIRE), alone("model.bin", lambda: [small.SMALL_MARIAN])),
+    "fasttext": Target("a.ftz", ("fasttext", *WIRE),
+                       alone("a.ftz", lambda: [small.SMALL_FTZ, small.SMALL_FASTTEXT])),
+    "coreml": Target("a.mlmodel", ("coreml", "coreml_network", *WIRE),
+                     alone("a.mlmodel", lambda: [small.SMALL_MLMODEL])),
+    "coreml_package": Target("Data/com.apple.CoreML/model.mlmodel", ("coreml", "coreml_program", *WIRE),
+                             lambda: [small.small_package()], entry="Manifest.json"),
+    "saved_model": Target("saved_model.pb", ("saved_model", "tensorflow_graph", *WIRE),
+                          lambda: [small.small_saved_model(), {"saved_model.pb": small.small_frozen_graph()}]),
+    "tensor_bundle": Target("variables/variables.index", ("tensor_bundle", *WIRE),
+                            lambda: [small.small_saved_model()], entry="saved_model.pb"),
+    "spacy": Target("tagger/model", ("spacy", "msgpack"), lambda: [small.small_pipeline()], entry="config.cfg"),
 }  # fmt: skip
 """The targets by the names of their readers."""
