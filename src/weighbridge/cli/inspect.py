@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +11,7 @@ from weighbridge.cli import output
 from weighbridge.errors import UnitError
 
 if TYPE_CHECKING:
-    from weighbridge.formats.values import ValueCount
+    from weighbridge.formats.values import Values
     from weighbridge.inspection import Inspection
 
 
@@ -44,7 +43,7 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option(
     "--tensors", "list_tensors", is_flag=True, help="List every tensor instead: name, shape, elements, encoding."
 )
-@click.option("--values", "read_values", is_flag=True, help="Read the weights too, and count those that are zero.")
+@click.option("--values", "read_values", is_flag=True, help="Read the weights too: range, zeros, NaN, outliers, ...")
 @click.option("--svg", metavar="FILE", help="Draw the treemap of parameters.")
 @click.option("--html", metavar="FILE", help="Write the whole report as one page.")
 @click.option("--strict", is_flag=True, help="Exit with 1 when file and description differ.")
@@ -63,7 +62,7 @@ def command(
 
     inspection = inspect(source, context_tokens=context, settings=_settings(pairs), like=like,
                          with_transformers=with_transformers)  # fmt: skip
-    values = _count_values(inspection, source) if read_values else None
+    values = _read_values(inspection, source) if read_values else None
     storage = None if values is None else storage_of(values.tensors, inspection.checkpoint.tensors)
     if svg is not None or html is not None:
         output.check_outputs(inspection, source, svg, html)
@@ -86,7 +85,9 @@ def command(
         if denoising is not None:
             click.echo(f"{steps} denoising steps: {denoising:,} FLOPs ({inspection.basis.value})")
         if values is not None:
-            output.print_lines(tables.value_lines(values, storage))
+            from weighbridge.show.weight_values import value_lines
+
+            output.print_lines(value_lines(values, storage, every=list_tensors))
         for path in filter(None, (svg, html)):
             click.echo(f"wrote {path}", err=True)
     if strict and inspection.reconciliation.status.value == "differs":
@@ -111,9 +112,11 @@ def _draw(inspection: Inspection, svg: str | None, html: str | None) -> None:
         output_file.write_text(html, report.page(inspection))
 
 
-def _count_values(inspection: Inspection, source: str) -> ValueCount:
+def _read_values(inspection: Inspection, source: str) -> Values:
     from pathlib import Path
 
+    from weighbridge.cli import here
+    from weighbridge.compress import codecs
     from weighbridge.errors import SourceError
     from weighbridge.formats import values
     from weighbridge.formats.byte_source import LocalFolder
@@ -123,6 +126,12 @@ def _count_values(inspection: Inspection, source: str) -> ValueCount:
             f"{source} holds no weights", "a weight file for --values", "name the weight file or its folder"
         )
     folder = LocalFolder(source if Path(source).is_dir() else Path(source).parent)
-    length = sum(tensor.size_bytes for tensor in inspection.checkpoint.tensors if values.readable(tensor))
-    with click.progressbar(length=length, label="reading weights", file=sys.stderr) as progress:
-        return values.count_zeros(inspection.checkpoint, folder.open, progress.update)
+    bar, length, done = here.bar(), values.bytes_to_read(inspection.checkpoint, folder), 0
+
+    def tell(size: int) -> None:
+        nonlocal done
+        done += size
+        if bar is not None:
+            bar("bytes of weights", done, length)
+
+    return values.read(inspection.checkpoint, folder, codecs.decode, tell)

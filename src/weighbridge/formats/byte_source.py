@@ -100,7 +100,8 @@ def check_name(folder: str, name: str) -> None:
 
 def changed(name: str) -> SourceError:
     """What is raised for a file that is no longer the one that was first opened."""
-    return SourceError(f"{name} was changed while it was read", "an unchanged file", "read it when nothing writes to it")
+    read = f"{name} was changed while it was read"
+    return SourceError(read, "an unchanged file", "read it when nothing writes to it")
 
 
 class LocalFile:
