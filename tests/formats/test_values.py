@@ -106,7 +106,7 @@ def agrees(found: values.TensorValues, array: Array) -> None:
         assert got.deviation is None
         return
     largest = max(map(abs, exact))
-    assert got.mean is not None and math.isclose(got.mean, mean, rel_tol=1e-9, abs_tol=1e-14 * largest)
+    assert got.mean is not None and math.isclose(got.mean, mean, rel_tol=1e-9, abs_tol=1e-14 * largest + 1e-320)
     if got.deviation is None:
         assert largest > 1e139 or largest < 1e-139
         return
@@ -119,7 +119,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contents, "PIECE_BYTES", 64)
     monkeypatch.setattr(values, "_PART", 7)
     monkeypatch.setattr(values, "_FEW", 3)
-    monkeypatch.setattr(value_statistics, "KEPT_BYTES", 40)
+    monkeypatch.setattr(value_statistics, "MOST_KEPT", 10)
 
 
 # --- codes -----------------------------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def test_pieces_and_parts_change_nothing(name: str) -> None:
         if name in CODES:
             width = np.dtype(CODES[name]).itemsize
             codes = st.just(0) | st.integers(0, 2 ** (8 * width) - 1)
-            array = data.draw(arrays.arrays(f"u{width}", shape, elements=codes)).view(CODES[name])
+            array: Array = data.draw(arrays.arrays(f"u{width}", shape, elements=codes)).view(CODES[name])
         else:
             array = data.draw(arrays.arrays(WIDE[name], shape))
         agrees(one(array), array)
@@ -252,7 +252,7 @@ def test_outliers_are_counted_exactly_where_all_is_at_hand(dtype: Any, size: int
 def test_outliers_of_a_large_tensor_lie_at_or_beyond_rounded_bounds(
     dtype: Any, digits: float, mean: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(value_statistics, "KEPT_BYTES", 1000)
+    monkeypatch.setattr(value_statistics, "MOST_KEPT", 1000)
     array = (mean + np.random.default_rng(3).standard_t(3, 300_000)).astype(dtype)
     found, numbers = statistics(one(array)), array.astype(np.float64)
     assert found.bounds is not None
@@ -282,7 +282,7 @@ def test_zero_lines_do_not_depend_on_the_parts(rows: int, columns: int, draw: ra
         size = draw.randint(1, 20)
         lines.add(flat[at : at + size])
         at += size
-    alive_rows, alive_columns = lives.any(axis=1), lives.any(axis=0)
+    alive_rows, alive_columns = np.atleast_1d(lives.any(axis=1)), np.atleast_1d(lives.any(axis=0))
     assert lines.zero_rows == (~alive_rows).sum() and lines.zero_columns == (~alive_columns).sum()
     assert lines.dead == (~(alive_rows[:, None] & alive_columns)).sum()
 
@@ -455,7 +455,8 @@ def test_a_file_in_the_other_order_of_bytes(tmp_path: Path) -> None:
     found = values.read(gguf_format.read(folder.open("a.gguf"), folder), folder)
     for tensor in found.tensors:
         got = statistics(tensor)
-        assert (got.minimum, got.maximum, got.mean, tensor.nonzero) == (-2, 4, pytest.approx(6 / 9), 4), tensor.name
+        assert (got.minimum, got.maximum, tensor.nonzero) == (-2, 4, 4), tensor.name
+        assert got.mean == pytest.approx(6 / 9)
         assert (tensor.zero_rows, tensor.zero_columns, tensor.dead) == (1, 1, 5)
 
 
@@ -531,7 +532,7 @@ def test_a_file_of_another_size_than_its_header_was_read_from_is_an_error(tmp_pa
 
 def test_both_ways_to_sum_give_the_same() -> None:
     array = np.random.default_rng(8).integers(0, 2**16, 3000).astype("u2")
-    counts, sums = CodeCounts(encodings.find("fp16")), Moments(is_float=True)
+    counts, sums = CodeCounts(encodings.find("fp16")), Moments(True, array.size)
     for part in np.split(array, 10):
         counts.add(part)
         with np.errstate(all="ignore"):

@@ -14,6 +14,7 @@ in fp32, and of 5 in fp64. Infinities and NaN are counted apart and have no part
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,8 +27,8 @@ from weighbridge.model.encodings import Encoding
 Array = NDArray[Any]
 FAR = 6.0
 """Standard deviations from the mean beyond which an element is an outlier."""
-KEPT_BYTES = 8 * 2**20
-"""Tensors up to this size are kept until the end, so that their outliers are counted exactly."""
+MOST_KEPT = 2**20
+"""Tensors of up to so many elements are kept until the end, so that their outliers are counted exactly."""
 _CANCELS = 1e-4
 """Where the squares about the mean are a smaller share of the squares, their difference has lost digits."""
 _SQUARES_REACH = 1e140
@@ -117,13 +118,14 @@ class CodeCounts:
 class Moments:
     """A tensor of a wider type, or a small one: its sums."""
 
-    def __init__(self, is_float: bool) -> None:
+    def __init__(self, is_float: bool, elements: int) -> None:
+        """Begins with a tensor of so many elements."""
         self._is_float = is_float
         self._minimum, self._maximum = math.inf, -math.inf
         self._count, self._mean, self._squares = 0, 0.0, 0.0
         self._nan = self._infinite = 0
-        self._kept: list[Array] = []
-        self._halves: NDArray[np.int64] | None = None
+        self._kept: list[Array] | None = [] if is_float and elements <= MOST_KEPT else None
+        self._upper = np.zeros(_CODES, np.int64)
 
     def add(self, elements: Array) -> None:
         """Takes numbers: (n,), not none, of one type of 32 or 64 bits in this machine's order of bytes."""
@@ -139,8 +141,10 @@ class Moments:
             low, high = elements.min(), elements.max()
         self._minimum, self._maximum = min(self._minimum, low.item()), max(self._maximum, high.item())
         self._join(elements.astype(np.float64))
-        if self._is_float:
-            self._keep(elements)
+        if self._kept is not None:
+            self._kept.append(elements)
+        elif self._is_float:
+            self._count_upper_bits(elements)
 
     def _join(self, elements: NDArray[np.float64]) -> None:
         """Joins the sums of a part to those of what came before it; the part is changed."""
@@ -156,18 +160,11 @@ class Moments:
         self._mean += delta * (count / both)
         self._count = both
 
-    def _keep(self, elements: Array) -> None:
-        if self._halves is None:
-            self._kept.append(elements)
-            if sum(part.nbytes for part in self._kept) <= KEPT_BYTES:
-                return
-            self._halves = np.zeros(_CODES, np.int64)
-        for part in self._kept or [elements]:
-            bits = 8 * part.itemsize
-            halves = part.view(f"u{part.itemsize}") >> np.array(bits - 16, f"u{part.itemsize}")
-            self._halves += np.bincount(halves.astype(np.intp), minlength=_CODES)
-        self._kept = []
-        self._wide = elements.dtype
+    def _count_upper_bits(self, elements: Array) -> None:
+        pairs = elements.itemsize // 2
+        upper = elements.view(np.uint16)[pairs - 1 if sys.byteorder == "little" else 0 :: pairs]
+        self._upper += np.bincount(upper, minlength=_CODES)
+        self._dtype = elements.dtype
 
     def lives(self, elements: Array) -> NDArray[np.bool_]:
         """Which of the numbers are not zero."""
@@ -195,11 +192,11 @@ class Moments:
         if not math.isfinite(mean) or (farthest and not 1 / _SQUARES_REACH < farthest < _SQUARES_REACH):
             return replace(known, mean=mean if math.isfinite(mean) else None, deviation=None)
         bounds = _bounds(mean, deviation)
-        if self._halves is None:
+        if self._kept is not None:
             outliers = sum(int(np.count_nonzero(np.abs(part.astype(np.float64) - mean) > FAR * deviation))
                            for part in self._kept)  # fmt: skip
         else:
-            outliers, bounds = _outliers(self._halves, self._wide, bounds)
+            outliers, bounds = _outliers(self._upper, self._dtype, bounds)
         return replace(known, outliers=outliers, bounds=bounds)
 
 
@@ -208,7 +205,7 @@ def _bounds(mean: float, deviation: float) -> tuple[float, float]:
 
 
 def _outliers(
-    halves: NDArray[np.int64], dtype: np.dtype[Any], bounds: tuple[float, float]
+    upper_bits: NDArray[np.int64], dtype: np.dtype[Any], bounds: tuple[float, float]
 ) -> tuple[int, tuple[float, float]]:
     """Elements whose upper 16 bits lie outside the bounds whatever the others are, and the bounds rounded outwards."""
     bits = 8 * dtype.itemsize
@@ -216,7 +213,7 @@ def _outliers(
     last = int(np.flatnonzero(np.isinf(edges))[0])
     edges = edges[: last + 1].astype(np.float64)
     lower, upper = np.append(edges[:-1], -edges[1:]), np.append(edges[1:], -edges[:-1])
-    counts = np.append(halves[:last], halves[2**15 : 2**15 + last])
+    counts = np.append(upper_bits[:last], upper_bits[2**15 : 2**15 + last])
     below, above = upper <= bounds[0], lower >= bounds[1]
     found = int(counts[below | above].sum())
     low, high = float(upper[below].max(initial=-np.inf)), float(lower[above].min(initial=np.inf))

@@ -216,7 +216,7 @@ class _Reading:
         self._few = encoding.name in CODED and tensor.elements <= _FEW
         self._numbers = numbers
         self._dtype = None
-        self._statistics: CodeCounts | Moments = Moments(encoding.is_float)
+        self._statistics: CodeCounts | Moments = Moments(encoding.is_float, tensor.elements)
         if encoding.name in CODED:
             self._dtype = f"{sign}u{encoding.bytes_per_block}"
             if not self._few:
@@ -244,6 +244,7 @@ class _Reading:
             if beside is not None:
                 beside.result()
             progress(len(piece))
+            del piece  # before the next is read, which then gets its memory
         values = TensorValues(name, self._tensor.elements, sha256=digest.hexdigest())
         if not self.decodes:
             return values

@@ -47,7 +47,7 @@ def _what_stands_out(values: Values) -> Iterator[str]:
     kinds.insert(1, _copies(values))
     rows = []
     for kind in kinds:
-        rows += [(name, what) for _, name, what in sorted(kind, reverse=True)[:MOST_SHOWN]]
+        rows += [(name, what) for _, name, what in sorted(kind, key=lambda found: (-found[0], found[1]))[:MOST_SHOWN]]
         if len(kind) > MOST_SHOWN:
             rows.append((f"... and {len(kind) - MOST_SHOWN:,} more", ""))
     if rows:
@@ -92,7 +92,11 @@ def _outlying(one: TensorValues) -> _Found:
     if one.statistics is None or not one.statistics.outliers or one.statistics.farthest is None:
         return None
     farthest = one.statistics.farthest
-    return farthest, one.name, f"{one.statistics.outliers:,} outliers, the farthest at {farthest:.1f} deviations"
+    return (
+        farthest,
+        one.name,
+        f"outliers: {one.statistics.outliers:,}, the farthest at {farthest:.1f} standard deviations",
+    )
 
 
 def _flat(one: TensorValues) -> _Found:
