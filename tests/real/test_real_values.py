@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,13 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from click.testing import CliRunner
+from tests.real.test_real_models import find
 
 from weighbridge.cli import main
 from weighbridge.formats import contents, reader, values
 from weighbridge.formats.byte_source import LocalFolder
 
 pytestmark = pytest.mark.real
-
-
-def find(package: str, pattern: str) -> Path:
-    root = os.environ.get("WEIGHBRIDGE_REAL_MODELS")
-    assert root, "WEIGHBRIDGE_REAL_MODELS names the folder that tests/real_models.py filled"
-    found = sorted((Path(root) / package).rglob(pattern))
-    assert found, f"{package} holds no {pattern}"
-    return found[0]
 
 
 def values_of(path: Path) -> Any:
@@ -116,5 +108,5 @@ def test_a_shared_storage_of_iglm_is_read_once() -> None:
     found = values_of(find("iglm", "IgLM/pytorch_model.bin"))
     assert found["elements_read"] == 13_955_076 - 16_896 and found["elements_unread"] == 0
     assert "lm_head.weight" not in {tensor["name"] for tensor in found["tensors"]}
-    masks = [tensor for tensor in found["tensors"] if tensor["name"].endswith("attn.bias")]
+    masks = [tensor for tensor in found["tensors"] if tensor["name"].endswith(".attn.bias")]
     assert len(masks) == 4 and [mask["duplicate_of"] for mask in masks[1:]] == [masks[0]["name"]] * 3

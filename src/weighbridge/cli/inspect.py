@@ -116,7 +116,6 @@ def _read_values(inspection: Inspection, source: str) -> Values:
     from pathlib import Path
 
     from weighbridge.cli import here
-    from weighbridge.compress import codecs
     from weighbridge.errors import SourceError
     from weighbridge.formats import values
     from weighbridge.formats.byte_source import LocalFolder
@@ -125,6 +124,9 @@ def _read_values(inspection: Inspection, source: str) -> Values:
         raise SourceError(
             f"{source} holds no weights", "a weight file for --values", "name the weight file or its folder"
         )
+    _load_numpy_in_one_thread()
+    from weighbridge.compress import codecs
+
     folder = LocalFolder(source if Path(source).is_dir() else Path(source).parent)
     bar, length, done = here.bar(), values.bytes_to_read(inspection.checkpoint, folder), 0
 
@@ -135,3 +137,17 @@ def _read_values(inspection: Inspection, source: str) -> Values:
             bar("bytes of weights", done, length)
 
     return values.read(inspection.checkpoint, folder, codecs.decode, tell)
+
+
+def _load_numpy_in_one_thread() -> None:
+    """Matrices are small here: threads of numpy's library would wait for each other. It looks when it is loaded."""
+    import os
+
+    from weighbridge.hardware.probe import BLAS_THREADS
+
+    unset = [name for name in BLAS_THREADS if name not in os.environ]
+    os.environ.update(dict.fromkeys(unset, "1"))
+    import numpy  # noqa: F401
+
+    for name in unset:
+        del os.environ[name]

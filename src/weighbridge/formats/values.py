@@ -121,11 +121,11 @@ class Values:
     @property
     def duplicates(self) -> dict[str, tuple[str, ...]]:
         """The tensors that have duplicates, with the names of these."""
-        found: dict[str, tuple[str, ...]] = {}
+        found: dict[str, list[str]] = {}
         for tensor in self.tensors:
             if tensor.duplicate_of is not None:
-                found[tensor.duplicate_of] = (*found.get(tensor.duplicate_of, ()), tensor.name)
-        return found
+                found.setdefault(tensor.duplicate_of, []).append(tensor.name)
+        return {name: tuple(copies) for name, copies in found.items()}
 
     def to_json(self) -> dict[str, Any]:
         """The part `values` of the JSON document."""
