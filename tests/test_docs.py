@@ -339,6 +339,8 @@ def never_seen(documents: list[Any], known: list[str]) -> list[str]:
 
 
 def test_every_key_of_inspect_is_documented_and_real(here: Path) -> None:
+    twins = np.arange(6.0).reshape(2, 3)
+    safetensors.numpy.save_file({"a": twins, "b": twins.copy()}, "twins.safetensors")
     documents = [
         weigh_json("inspect", "config.json"),
         weigh_json("inspect", "bare-folder/model.safetensors"),
@@ -347,6 +349,7 @@ def test_every_key_of_inspect_is_documented_and_real(here: Path) -> None:
         weigh_json("inspect", "changed-folder", "--tensors", "--values"),
         weigh_json("inspect", "pipeline-folder", "--steps", "50"),
         weigh_json("inspect", "adapter-folder", "--base", "model-folder"),
+        weigh_json("inspect", "twins.safetensors", "--values"),
     ]
     assert documents[1]["family"] is None, "the bare file is described after all"
     assert documents[4]["reconciliation"]["differences"], "the changed folder does not differ"

@@ -98,6 +98,50 @@ def test_values_count_zeros(pruned: Path) -> None:
     assert "not zero" in weigh("inspect", pruned, "--values").stdout
 
 
+def test_values_say_what_stands_out_and_list_every_tensor_when_asked(tmp_path: Path) -> None:
+    path, draw = tmp_path / "m.safetensors", np.random.default_rng(0)
+    weights = draw.standard_normal((64, 32)).astype("float32")
+    broken, dead, far = (weights.copy() for _ in range(3))
+    broken[3, 4], broken[5] = np.nan, np.inf
+    dead[:7] = 0
+    far[9, 9] = 1000
+    flat = np.outer(np.arange(1, 65), np.arange(1, 33)).astype("float32")
+    norms = {f"norm.{number}": np.ones(8, "float32") for number in range(9)}
+    tensors = {"embedding": weights, "head": weights.copy(), "broken": broken, "dead": dead, "far": far, "flat": flat}
+    safetensors.numpy.save_file(tensors | norms, path)
+    result = weigh("inspect", path, "--values")
+    assert result.exit_code == 0 and result.stderr == ""
+    lines = [line.split("  ") for line in result.stdout.splitlines()]
+    told = [(line[0], line[-1].strip()) for line in lines if line[0] in {*tensors, *norms, "... and 5 more"}]
+    assert told == [
+        ("broken", "1 NaN, 32 infinite"), ("head", "a copy of embedding"), ("dead", "7 rows and 0 columns of zeros"),
+        ("norm.0", "every element is 1"), ("norm.1", "every element is 1"), ("norm.2", "every element is 1"),
+        ("norm.3", "every element is 1"), ("... and 5 more", "... and 5 more"),
+        ("far", "outliers: 1, the farthest at 45.2 standard deviations"),
+        ("flat", "effective rank 1.0 of a sample of 64 rows and 32 columns, seed 0"),
+        ("far", "effective rank 3.0 of a sample of 64 rows and 32 columns, seed 0"),
+    ]  # fmt: skip
+    every = weigh("inspect", path, "--values", "--tensors").stdout
+    row = next(line for line in every.splitlines() if line.startswith("dead ") and "%" in line).split()
+    assert row[5] == "10.94%" and row[8:12] == ["0", "7", "0", row[11]]
+
+
+def test_a_file_that_changes_while_its_values_are_read_is_refused(
+    pruned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from weighbridge.formats import contents
+
+    pieces = contents.pieces
+
+    def change(*arguments: Any) -> Any:
+        os.utime(pruned, ns=(0, 10**18))
+        return pieces(*arguments)
+
+    monkeypatch.setattr(contents, "pieces", change)
+    result = weigh("inspect", pruned, "--values", "--json")
+    assert result.exit_code == 2 and "was changed while it was read" in result.stderr and result.stdout == ""
+
+
 def test_values_need_weights(config: Path) -> None:
     result = weigh("inspect", config, "--values")
     assert result.exit_code == 2 and "holds no weights" in result.stderr

@@ -12,8 +12,11 @@ from click.testing import CliRunner
 from scipy import sparse as scipy_sparse
 
 from weighbridge.cli import main
-from weighbridge.compress.sparse import FORMS, break_even, dense_bytes, sparse_bytes
+from weighbridge.compress.sparse import FORMS, break_even, dense_bytes, sparse_bytes, storage_of
 from weighbridge.errors import UnitError, UnknownNameError
+from weighbridge.formats.values import TensorValues
+from weighbridge.model.encodings import find
+from weighbridge.model.tensors import TensorSpec
 
 
 def matrix(shape: tuple[int, int], zeros: float, dtype: str) -> np.ndarray:
@@ -100,3 +103,11 @@ def test_inspection_lists_the_forms_where_zeros_are_counted(tmp_path: Path) -> N
     safetensors.numpy.save_file({"b": vector}, tmp_path / "v.safetensors")
     said = CliRunner().invoke(main, ["inspect", str(tmp_path / "v.safetensors"), "--values", "--json"])
     assert json.loads(said.stdout)["values"]["storage"] is None
+
+
+def test_matrices_in_blocks_are_left_out() -> None:
+    plain, blocks = (TensorSpec(name, (2, 32), find(encoding)) for name, encoding in (("a", "fp16"), ("b", "q8_0")))
+    counted = [TensorValues("a", 64, 10), TensorValues("b", 64, 20)]
+    storage = storage_of(counted, [plain, blocks])
+    assert storage is not None and storage.dense_bytes == 128 and storage.zero_share == 1 - 10 / 64
+    assert storage_of(counted[1:], [plain, blocks]) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,53 @@ def test_a_file_that_shrinks_meanwhile_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(bytes(100))
     file = LocalFile(tmp_path / "a")
     (tmp_path / "a").write_bytes(bytes(50))
-    with pytest.raises(SourceError, match="ended early"):
+    with pytest.raises(SourceError, match="was changed while it was read"):
         file.read(0, 100)
     (tmp_path / "a").unlink()
     with pytest.raises(SourceError, match="cannot be read"):
         file.read(0, 10)
+
+
+def test_a_file_that_changes_between_reads_is_an_error_wherever_it_changed(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(bytes(100))
+    os.utime(path, ns=(0, 10**18))
+    folder = LocalFolder(tmp_path)
+    file = folder.open("a")
+    assert file.read(0, 10) == bytes(10) and file.read(90, 10) == bytes(10)
+    with path.open("r+b") as writer:
+        writer.write(b"new")
+    for offset in (0, 90):
+        with pytest.raises(SourceError, match="was changed while it was read"):
+            file.read(offset, 10)
+    with pytest.raises(SourceError, match="was changed"):
+        folder.open("a").read(0, 10)
+    assert LocalFolder(tmp_path).open("a").read(0, 4) == b"new\0"
+
+
+def test_a_file_that_another_takes_the_place_of_is_an_error(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).write_bytes(name.encode() * 100)
+    os.utime(tmp_path / "b", ns=(0, 10**18))
+    file = LocalFile(tmp_path / "a")
+    (tmp_path / "b").replace(tmp_path / "a")
+    with pytest.raises(SourceError, match="was changed"):
+        file.read(0, 10)
+
+
+def test_a_change_while_a_range_is_read_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(bytes(100))
+    file = LocalFile(path)
+    look = os.fstat
+
+    def write_first(handle: int) -> os.stat_result:
+        os.utime(path, ns=(0, 10**18))
+        return look(handle)
+
+    monkeypatch.setattr(os, "fstat", write_first)
+    with pytest.raises(SourceError, match="was changed"):
+        file.read(0, 100)
 
 
 def test_reading_leaves_no_handle_open(tmp_path: Path) -> None:

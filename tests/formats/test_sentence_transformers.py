@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from tests.formats.test_peft import write_tensors
 
+from weighbridge.cli import main
 from weighbridge.errors import ConfigError, SourceError, WeighbridgeError
 from weighbridge.formats.reconcile import Status
 from weighbridge.inspection import inspect
@@ -56,6 +58,14 @@ def test_a_dense_layer_is_counted_with_the_transformer(tmp_path: Path, more: dic
     assert found.format == "pipeline" and found.parameters.by_part == {"0_Transformer": 3680, "2_Dense": dense}
     assert found.parameters.total == 3680 + dense and found.reconciliation.status is Status.AGREES
     assert found.stored is not None and found.stored.parameters == 3680 + dense
+
+
+def test_the_weights_of_every_module_are_read(tmp_path: Path) -> None:
+    write_dense(tmp_path / "2_Dense")
+    write(tmp_path, ("", "Transformer"), ("2_Dense", "Dense"))
+    result = CliRunner().invoke(main, ["inspect", str(tmp_path), "--values", "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["values"]["elements_read"] == 3680 + 8 * 16 + 8
 
 
 def test_another_module_with_weights_is_counted_from_its_file(tmp_path: Path) -> None:

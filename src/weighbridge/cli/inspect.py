@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +12,7 @@ from weighbridge.errors import UnitError
 
 if TYPE_CHECKING:
     from weighbridge.adapted import Adapted
-    from weighbridge.formats.values import ValueCount
+    from weighbridge.formats.values import Values
     from weighbridge.inspection import Inspection
 
 
@@ -47,7 +45,7 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option(
     "--tensors", "list_tensors", is_flag=True, help="List every tensor instead: name, shape, elements, encoding."
 )
-@click.option("--values", "read_values", is_flag=True, help="Read the weights too, and count those that are zero.")
+@click.option("--values", "read_values", is_flag=True, help="Read the weights too: range, zeros, NaN, outliers, ...")
 @click.option("--svg", metavar="FILE", help="Draw the treemap of parameters.")
 @click.option("--html", metavar="FILE", help="Write the whole report as one page.")
 @click.option("--strict", is_flag=True, help="Exit with 1 when file and description differ.")
@@ -69,7 +67,7 @@ def command(
     inspection = inspect(source, context_tokens=context, settings=_settings(pairs), like=like,
                          with_transformers=with_transformers)  # fmt: skip
     adapter = _adapted(inspection, base) if base is not None or inspection.format == "peft" else None
-    values = _count_values(inspection, source) if read_values else None
+    values = _read_values(inspection, source) if read_values else None
     storage = None if values is None else storage_of(values.tensors, inspection.checkpoint.tensors)
     if svg is not None or html is not None:
         output.check_outputs(inspection, source, svg, html)
@@ -96,7 +94,9 @@ def command(
         if denoising is not None:
             click.echo(f"{steps} denoising steps: {denoising:,} FLOPs ({inspection.basis.value})")
         if values is not None:
-            output.print_lines(tables.value_lines(values, storage))
+            from weighbridge.show.weight_values import value_lines
+
+            output.print_lines(value_lines(values, storage, every=list_tensors))
         for path in filter(None, (svg, html)):
             click.echo(f"wrote {path}", err=True)
     held = inspection.reconciliation if adapter is None else adapter.reconciliation
@@ -139,18 +139,42 @@ def _draw(inspection: Inspection, svg: str | None, html: str | None) -> None:
         output_file.write_text(html, report.page(inspection))
 
 
-def _count_values(inspection: Inspection, source: str) -> ValueCount:
+def _read_values(inspection: Inspection, source: str) -> Values:
     from pathlib import Path
 
+    from weighbridge.cli import here
     from weighbridge.errors import SourceError
     from weighbridge.formats import values
-    from weighbridge.formats.byte_source import LocalFolder, open_path
+    from weighbridge.formats.byte_source import LocalFolder
 
     if inspection.stored is None:
         raise SourceError(
             f"{source} holds no weights", "a weight file for --values", "name the weight file or its folder"
         )
+    _load_numpy_in_one_thread()
+    from weighbridge.compress import codecs
+
     folder = LocalFolder(source if Path(source).is_dir() else Path(source).parent)
-    length = sum(tensor.size_bytes for tensor in inspection.checkpoint.tensors if values.readable(tensor))
-    with click.progressbar(length=length, label="reading weights", file=sys.stderr) as progress:
-        return values.count_zeros(inspection.checkpoint, partial(open_path, folder), progress.update)
+    bar, length, done = here.bar(), values.bytes_to_read(inspection.checkpoint, folder), 0
+
+    def tell(size: int) -> None:
+        nonlocal done
+        done += size
+        if bar is not None:
+            bar("bytes of weights", done, length)
+
+    return values.read(inspection.checkpoint, folder, codecs.decode, tell)
+
+
+def _load_numpy_in_one_thread() -> None:
+    """Matrices are small here: threads of numpy's library would wait for each other. It looks when it is loaded."""
+    import os
+
+    from weighbridge.hardware.probe import BLAS_THREADS
+
+    unset = [name for name in BLAS_THREADS if name not in os.environ]
+    os.environ.update(dict.fromkeys(unset, "1"))
+    import numpy  # noqa: F401
+
+    for name in unset:
+        del os.environ[name]

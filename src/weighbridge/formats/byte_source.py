@@ -120,8 +120,18 @@ def check_name(folder: str, name: str) -> None:
         )  # fmt: skip
 
 
+def changed(name: str) -> SourceError:
+    """What is raised for a file that is no longer the one that was first opened."""
+    read = f"{name} was changed while it was read"
+    return SourceError(read, "an unchanged file", "read it when nothing writes to it")
+
+
 class LocalFile:
-    """A file on disk. It is open only while it is read: a reader asks a few times, and no handle is left behind."""
+    """A file on disk. It is open only while it is read: a reader asks a few times, and no handle is left behind.
+
+    After each read its length and its time of change are still those of the beginning, or the read is refused: parts of
+    two files are no file. A system keeps that time to some milliseconds, and two changes within them look like one.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
@@ -132,7 +142,7 @@ class LocalFile:
                     f"{self._path} is no plain file", "a file that can be read in ranges", "copy it to one"
                 )
             with self._path.open("rb"):
-                self._size = status.st_size
+                self._state = status.st_size, status.st_mtime_ns
         except (OSError, ValueError) as error:
             raise self._unreadable(error) from error
 
@@ -144,19 +154,20 @@ class LocalFile:
     @property
     def size(self) -> int:
         """Bytes when it was first opened."""
-        return self._size
+        return self._state[0]
 
     def read(self, offset: int, length: int) -> bytes:
-        """Exactly `length` bytes; a file that has shrunk meanwhile is an error."""
-        check_range(self.name, self._size, offset, length)
+        """Exactly `length` bytes; a file that has changed meanwhile is an error."""
+        check_range(self.name, self.size, offset, length)
         try:
             with self._path.open("rb") as file:
                 file.seek(offset)
                 data = file.read(length)
+                status = os.fstat(file.fileno())
         except OSError as error:
             raise self._unreadable(error) from error
-        if len(data) != length:
-            raise SourceError(f"{self.name} ended early", "an unchanged file", "read it when nothing writes to it")
+        if len(data) != length or (status.st_size, status.st_mtime_ns) != self._state:
+            raise changed(self.name)
         return data
 
     def _unreadable(self, error: Exception) -> SourceError:
@@ -173,10 +184,14 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 class LocalFolder:
-    """A folder on disk. Links are followed, as the hub's cache consists of them; names never lead out."""
+    """A folder on disk. Links are followed, as the hub's cache consists of them; names never lead out.
+
+    A file of it is what it was when it was first opened here: opened again after a change, it is not read.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
+        self._files: dict[str, LocalFile] = {}
 
     @property
     def name(self) -> str:
@@ -194,7 +209,9 @@ class LocalFolder:
     def open(self, name: str) -> LocalFile:
         """The file of this name in the folder."""
         check_name(self.name, name)
-        return LocalFile(self._path / name)
+        if name not in self._files:
+            self._files[name] = LocalFile(self._path / name)
+        return self._files[name]
 
     def below(self, name: str) -> Folder:
         """The folder of this name in it; an empty one where there is none."""

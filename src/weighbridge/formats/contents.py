@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
 
 from weighbridge.formats.byte_source import Folder, open_path
 from weighbridge.formats.checkpoint import Checkpoint
@@ -20,7 +22,13 @@ SCATTERED = {"torch": "torch_zip", "keras": "keras", "npz": "npz"}
 
 def is_readable(checkpoint: Checkpoint, tensor: TensorSpec) -> bool:
     """Whether the bytes of a tensor can be had."""
-    return tensor.byte_range is not None or checkpoint.format in SCATTERED
+    return tensor.byte_range is not None or hasattr(_module(checkpoint), "pieces")
+
+
+def _module(checkpoint: Checkpoint) -> ModuleType | None:
+    """The module that reads what lies scattered in a checkpoint's format; None without one."""
+    name = SCATTERED.get(checkpoint.format)
+    return None if name is None else importlib.import_module(f"weighbridge.formats.{name}")
 
 
 def pieces(checkpoint: Checkpoint, tensor: TensorSpec, folder: Folder) -> Iterator[bytes]:
@@ -48,7 +56,8 @@ def pieces(checkpoint: Checkpoint, tensor: TensorSpec, folder: Folder) -> Iterat
     """
     is_view = checkpoint.format == "torch"  # an expanded one has more elements than its range of bytes
     if tensor.byte_range is None or is_view:
-        yield from importlib.import_module(f"weighbridge.formats.{SCATTERED[checkpoint.format]}").pieces(folder, tensor)
+        module: Any = _module(checkpoint)
+        yield from module.pieces(folder, tensor)
         return
     file = open_path(folder, tensor.file)
     begin, end = tensor.byte_range

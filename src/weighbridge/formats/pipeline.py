@@ -51,8 +51,13 @@ def read(folder: Folder, read_folder: Callable[[Folder], Checkpoint]) -> Checkpo
     return join(folder.name, parts, notes, str(index.get("_class_name")))
 
 
-def join(source: str, parts: Mapping[str, Checkpoint], notes: Iterable[str], class_name: str) -> Checkpoint:
-    """The checkpoint of several models that work as one: files, tensors and configurations under the parts' names."""
+def join(
+    source: str, parts: Mapping[str, Checkpoint], notes: Iterable[str], class_name: str, root: str = ""
+) -> Checkpoint:
+    """The checkpoint of several models that work as one: files, tensors and configurations under the parts' names.
+
+    Each part lies in a folder of its name, but for the one called `root`, which lies beside the list of parts.
+    """
     config: dict[str, Any] = {"model_type": "pipeline", "_class_name": class_name}
     config |= {f"{key}_config": dict(part.config or {}) for key, part in parts.items()}
     return Checkpoint(
@@ -62,6 +67,7 @@ def join(source: str, parts: Mapping[str, Checkpoint], notes: Iterable[str], cla
                       tied_to=None if tensor.tied_to is None else f"{key}.{tensor.tied_to}")
               for key, part in parts.items() for tensor in part.tensors),
         config=config,
+        metadata={"folders": {key: "" if key == root else key for key in parts}},
         notes=(*notes, *(f"{key}: {note}" for key, part in parts.items() for note in part.notes)),
         parts=parts,
     )  # fmt: skip

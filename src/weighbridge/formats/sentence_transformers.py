@@ -36,19 +36,22 @@ def read(folder: Folder, read_folder: Callable[[Folder], Checkpoint]) -> Checkpo
         SourceError: when no module has weights.
     """
     parts: dict[str, Checkpoint] = {}
+    root = ""
     without = []
     for number, (path, kind) in enumerate(_modules(folder)):
         place = folder.below(path) if path else folder
         if kind == "Transformer" or any(name.endswith(_WEIGHTS) for name in place.names()):
             own = read_folder(place)
-            parts[path or f"{number}_{kind}"] = _described(own) if kind == "Dense" else own
+            name = path or f"{number}_{kind}"
+            root = root if path else name
+            parts[name] = _described(own) if kind == "Dense" else own
         else:
             without.append(kind)
     if not parts:
         raise SourceError(f"{folder.name}/{INDEX} names no module with weights", "a transformer", "get its files")
     note = f"a sentence-transformers model; modules without weights: {', '.join(without) or 'none'}"
     if len(parts) > 1:
-        return pipeline.join(folder.name, parts, [note], "SentenceTransformer")
+        return pipeline.join(folder.name, parts, [note], "SentenceTransformer", root)
     (only,) = parts.values()
     return replace(only, source=folder.name, notes=(*only.notes, note))
 

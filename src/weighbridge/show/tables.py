@@ -16,8 +16,6 @@ from weighbridge.units import format_bytes, format_count
 
 if TYPE_CHECKING:
     from weighbridge.adapted import Adapted
-    from weighbridge.compress.sparse import Storage
-    from weighbridge.formats.values import ValueCount
     from weighbridge.growth import Point
     from weighbridge.layer import LayerCount
     from weighbridge.model.catalogue import NamedModel
@@ -262,25 +260,6 @@ def tensor_lines(inspection: Inspection) -> Iterator[str]:
         cells = [printable(tensor.name), shape, str(tensor.elements)]
         cells += [tensor.encoding.name, str(tensor.size_bytes)] if stored else []
         yield "\t".join([*cells, *([f"= {printable(tensor.tied_to)}"] if tensor.tied_to else [])])
-
-
-def value_lines(values: ValueCount, storage: Storage | None = None) -> Iterator[str]:
-    """Zeros among the weights that were read, and what their matrices would take without them."""
-    counts = {"elements read": values.read, "not zero": values.nonzero, "zero": values.read - values.nonzero,
-              "elements not read": values.unread}  # fmt: skip
-    rows = [(name, f"{count:,}") for name, count in counts.items()]
-    yield from table("values (exact)", ("what", "elements"), rows, right=(1,))
-    if storage is not None:
-        sizes = [("all values", f"{storage.dense_bytes:,}", "", "")]
-        for form, size in storage.bytes_by_form.items():
-            known = "does not fit" if size is None else f"{size:,}"
-            share = "" if size is None else f"{size / storage.dense_bytes:.1%}"
-            sizes.append((form, known, share, f"{storage.break_even[form]:.1%}"))
-        heads = ("stored as", "bytes", "share", "pays above zeros")
-        yield from table(f"matrices with {storage.zero_share:.1%} zeros (exact)", heads, sizes, right=(1, 2, 3))
-        if storage.bytes_by_form["2:4"] is not None:
-            yield "note: 2:4 needs two zeros in each four elements of a row, which was not looked at"
-    yield from (f"note: {note}" for note in values.notes)
 
 
 def encoding_lines(encodings: Iterable[Encoding], mixes: Iterable[Recipe]) -> Iterator[str]:
