@@ -344,7 +344,7 @@ class Paths:
         """Whether a value is what the walk looks for."""
         return isinstance(value, self.leaf)
 
-    def named(self, node: Node, key: str, kind: Kind) -> tuple[str, Kind]:
+    def named(self, node: Node, key: str, child: Any, kind: Kind) -> tuple[str, Kind]:
         """The part of the path that an item of an object's state adds, and the kind of what it leads to."""
         return key, kind
 
@@ -370,7 +370,7 @@ class Paths:
         for place, state in enumerate(states):
             if isinstance(state, Node) and state.keys is not None:
                 for i, (key, child) in enumerate(zip(state.keys, state.values, strict=True)):
-                    text, inner = self.named(value, key_text(key, i), kind)
+                    text, inner = self.named(value, key_text(key, i), child, kind)
                     yield text, child, inner
             else:
                 yield (f"state.{place}" if value.values else str(place)), state, kind

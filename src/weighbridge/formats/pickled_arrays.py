@@ -167,9 +167,9 @@ def open_file(source: ByteSource) -> Opened:
         raise FormatError(what, "NumPy arrays", "do not load it with pickle, which would run what it says")
     places = _ArrayPlaces(source, is_packed)
     tensors, left_out = _tensors(walk.where, paths, places)
-    every_big = all(big for _, _, big in tensors) and any(
-        tensor.encoding.bytes_per_block > 1 for _, tensor, _ in tensors
-    )
+    # One byte has no order; a file where all others are big-endian is a big-endian file.
+    orders = {big for _, tensor, big in tensors if tensor.encoding.bytes_per_block > 1}
+    every_big = orders == {True}
     places.unreadable.update(tensor.storage.key for _, tensor, big in tensors if big and not every_big)
     notes = [_warning(foreign)]
     if left_out:

@@ -333,7 +333,7 @@ class TorchWalk(Walk):
 class TorchPaths(Paths):
     """The paths of `state_dict()`, which leaves out the three dicts of a torch.nn.Module."""
 
-    def named(self, node: Node, key: str, kind: Kind) -> tuple[str, Kind]:
+    def named(self, node: Node, key: str, child: Any, kind: Kind) -> tuple[str, Kind]:
         """Nothing for these dicts; what is below `_buffers` is a buffer."""
         inside = key in ("_parameters", "_buffers", "_modules")
         return "" if inside else key, Kind.BUFFER if key == "_buffers" else kind

@@ -115,14 +115,15 @@ class _ScriptPaths(Paths):
         self.lists, self.has_lists = lists, has_lists
         super().__init__(where, root, Tensor)
 
-    def named(self, node: Node, key: str, kind: Kind) -> tuple[str, Kind]:
-        """An attribute; what no list names is a buffer, where there are lists. What is below it tells its own kind."""
+    def named(self, node: Node, key: str, child: Any, kind: Kind) -> tuple[str, Kind]:
+        """An attribute; what no list names is a buffer, where there are lists. Objects of the script tell their own."""
         lists = self.lists.get(node.name)
         if lists is not None and key in lists.parameters:
             return key, Kind.PARAMETER
         if lists is not None and key in lists.buffers:
             return key, Kind.BUFFER
-        return key, Kind.BUFFER if self.has_lists and node.name.startswith(_SCRIPT) else kind
+        is_object = isinstance(child, Node) and child.name.startswith(_SCRIPT)
+        return key, Kind.BUFFER if self.has_lists and not is_object else Kind.PARAMETER
 
 
 def _classes_with_tensors(root: Node) -> list[str]:
