@@ -96,6 +96,14 @@ def test_an_optimizer_beside_the_model_keeps_the_whole_paths() -> None:
     checkpoint = torch_zip.read(writer.file(root))
     assert list(shapes(checkpoint)) == ["model_state_dict.w", "optimizer.state.0.exp_avg", "history.0.1"]
     assert checkpoint.metadata["wrapper"] == ""
+    assert [tensor.kind for tensor in checkpoint.tensors] == [Kind.PARAMETER, Kind.BUFFER, Kind.PARAMETER]
+    assert any("optimizer is the state of a training run" in note for note in checkpoint.notes)
+
+
+def test_an_optimizer_alone_has_no_model_to_be_beside() -> None:
+    writer = Writer()
+    checkpoint = torch_zip.read(writer.file({"optimizer": {"0": writer.tensor((2,))}}))
+    assert [tensor.kind for tensor in checkpoint.tensors] == [Kind.PARAMETER] and checkpoint.notes == ()
 
 
 def test_a_lone_tensor_has_a_name() -> None:

@@ -20,6 +20,8 @@ MOST_BYTES = 4 * 1024 * 1024
 """The first and the largest piece that is asked for; each is twice as long as the one before it."""
 MAX_READ_BYTES = 32 * 1024 * 1024
 """Of a file's pickles without their long byte strings."""
+MAX_RATIO = 20
+"""How many times the file's size a packed pickle may have, without its long byte strings, beyond a megabyte."""
 MAX_INFLATED_BYTES = 4 * 1024 * 1024 * 1024
 
 _SHORT = "it ends before its last value"
@@ -62,6 +64,7 @@ class _Window:
         self._window, self._at, self._passed = b"", 0, 0
         self._hash, self._hashed_to, self._hashed = hashlib.sha256(), 0, 0
         self._piece = FIRST_BYTES
+        self.most_read = MAX_READ_BYTES
 
     def more(self, count: int) -> bytes:
         """At least the next `count` bytes after the window, or all that there are."""
@@ -126,8 +129,8 @@ class _Window:
         self._digest()
         rest = self._window[self._at :]
         self._passed, self._at, self._hashed_to = self.tell(), 0, 0
-        if self._hashed + count > MAX_READ_BYTES:
-            read = f"{self.name}: its pickle has more than {MAX_READ_BYTES:,} bytes beside its arrays"
+        if self._hashed + count > self.most_read:
+            read = f"{self.name}: its pickle has more than {self.most_read:,} bytes beside its arrays"
             raise FormatError(read, "a pickle of a model", "save its weights in a format for weights")
         self._window = rest + self.more(count - len(rest))
 
@@ -167,6 +170,7 @@ class InflatedStream(_Window):
         self._next = self._inflated = 0
         self._pending = b""
         self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        self.most_read = min(MAX_READ_BYTES, 2**20 + MAX_RATIO * source.size)
 
     def more(self, count: int) -> bytes:
         """As much as was asked for, inflated."""

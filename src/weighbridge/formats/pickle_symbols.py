@@ -24,6 +24,9 @@ from weighbridge.model.tensors import Kind
 
 MAX_OPCODES = 6_000_000
 """A tensor takes 30 to 45 of them, and a million of them about a second."""
+PACKED_OPCODES = 250_000
+OPCODES_PER_PACKED_BYTE = 5
+"""What a packed pickle may have at once, and for each byte that is stored: a deflated table of tensors has 2 or 3."""
 MAX_DEPTH = 100
 MAX_NAME_CHARACTERS = 1000
 MAX_NAMES_CHARACTERS = 32 * 1024 * 1024
@@ -98,13 +101,18 @@ class Node:
 class Walk:
     """The opcodes of a pickle over symbols: a stack, its marks and a memo.
 
-    `where` names the pickle in messages. `harmless` are the names that are not told as foreign.
+    `where` names the pickle in messages; `stored_bytes` are what it takes in the file, where it may be packed.
+    `harmless` are the names that are not told as foreign.
     """
 
     harmless: frozenset[str] = PLAIN_NAMES
 
-    def __init__(self, where: str, stream: Stream) -> None:
+    def __init__(self, where: str, stream: Stream, stored_bytes: int | None = None) -> None:
         self.where, self.stream = where, stream
+        self.used = 0
+        self.most_opcodes = MAX_OPCODES
+        if stored_bytes is not None:
+            self.most_opcodes = min(MAX_OPCODES, PACKED_OPCODES + OPCODES_PER_PACKED_BYTE * stored_bytes)
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -120,11 +128,11 @@ class Walk:
         """The pickled object, as symbols. The stream is then behind it.
 
         Raises:
-            FormatError: for damage, for opcodes that no library writes, and for more than `MAX_OPCODES`.
+            FormatError: for damage, for opcodes that no library writes, and for too many of them.
         """
         read, push = self.stream.read, self.stack.append
         try:
-            for _ in range(MAX_OPCODES):
+            for used in range(self.most_opcodes):
                 name, reader = _OPCODES.get(read(1), ("", None))
                 if not name:
                     self.fail("ends before its STOP or has an unknown opcode", "a whole pickle", GET_AGAIN)
@@ -135,13 +143,14 @@ class Walk:
                 if name in _LITERALS:
                     push(_CONSTANTS.get(name, argument))
                 elif name == "STOP":
+                    self.used = used
                     return self.pop()
                 else:
                     self.step(name, argument)
         # What the readers of `pickletools` raise for bad lengths, bad text and a missing end.
         except ValueError as error:
             self.fail(f"is damaged ({ascii(str(error)[:100])[1:-1]})", "a whole pickle", GET_AGAIN)
-        self.fail(f"has more than {MAX_OPCODES:,} opcodes")
+        self.fail(f"has more than {self.most_opcodes:,} opcodes")
 
     def bytes(self, size_of_length: int) -> None:
         """Steps over a byte string."""

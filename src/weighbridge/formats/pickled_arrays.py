@@ -157,7 +157,7 @@ def open_file(source: ByteSource) -> Opened:
     if not is_packed and not (head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5")):
         _fail(source.name, f"it begins with {head[:4]!r}", "a pickle of protocol 2 to 5", _SAVE_AGAIN)
     stream = InflatedStream(source) if is_packed else SourceStream(source)
-    walk = ArrayWalk(f"{source.name}: its pickle", stream)
+    walk = ArrayWalk(f"{source.name}: its pickle", stream, source.size if is_packed else None)
     root = walk.run()
     paths = _ArrayPaths(walk.where, root, Array)
     foreign = tuple(sorted(walk.foreign))
@@ -200,11 +200,12 @@ class ArrayWalk(Walk):
 
     harmless = _HARMLESS
 
-    def __init__(self, where: str, stream: Stream, is_inner: bool = False) -> None:
-        super().__init__(where, stream)
+    def __init__(self, where: str, stream: Stream, stored_bytes: int | None = None, is_inner: bool = False) -> None:
+        super().__init__(where, stream, stored_bytes)
         self.is_inner = is_inner
         self.stretches: dict[int, int] = {}
         self.padding = 0
+        self.inner_opcodes = self.most_opcodes
 
     def call(self, callee: Any, arguments: Any) -> Any:
         """What a call would give: an empty array, a type, or an opaque node. Nothing is called."""
@@ -313,7 +314,9 @@ class ArrayWalk(Walk):
         array = Array()
         if dtype.has_objects:
             inner = ArrayWalk(self.where, self.stream, is_inner=True)
+            inner.most_opcodes = self.inner_opcodes
             found = inner.run()
+            self.inner_opcodes -= inner.used
             self.foreign |= inner.foreign
             self.stretches |= inner.stretches
             return found if isinstance(found, Array) else array

@@ -31,6 +31,7 @@ from weighbridge.model import encodings
 from weighbridge.model.tensors import Kind
 
 MAX_CONFIG_BYTES = 16 * 1024 * 1024
+MAX_RATIO = 200
 _TYPES = {
     1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "fp16", 7: "fp32", 8: "fp64", 10: "complex64",
     11: "complex128", 12: "bool", 13: "bf16", 28: "uint16", 29: "fp8", 30: "fp8_e5m2", 31: "fp8_e4m3fnuz",
@@ -64,7 +65,7 @@ def read(archive: ZipArchive, top: str) -> Opened:
     texts, pickled = [], 0
     models = {_model(name) for _, name in tables}
     for folder, name in tables:
-        text = archive.read(archive.entries[name], MAX_CONFIG_BYTES, 200)
+        text = archive.read(archive.entries[name], MAX_CONFIG_BYTES, MAX_RATIO)
         texts.append(text)
         where = f"{source.name}: {name.rpartition('/')[2]}"
         for path, payload in _payloads(where, text).items():

@@ -60,15 +60,16 @@ def read(source: ByteSource) -> Opened:
             without running code.
     """
     stream = SourceStream(source)
-    plain = [Walk(f"{source.name}: its pickle {i + 1}", stream).run() for i in range(3)]
-    if plain[:2] != [_MAGIC, PROTOCOL] or not isinstance(plain[2], Node):
+    first = [Walk(f"{source.name}: its pickle {i + 1}", stream) for i in range(3)]
+    magic, version, machine = (walk.run() for walk in first)
+    if (magic, version) != (_MAGIC, PROTOCOL) or not isinstance(machine, Node) or machine.keys is None or machine.name:
         _fail(source, "its first pickles are not those of torch.save", "a number, 1001 and a dict", DO_NOT_USE)
     walk = TorchWalk(f"{source.name}: its pickle", stream, is_legacy=True)
     root = walk.run()
     table = torch_pickle.table(walk, root)
-    keys = Walk(f"{source.name}: its list of storages", stream).run()
+    last = Walk(f"{source.name}: its list of storages", stream)
+    storages = _in_order(source, last.run(), walk.storages)
     header = stream.tell()
-    storages = _in_order(source, keys, walk.storages)
     begins = {}
     at = header
     for storage in storages:
@@ -83,21 +84,21 @@ def read(source: ByteSource) -> Opened:
     file = StoredFile(file_name(source), source.size, header + counts, source.size - header - counts, 0)
     metadata = {
         "wrapper": table.wrapper,
-        "foreign_names": table.foreign_names,
+        "foreign_names": tuple(sorted(walk.foreign.union(*(other.foreign for other in (*first, last))))),
         "values": table.values,
         "aliases": table.aliases,
         "unnamed_storages": len(storages) - len({row.tensor.storage.key for row in table.tensors}),
     }
     checkpoint = Checkpoint(
         source.name, "torch", (file,), torch_storages.specs(source, table.tensors, places), metadata=metadata,
-        digest=stream.digest(),
+        digest=stream.digest(), notes=table.notes,
     )  # fmt: skip
     return torch_storages.opened(checkpoint, table.tensors, places)
 
 
 def _in_order(source: ByteSource, keys: object, storages: dict[str, Storage]) -> list[Storage]:
     """The storages in the order in which they lie in the file."""
-    names = keys.values if isinstance(keys, Node) and keys.keys is None and not keys.name else []
+    names = keys.values if isinstance(keys, Node) and keys.keys is None and not keys.name else [None]
     if not all(type(name) is str for name in names) or set(names) != set(storages) or len(names) != len(storages):
         _fail(source, "its list of storages is not that of its pickle", "each storage once", DO_NOT_USE)
     return [storages[name] for name in names]

@@ -28,6 +28,11 @@ from weighbridge.model.tensors import Kind
 
 MAX_DIMS = 64
 WRAPPERS = frozenset({"state_dict", "model", "model_state_dict", "module", "params"})
+TRAINING = frozenset(
+    {"optimizer", "optimizers", "optimizer_state", "optimizer_states", "optimizer_state_dict", "optim",
+     "last_optimizer_state", "lr_scheduler", "lr_schedulers", "scheduler", "extra_state"}
+)  # fmt: skip
+"""Keys at the top under which a training run keeps its state; beside a model they hold no parameters."""
 
 _UNTRUSTED = "do not load this file with torch.load(weights_only=False)"
 _SAVE_AGAIN = "load it where it was made and save plain tensors with torch.save"
@@ -151,10 +156,16 @@ class TensorTable:
     foreign_names: tuple[str, ...]
     aliases: dict[str, str]
     values: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
 
-def read(where: str, data: bytes) -> TensorTable:
-    """The tensor table of the pickle `data` of an archive whose storages lie in `data/`; `where` is for messages.
+def read(where: str, data: bytes, stored_bytes: int | None = None) -> TensorTable:
+    """The tensor table of the pickle `data` of an archive whose storages lie in `data/`.
+
+    Args:
+        where: what messages call it.
+        data: the pickle.
+        stored_bytes: what it takes in the archive, where it is packed there.
 
     Raises:
         FormatError: for damage, for what torch does not write, and when no tensor can be told without running code.
@@ -163,7 +174,7 @@ def read(where: str, data: bytes) -> TensorTable:
         >>> read("a.pt", b"}.").tensors
         ()
     """
-    walk = TorchWalk(where, MemoryStream(data), folder="data/")
+    walk = TorchWalk(where, MemoryStream(data), "data/", stored_bytes)
     return table(walk, walk.run())
 
 
@@ -185,9 +196,18 @@ def table(walk: TorchWalk, root: Any) -> TensorTable:
         wrapper = ""
     aliases = {a: b for a, b in paths.aliases.items() if b and any(n == b or n.startswith(b + ".") for n in names)}
     strip = len(wrapper) + 1 if wrapper else 0
-    found = [(path[strip:], tensor, kind) for path, tensor, kind in paths.found]
+    beside = set(paths.heads) & TRAINING if set(paths.heads) - TRAINING else set()
+    found = [
+        (path[strip:], tensor, Kind.BUFFER if head in beside else kind)
+        for (path, tensor, kind), head in zip(paths.found, paths.heads, strict=True)
+    ]
     storages = tuple(walk.storages.values())
-    return TensorTable(rows(walk.where, found), storages, wrapper, foreign, aliases, kept_values(root))
+    notes = (
+        (f"what lies under {', '.join(sorted(beside))} is the state of a training run, no parameters",)
+        if beside
+        else ()
+    )
+    return TensorTable(rows(walk.where, found), storages, wrapper, foreign, aliases, kept_values(root), notes)
 
 
 def rows(where: str, found: list[tuple[str, Tensor, Kind]]) -> tuple[Entry, ...]:
@@ -220,8 +240,10 @@ class TorchWalk(Walk):
 
     harmless = _HARMLESS
 
-    def __init__(self, where: str, stream: Stream, folder: str = "", is_legacy: bool = False) -> None:
-        super().__init__(where, stream)
+    def __init__(
+        self, where: str, stream: Stream, folder: str = "", stored_bytes: int | None = None, is_legacy: bool = False
+    ) -> None:
+        super().__init__(where, stream, stored_bytes)
         self.folder, self.is_legacy = folder, is_legacy
         self.storages: dict[str, Storage] = {}
 

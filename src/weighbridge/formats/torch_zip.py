@@ -15,7 +15,8 @@ pickles of arrays (`pickled_arrays`).
 `foreign_names`, what `torch.load(weights_only=False)` would import beyond tensors; `aliases`, further paths to the same
 dict or list; `values`, the plain values at the top; `unnamed_storages`, how many storages no tensor of the table uses.
 
-The file does not say what is a buffer, except in pickled modules. `byte_range` is None, as it would take one read for
+The file does not say what is a buffer, except in pickled modules; the state of a training run that lies beside a model
+(`optimizer` and the like) is one. `byte_range` is None, as it would take one read for
 each storage; only a tensor with more elements than it stores (a saved `expand()`) has one. `pieces` reads the rest.
 
 Sources: pytorch/pytorch, release 2.13: `torch/serialization.py` (`_save`, `_load`, `_is_torchscript_zip`), measured
@@ -98,8 +99,9 @@ def _open(source: ByteSource) -> Opened:
 
 def _read_zip(archive: ZipArchive, top: str) -> Opened:
     source = archive.source
-    data = archive.read(archive.entries[f"{top}/data.pkl"], MAX_PICKLE_BYTES, MAX_PICKLE_RATIO)
-    table = torch_pickle.read(f"{source.name}: data.pkl", data)
+    entry = archive.entries[f"{top}/data.pkl"]
+    data = archive.read(entry, MAX_PICKLE_BYTES, MAX_PICKLE_RATIO)
+    table = torch_pickle.read(f"{source.name}: data.pkl", data, entry.stored)
     places = ArchivePlaces(archive, top, table.storages)
     storages = [entry for entry in archive.entries.values() if entry.name.startswith(f"{top}/data/")]
     metadata = {
@@ -113,7 +115,7 @@ def _read_zip(archive: ZipArchive, top: str) -> Opened:
         source.name, "torch", (torch_storages.account(source, storages),),
         torch_storages.specs(source, table.tensors, places), metadata=metadata,
         digest=hashlib.sha256(archive.directory + data).hexdigest(),
-        byte_order=torch_storages.byte_order(archive, top),
+        notes=table.notes, byte_order=torch_storages.byte_order(archive, top),
     )  # fmt: skip
     return torch_storages.opened(checkpoint, table.tensors, places)
 

@@ -37,6 +37,7 @@ from weighbridge.formats.zip_archive import ZipArchive
 from weighbridge.model.tensors import Kind
 
 MAX_PICKLE_BYTES = 64 * 1024 * 1024
+MAX_RATIO = 200
 MAX_CODE_BYTES = 4 * 1024 * 1024
 MAX_CODE_FILES = 1000
 """Of the code of one archive, and how many of its files are read: what comes after tells no kinds."""
@@ -72,8 +73,9 @@ def read(archive: ZipArchive, top: str) -> Opened:
             _fail(source.name, f"it is a TorchScript archive without {name}, as torch before 1.4 wrote", name, action)
     walks, roots, pickles = [], [], []
     for name, folder in (("data", "data/"), ("constants", "constants/")):
-        data = archive.read(archive.entries[f"{top}/{name}.pkl"], MAX_PICKLE_BYTES, 200)
-        walk = TorchWalk(f"{source.name}: {name}.pkl", MemoryStream(data), folder=folder)
+        entry = archive.entries[f"{top}/{name}.pkl"]
+        data = archive.read(entry, MAX_PICKLE_BYTES, MAX_RATIO)
+        walk = TorchWalk(f"{source.name}: {name}.pkl", MemoryStream(data), folder, entry.stored)
         roots.append(walk.run())
         walks.append(walk)
         pickles.append(data)
