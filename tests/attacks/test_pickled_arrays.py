@@ -197,7 +197,7 @@ def test_an_array_of_objects_that_holds_itself() -> None:
 @pytest.mark.parametrize("pack", [zlib.compress, gzip.compress])
 def test_bombs(pack: Any) -> None:
     """A megabyte that inflates to a gigabyte of opcodes, marks, text or array costs little memory."""
-    refuse(pack(b"\x80\x04" + b"(" * 8_000_000), "beside its arrays")
+    refuse(pack(b"\x80\x04" + b"(" * 8_000_000), "opcodes")
     refuse(pack(b"\x80\x04X\xff\xff\xff\x7f" + bytes(40_000_000)), "beside its arrays")
     refuse(pack(b"\x80\x04B\xff\xff\xff\x7f" + bytes(40_000_000)))
     refuse(pack(wrapper((100_000_000,), after=bytes(1000))))

@@ -98,8 +98,9 @@ def read(source: ByteSource) -> Opened:
 
 def _in_order(source: ByteSource, keys: object, storages: dict[str, Storage]) -> list[Storage]:
     """The storages in the order in which they lie in the file."""
-    names = keys.values if isinstance(keys, Node) and keys.keys is None and not keys.name else [None]
-    if not all(type(name) is str for name in names) or set(names) != set(storages) or len(names) != len(storages):
+    given = keys.values if isinstance(keys, Node) and keys.keys is None and not keys.name else [None]
+    names = [name for name in given if type(name) is str]
+    if set(names) != set(storages) or len(given) != len(storages):
         _fail(source, "its list of storages is not that of its pickle", "each storage once", DO_NOT_USE)
     return [storages[name] for name in names]
 
