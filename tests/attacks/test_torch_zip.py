@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weighbridge.errors import WeighbridgeError
-from weighbridge.formats import torch_pickle, torch_zip
+from weighbridge.formats import pickle_symbols, torch_zip
 from weighbridge.formats.byte_source import MemoryFile
 from weighbridge.formats.checkpoint import Checkpoint
 
@@ -314,7 +314,7 @@ def test_a_huge_number() -> None:
 
 def test_too_many_opcodes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The walk stops after a bounded number of opcodes."""
-    monkeypatch.setattr(torch_pickle, "MAX_OPCODES", 50_000)
+    monkeypatch.setattr(pickle_symbols, "MAX_OPCODES", 50_000)
     refuse(file(b"\x80\x02" + b"N0" * 50_000 + b"N."), "opcodes")
 
 

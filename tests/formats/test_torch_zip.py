@@ -4,122 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import io
-import pickle
 import struct
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.pickles import SIZES, Call, Global, Writer, archive, opcodes, shapes
 
 from weighbridge.errors import FormatError
 from weighbridge.formats import torch_zip
 from weighbridge.formats.byte_source import LocalFile, MemoryFile
 from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.model.tensors import Kind
-
-
-@dataclass(frozen=True)
-class Call:
-    """A REDUCE of the global `function` on `arguments`, with an optional BUILD of `state`."""
-
-    function: str
-    arguments: tuple[Any, ...]
-    state: Any = None
-
-
-@dataclass(frozen=True)
-class Global:
-    name: str
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A persistent id."""
-
-    value: tuple[Any, ...]
-
-
-def opcodes(value: Any, protocol: int = 2) -> bytes:
-    """A value as pickle opcodes, without a memo."""
-
-    def walk(value: Any) -> bytes:
-        match value:
-            case Call(function, arguments, state):
-                built = walk(state) + b"b" if state is not None else b""
-                return walk(Global(function)) + walk(arguments) + b"R" + built
-            case Global(name):
-                module, _, last = name.rpartition(".")
-                if protocol >= 4:
-                    return walk(module) + walk(last) + b"\x93"
-                return f"c{module}\n{last}\n".encode()
-            case Stored(inner):
-                return walk(inner) + b"Q"
-            case dict():
-                return b"}(" + b"".join(walk(k) + walk(v) for k, v in value.items()) + b"u"
-            case list():
-                return b"](" + b"".join(map(walk, value)) + b"e"
-            case tuple():
-                return b"(" + b"".join(map(walk, value)) + b"t"
-            case str():
-                text = value.encode()
-                if protocol >= 4:
-                    return b"\x8c" + bytes([len(text)]) + text
-                return b"X" + struct.pack("<I", len(text)) + text
-            case _:
-                return pickle.dumps(value, 2)[2:-1]
-
-    frame = walk(value) + b"."
-    head = b"\x80" + bytes([protocol])
-    return head + b"\x95" + struct.pack("<Q", len(frame)) + frame if protocol >= 4 else head + frame
-
-
-SIZES = {"Double": 8, "Float": 4, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2, "Char": 1, "Byte": 1,
-         "Bool": 1, "ComplexFloat": 8, "ComplexDouble": 16, "Untyped": 1, "QInt8": 1}  # fmt: skip
-
-
-class Writer:
-    """Makes storages and the tensors on them, and the file that torch.save would write."""
-
-    def __init__(self) -> None:
-        self.storages: dict[str, int] = {}
-
-    def storage(self, elements: int, kind: str = "Float") -> Stored:
-        key = str(len(self.storages))
-        self.storages[key] = elements * SIZES[kind]
-        module = "torch.storage" if kind == "Untyped" else "torch"
-        return Stored(("storage", Global(f"{module}.{kind}Storage"), key, "cpu", elements))
-
-    def tensor(
-        self, shape: tuple[int, ...], kind: str = "Float", storage: Stored | None = None, offset: int = 0
-    ) -> Call:
-        stride = [1]
-        for n in reversed(shape[1:]):
-            stride.insert(0, stride[0] * n)
-        elements = stride[0] * shape[0] if shape else 1
-        hooks = Call("collections.OrderedDict", ())
-        arguments = (storage or self.storage(elements, kind), offset, shape, tuple(stride)[: len(shape)], False, hooks)
-        return Call("torch._utils._rebuild_tensor_v2", arguments)
-
-    def file(self, root: Any, protocol: int = 2, **options: Any) -> MemoryFile:
-        return archive(opcodes(root, protocol), self.storages, **options)
-
-
-def archive(
-    data: bytes, storages: dict[str, int], compression: int = zipfile.ZIP_STORED, others: tuple[str, ...] = ()
-) -> MemoryFile:
-    with zipfile.ZipFile(file := io.BytesIO(), "w", compression) as zipped:
-        zipped.writestr("archive/data.pkl", data)
-        for key, size in storages.items():
-            zipped.writestr(f"archive/data/{key}", bytes(size))
-        for name in ("version", *others):
-            zipped.writestr(f"archive/{name}", "3\n")
-    return MemoryFile("model.pt", file.getvalue())
-
-
-def shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
-    return {tensor.name: tensor.shape for tensor in checkpoint.tensors}
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -199,6 +96,14 @@ def test_an_optimizer_beside_the_model_keeps_the_whole_paths() -> None:
     checkpoint = torch_zip.read(writer.file(root))
     assert list(shapes(checkpoint)) == ["model_state_dict.w", "optimizer.state.0.exp_avg", "history.0.1"]
     assert checkpoint.metadata["wrapper"] == ""
+    assert [tensor.kind for tensor in checkpoint.tensors] == [Kind.PARAMETER, Kind.BUFFER, Kind.PARAMETER]
+    assert any("optimizer is the state of a training run" in note for note in checkpoint.notes)
+
+
+def test_an_optimizer_alone_has_no_model_to_be_beside() -> None:
+    writer = Writer()
+    checkpoint = torch_zip.read(writer.file({"optimizer": {"0": writer.tensor((2,))}}))
+    assert [tensor.kind for tensor in checkpoint.tensors] == [Kind.PARAMETER] and checkpoint.notes == ()
 
 
 def test_a_lone_tensor_has_a_name() -> None:
@@ -325,16 +230,6 @@ def refused(source: MemoryFile) -> str:
     return str(error.value)
 
 
-def test_the_legacy_format_says_how_to_convert_it() -> None:
-    magic = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."
-    assert "legacy" in (message := refused(MemoryFile("old.pt", magic))) and "torch.save" in message
-
-
-def test_torchscript_says_that_it_is_a_program() -> None:
-    message = refused(Writer().file({}, others=("constants.pkl", "code/__torch__.py")))
-    assert "TorchScript" in message and "torch.jit.load" in message
-
-
 @pytest.mark.parametrize("content", [b"", b"P", b"GGUF" + bytes(100), b"\x80\x04]\x94.", b"PK\3\4" + bytes(50)])
 def test_other_files_are_refused(content: bytes) -> None:
     refused(MemoryFile("model.bin", content))
@@ -433,17 +328,6 @@ class TestWithTorch:
         torch = pytest.importorskip("torch")
         with pytest.raises(FormatError, match="meta"):
             self.saved({"w": torch.empty(3, device="meta")}, tmp_path)
-
-    def test_the_legacy_format_is_refused(self, tmp_path: Path) -> None:
-        torch = pytest.importorskip("torch")
-        with pytest.raises(FormatError, match="legacy"):
-            self.saved({"w": torch.zeros(3)}, tmp_path, _use_new_zipfile_serialization=False)
-
-    def test_torchscript_is_refused(self, tmp_path: Path) -> None:
-        torch = pytest.importorskip("torch")
-        torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "script.pt")
-        with pytest.raises(FormatError, match="TorchScript"):
-            torch_zip.read(LocalFile(tmp_path / "script.pt"))
 
     def test_a_file_without_checksums_is_read(self, tmp_path: Path) -> None:
         torch = pytest.importorskip("torch")

@@ -16,7 +16,7 @@ from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.model.tensors import TensorSpec
 
 PIECE_BYTES = 8 * 2**20
-SCATTERED = {"torch": "torch_zip", "keras": "keras", "npz": "npz"}
+SCATTERED = {"torch": "torch_zip", "pickle": "pickled_arrays", "keras": "keras", "npz": "npz"}
 """Formats whose tensors may have no byte range, and the module whose `pieces(folder, tensor)` reads them."""
 
 

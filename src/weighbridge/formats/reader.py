@@ -18,7 +18,7 @@ from weighbridge.formats.checkpoint import Checkpoint
 if TYPE_CHECKING:
     from weighbridge.model.catalogue import NamedModel
 
-TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".jit")
+TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".jit", ".pt2")
 OTHER_SUFFIXES = {
     ".onnx": "onnx", ".h5": "keras", ".hdf5": "keras", ".keras": "keras", ".tflite": "tflite",
     ".npz": "npz", ".npy": "npz",

@@ -1,45 +1,39 @@
 """Which tensors does a pickle of PyTorch describe, and under which names? Nothing in it is ever run.
 
-The pickle is walked opcode by opcode over symbols: no name in it is imported, no callable called. A storage is a
-persistent id ("storage", torch.FloatStorage, key, location, number of elements); calls of the few
-`torch._utils._rebuild_*` functions on storages become tensors. Any other call is an opaque node that keeps its
-arguments and state, so that the tensors of a whole pickled module are found too.
+The pickle is walked over symbols (`pickle_symbols`). A storage is a persistent id ("storage", torch.FloatStorage, key,
+location, number of elements), before torch 1.6 with a sixth item, the part of the storage that is meant; calls of the
+few `torch._utils._rebuild_*` functions on storages become tensors. Any other call is an opaque node, so that the
+tensors of a whole pickled module are found too.
 
-Names are paths: `model.layers.0.weight`. Lists count from 0; a pickled module's names are those of its `state_dict()`;
-a sparse or nested tensor gives its parts. A quantized tensor is read as its integers. A container that is reached
-twice is walked once, so that shared and circular structures cost what they take in the file.
+A pickled module's names are those of its `state_dict()`; a sparse or nested tensor gives its parts. A quantized tensor
+is its integers, which stand for its weights, with the scales and zero points that are tensors beside it.
 
 Sources: pytorch/pytorch, 2.13: `torch/serialization.py` (persistent ids), `torch/_utils.py` (rebuild functions),
-`torch/_tensor.py` (their arguments), `torch/_weights_only_unpickler.py` (harmless names); CPython `pickletools`.
+`torch/_tensor.py` (their arguments), `torch/_weights_only_unpickler.py` (harmless names),
+`torch/csrc/jit/serialization/pickler.cpp` (TorchScript's own functions).
 """
 
 from __future__ import annotations
 
 import math
-import pickletools
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from weighbridge.errors import FormatError
+from weighbridge.formats.pickle_stream import MemoryStream, Stream
+from weighbridge.formats.pickle_symbols import DO_NOT_USE, PLAIN_NAMES, Name, Node, Paths, Walk, kept_values
 from weighbridge.model import encodings
 from weighbridge.model.encodings import Encoding
 from weighbridge.model.tensors import Kind
 
-MAX_OPCODES = 6_000_000
-"""A tensor takes 30 to 45 of them, and a million of them about a second."""
-MAX_DEPTH = 100
-MAX_NAME_CHARACTERS = 1000
-MAX_NAMES_CHARACTERS = 32 * 1024 * 1024
-"""Of all names together, those of containers included."""
 MAX_DIMS = 64
-MAX_KEPT = 100
-"""Foreign names, aliases and plain values that are kept to be shown."""
 WRAPPERS = frozenset({"state_dict", "model", "model_state_dict", "module", "params"})
+TRAINING = frozenset(
+    {"optimizer", "optimizers", "optimizer_state", "optimizer_states", "optimizer_state_dict", "optim",
+     "last_optimizer_state", "lr_scheduler", "lr_schedulers", "scheduler", "extra_state"}
+)  # fmt: skip
+"""Keys at the top under which a training run keeps its state; beside a model they hold no parameters."""
 
-_DO_NOT_USE = "do not use this file: torch.save never writes such a one"
-_GET_AGAIN = "it is cut short or damaged: get it again and compare its size with the publisher's"
 _UNTRUSTED = "do not load this file with torch.load(weights_only=False)"
 _SAVE_AGAIN = "load it where it was made and save plain tensors with torch.save"
 
@@ -60,68 +54,94 @@ _DTYPES = {
         "uint16", "uint8", "bool",
     )
 }  # fmt: skip
+_QUANTIZED = "torch._utils._rebuild_qtensor"
 _REBUILDS = {
     "torch._utils._rebuild_tensor": (4, 4),
     "torch._utils._rebuild_tensor_v2": (6, 7),
     "torch._utils._rebuild_tensor_v3": (7, 8),
-    "torch._utils._rebuild_qtensor": (7, 7),
+    _QUANTIZED: (7, 7),
 }
 """Each takes a storage, an offset, a size and a stride first. The fewest and the most arguments."""
 _WRAPPED = frozenset(
     f"torch._utils._rebuild_{name}" for name in ("parameter", "parameter_with_state", "device_tensor_from_cpu_tensor")
 )
 """Each takes a tensor first and gives it back."""
+_SCRIPT_VALUES = frozenset(
+    f"torch.jit._pickle.{name}"
+    for name in ("restore_type_tag", "build_intlist", "build_tensorlist", "build_doublelist", "build_boollist")
+)
+"""Each takes a list or dict first and gives it back."""
 _FROM_TYPE = "torch._tensor._rebuild_from_type_v2"
 _SPARSE, _META = "torch._utils._rebuild_sparse_tensor", "torch._utils._rebuild_meta_tensor_no_storage"
-_BUILTINS = ("builtins", "__builtin__")
-_DICTS = frozenset(
-    {"collections.OrderedDict", "collections.defaultdict", "collections.Counter"} | {f"{m}.dict" for m in _BUILTINS}
-)
-_PLAIN = ("bool", "bytearray", "bytes", "complex", "float", "frozenset", "int", "list", "set", "str", "tuple")
 _HARMLESS = (
-    frozenset(_STORAGES) | frozenset(_DTYPES) | frozenset(_REBUILDS) | _WRAPPED | _DICTS
-    | {f"{module}.{name}" for module in _BUILTINS for name in _PLAIN}
+    PLAIN_NAMES | frozenset(_STORAGES) | frozenset(_DTYPES) | frozenset(_REBUILDS) | _WRAPPED | _SCRIPT_VALUES
     | {_FROM_TYPE, _SPARSE, _META, "torch._utils._rebuild_nested_tensor", "torch.Size", "torch.device", "torch.dtype",
        "torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer", "torch.serialization._get_layout",
        "torch._utils._rebuild_wrapper_subclass", "torch._utils._rebuild_device_tensor_from_numpy",
        "torch.per_tensor_affine", "torch.per_channel_affine", "torch.per_channel_affine_float_qparams",
-       "argparse.Namespace", "_codecs.encode", "pathlib.PosixPath", "pathlib.WindowsPath", "numpy.dtype",
+       "argparse.Namespace", "pathlib.PosixPath", "pathlib.WindowsPath", "numpy.dtype",
        "numpy.ndarray", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar",
        "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"}
 )  # fmt: skip
-_LITERALS = frozenset(
-    {
-        "BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "NONE", "NEWTRUE",
-        "NEWFALSE", "STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
-        "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
-    }
-)  # fmt: skip
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Storage:
-    """A stretch of bytes in another entry of the archive, as the pickle describes it."""
+    """A stretch of bytes, as the pickle describes it. `key` is where it lies: the entry of an archive, or its number.
+
+    A part of another storage has the key of the whole, whose elements it counts from `first`.
+    """
 
     encoding: Encoding
     key: str
     elements: int
+    first: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tensor:
-    """A view of a storage. `offset` and `stride` count elements of `encoding`."""
+    """A view of a storage. `offset` (from the whole storage's beginning) and `stride` count elements of `encoding`.
+
+    `beside` are the tensors that its integers need to be weights, with their roles; `is_quantized` says that they do.
+    """
 
     storage: Storage
     encoding: Encoding
     offset: int
     shape: tuple[int, ...]
     stride: tuple[int, ...]
+    is_quantized: bool = False
+    beside: tuple[tuple[str, Tensor], ...] = ()
+
+    @property
+    def elements(self) -> int:
+        """The product of the shape."""
+        return math.prod(self.shape)
 
     @property
     def extent(self) -> int:
         """Elements of the storage from the tensor's first to its last one; 0 for an empty tensor."""
         return 1 + sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True)) if all(self.shape) else 0
+
+    @property
+    def is_contiguous(self) -> bool:
+        """Whether its elements lie one after the other, the last axis running fastest."""
+        step = 1
+        for n, stride in zip(reversed(self.shape), reversed(self.stride), strict=True):
+            if n != 1 and stride != step:
+                return self.elements == 0
+            step *= n
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of a table of tensors; `role` is that of a tensor beside a quantized one."""
+
+    name: str
+    tensor: Tensor
+    kind: Kind
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +150,22 @@ class TensorTable:
     the wrapper) that lead to a container already walked, `values` the plain values at the top.
     """
 
-    tensors: tuple[tuple[str, Tensor, Kind], ...]
+    tensors: tuple[Entry, ...]
     storages: tuple[Storage, ...]
     wrapper: str
     foreign_names: tuple[str, ...]
     aliases: dict[str, str]
     values: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
 
-def read(file: str, data: bytes) -> TensorTable:
-    """The tensor table of the pickle `data`; `file` is for messages.
+def read(where: str, data: bytes, stored_bytes: int | None = None) -> TensorTable:
+    """The tensor table of the pickle `data` of an archive whose storages lie in `data/`.
+
+    Args:
+        where: what messages call it.
+        data: the pickle.
+        stored_bytes: what it takes in the archive, where it is packed there.
 
     Raises:
         FormatError: for damage, for what torch does not write, and when no tensor can be told without running code.
@@ -148,225 +174,135 @@ def read(file: str, data: bytes) -> TensorTable:
         >>> read("a.pt", b"}.").tensors
         ()
     """
-    walk = _Walk(file)
-    root = walk.run(data)
-    names = _Names(file, root)
+    walk = TorchWalk(where, MemoryStream(data), "data/", stored_bytes)
+    return table(walk, walk.run())
+
+
+def table(walk: TorchWalk, root: Any) -> TensorTable:
+    """The tensor table of what a walk found.
+
+    Raises:
+        FormatError: when no tensor can be told without running code, or two have one name.
+    """
+    paths = TorchPaths(walk.where, root, Tensor)
     foreign = tuple(sorted(walk.foreign))
-    if not names.found and (foreign or not isinstance(root, _Node | tuple)):
+    if not paths.found and (foreign or not isinstance(root, Node | tuple)):
         what = f"names {', '.join(foreign[:3])}" if foreign else "holds one plain value"
-        _fail(file, f"{what} and has no tensor", "tensors in dicts and lists", _UNTRUSTED)
-    paths = [path for path, _, _ in names.found]
-    heads = set(names.heads)
+        _fail(walk.where, f"{what} and has no tensor", "tensors in dicts and lists", _UNTRUSTED)
+    names = [path for path, _, _ in paths.found]
+    heads = set(paths.heads)
     wrapper = heads.pop() if len(heads) == 1 else ""
-    if not (isinstance(root, _Node) and root.keys is not None and wrapper in WRAPPERS and wrapper not in paths):
+    if not (isinstance(root, Node) and root.keys is not None and wrapper in WRAPPERS and wrapper not in names):
         wrapper = ""
-    aliases = {a: b for a, b in names.aliases.items() if b and any(p == b or p.startswith(b + ".") for p in paths)}
+    aliases = {a: b for a, b in paths.aliases.items() if b and any(n == b or n.startswith(b + ".") for n in names)}
     strip = len(wrapper) + 1 if wrapper else 0
-    tensors = tuple((path[strip:], tensor, kind) for path, tensor, kind in names.found)
+    beside = set(paths.heads) & TRAINING if set(paths.heads) - TRAINING else set()
+    found = [
+        (path[strip:], tensor, Kind.BUFFER if head in beside else kind)
+        for (path, tensor, kind), head in zip(paths.found, paths.heads, strict=True)
+    ]
+    storages = tuple(walk.storages.values())
+    notes = (
+        (f"what lies under {', '.join(sorted(beside))} is the state of a training run, no parameters",)
+        if beside
+        else ()
+    )
+    return TensorTable(rows(walk.where, found), storages, wrapper, foreign, aliases, kept_values(root), notes)
+
+
+def rows(where: str, found: list[tuple[str, Tensor, Kind]]) -> tuple[Entry, ...]:
+    """The rows of a table, with the scales and zero points of quantized tensors after these.
+
+    Raises:
+        FormatError: when two have one name.
+    """
+    made: list[Entry] = []
     taken: set[str] = set()
-    for name, _, _ in tensors:
-        if name in taken:
-            _fail(file, f"has two tensors named {name[:100]!r}", "names of their own", _DO_NOT_USE)
-        taken.add(name)
-    return TensorTable(tensors, tuple(walk.storages.values()), wrapper, foreign, aliases, _kept_values(root))
+    for name, tensor, kind in found:
+        made.append(Entry(name, tensor, kind))
+        made += [Entry(f"{name}.{role}", other, Kind.QUANTIZATION, role) for role, other in tensor.beside]
+    for row in made:
+        if row.name in taken:
+            _fail(where, f"has two tensors named {row.name[:100]!r}", "names of their own", DO_NOT_USE)
+        taken.add(row.name)
+    return tuple(made)
 
 
-def _fail(file: str, what: str, expected: str, action: str) -> NoReturn:
-    raise FormatError(f"{file}: data.pkl {what}", expected, action)
+def _fail(where: str, what: str, expected: str, action: str) -> NoReturn:
+    raise FormatError(f"{where} {what}", expected, action)
 
 
-@dataclass(frozen=True, slots=True)
-class _Name:
-    """A global: the text `module.name`, never looked up."""
+class TorchWalk(Walk):
+    """The walk that knows storages and tensors. `folder` is put before the keys of storages.
 
-    name: str
+    Only a file from before torch 1.6 (`is_legacy`) names parts of storages and the classes of modules by id.
+    """
 
+    harmless = _HARMLESS
 
-class _Node:
-    """A dict, a list (without keys), or with a name the result of a call that was not made."""
-
-    __slots__ = ("keys", "name", "state", "values")
-
-    def __init__(self, keys: list[Any] | None, values: list[Any], name: str = "", state: Any = None) -> None:
-        self.keys, self.values, self.name, self.state = keys, values, name, state
-
-    def put(self, key: Any, value: Any) -> None:
-        if self.keys is None:
-            self.keys = list(range(len(self.values)))
-        self.keys.append(key)
-        self.values.append(value)
-
-
-class _Walk:
-    """The pickle's opcodes over symbols: a stack, its marks and a memo."""
-
-    def __init__(self, file: str) -> None:
-        self.file = file
-        self.stack: list[Any] = []
-        self.marks: list[int] = []
-        self.memo: dict[int, Any] = {}
+    def __init__(
+        self, where: str, stream: Stream, folder: str = "", stored_bytes: int | None = None, is_legacy: bool = False
+    ) -> None:
+        super().__init__(where, stream, stored_bytes)
+        self.folder, self.is_legacy = folder, is_legacy
         self.storages: dict[str, Storage] = {}
-        self.foreign: set[str] = set()
 
-    def fail(self, what: str, expected: str = "a pickle of torch.save", action: str = _DO_NOT_USE) -> NoReturn:
-        _fail(self.file, what, expected, action)
-
-    def run(self, data: bytes) -> Any:
-        """The saved object, as symbols."""
-        try:
-            for i, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-                if i == MAX_OPCODES:
-                    self.fail(f"has more than {MAX_OPCODES:,} opcodes")
-                if opcode.name in _LITERALS:
-                    self.stack.append(_CONSTANTS.get(opcode.name, argument))
-                else:
-                    self.step(opcode.name, argument)
-        # What genops raises for bad lengths, bad text, unknown opcodes and a missing STOP.
-        except ValueError as error:
-            self.fail(f"is damaged ({ascii(str(error)[:100])[1:-1]})", "a whole pickle", _GET_AGAIN)
-        return self.pop()
-
-    def pop(self) -> Any:
-        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
-            self.fail("has fewer values than its opcodes take", "a whole pickle", _GET_AGAIN)
-        return self.stack.pop()
-
-    def top(self) -> Any:
-        self.stack.append(value := self.pop())
-        return value
-
-    def pop_mark(self) -> list[Any]:
-        if not self.marks:
-            self.fail("has an opcode that lacks its mark", "a whole pickle", _GET_AGAIN)
-        mark = self.marks.pop()
-        values = self.stack[mark:]
-        del self.stack[mark:]
-        return values
-
-    def step(self, name: str, argument: Any) -> None:
-        push = self.stack.append
-        match name:
-            case "BINGET" | "LONG_BINGET" | "GET":
-                if argument not in self.memo:
-                    self.fail(f"recalls the value {str(argument)[:20]}, which it never kept", action=_GET_AGAIN)
-                push(self.memo[argument])
-            case "BINPUT" | "LONG_BINPUT" | "PUT":
-                self.memo[argument] = self.top()
-            case "MEMOIZE":
-                self.memo[len(self.memo)] = self.top()
-            case "MARK":
-                self.marks.append(len(self.stack))
-            case "TUPLE" | "FROZENSET":
-                push(tuple(self.pop_mark()))
-            case "TUPLE1":
-                push((self.pop(),))
-            case "TUPLE2" | "TUPLE3":
-                push(tuple([self.pop() for _ in range(int(name[-1]))][::-1]))
-            case "EMPTY_TUPLE":
-                push(())
-            case "BINPERSID":
-                push(self.storage(self.pop()))
-            case "REDUCE" | "NEWOBJ" | "NEWOBJ_EX":
-                if name == "NEWOBJ_EX":
-                    self.pop()
-                arguments = self.pop()
-                push(self.call(self.pop(), arguments))
-            case "GLOBAL":
-                push(self.named(argument.replace(" ", ".", 1)))
-            case "STACK_GLOBAL":
-                last, module = self.pop(), self.pop()
-                if type(last) is not str or type(module) is not str:
-                    self.fail("has a name that is no text")
-                push(self.named(f"{module}.{last}"))
-            case "BUILD":
-                state, target = self.pop(), self.top()
-                # The state of a dict is OrderedDict's `_metadata`; that of a tensor or a name holds no weights.
-                if isinstance(target, _Node) and target.name:
-                    target.state = state
-            case "EMPTY_DICT":
-                push(_Node([], []))
-            case "EMPTY_LIST" | "EMPTY_SET":
-                push(_Node(None, []))
-            case "SETITEMS" | "SETITEM":
-                self.put(self.pop_mark() if name == "SETITEMS" else [self.pop(), self.pop()][::-1])
-            case "APPENDS" | "ADDITEMS" | "APPEND":
-                self.add([self.pop()] if name == "APPEND" else self.pop_mark())
-            case "DUP":
-                push(self.top())
-            case "POP":
-                # As in CPython, POP takes a mark when nothing lies above it.
-                if self.marks and self.marks[-1] == len(self.stack):
-                    self.marks.pop()
-                else:
-                    self.pop()
-            case "POP_MARK":
-                self.pop_mark()
-            case "PROTO" | "FRAME" | "STOP":
-                if name == "PROTO" and argument > 5:
-                    self.fail(f"has protocol {argument}", "protocol 2 to 5", "update Weighbridge")
-            case _:  # protocols 0 and 1, which cannot hold storages, and references to what the pickle does not hold
-                self.fail(f"has the opcode {name}")
-
-    def container(self, kind: str) -> _Node:
-        value = self.top()
-        if not isinstance(value, _Node) or (not value.name and (value.keys is None) != (kind == "list")):
-            self.fail(f"adds items of a {kind} to what is none")
-        return value
-
-    def add(self, items: list[Any]) -> None:
-        node = self.container("list")
-        node.values += items
-        if node.keys is not None:
-            node.keys += range(len(node.keys), len(node.values))
-
-    def put(self, items: list[Any]) -> None:
-        node = self.container("dict")
-        if len(items) % 2:
-            self.fail("has a key without a value")
-        for i in range(0, len(items), 2):
-            node.put(items[i], items[i + 1])
-
-    def named(self, name: str) -> _Name:
-        if name not in _HARMLESS and len(self.foreign) < MAX_KEPT:
-            self.foreign.add(ascii(name[:200])[1:-1])
-        return _Name(name)
-
-    def storage(self, key: Any) -> Storage:
+    def persistent(self, key: Any) -> Any:
+        """A storage, or the class of a module, whose source text is left aside."""
+        part: Any = None
         match key:
-            case ("storage", _Name(name=kind), str(key), str(), int(elements)) if 0 <= elements < 2**63:
+            case ("module", Name() as name, _, _) if self.is_legacy:
+                return name
+            case ("storage", Name(name=kind), str(number), str(), int(elements), part) if self.is_legacy:
+                pass
+            case ("storage", Name(name=kind), str(number), str(), int(elements)) if not self.is_legacy:
                 pass
             case _:
                 self.fail("has a persistent id that is no storage")
+        if not 0 <= elements < 2**63:
+            self.fail("has a persistent id that is no storage")
         encoding = _STORAGES.get(kind)
         if encoding is None:
             self.fail(f"has the storage type {kind[:100]!r}", "a type of whole bytes such as FloatStorage", _SAVE_AGAIN)
-        known = self.storages.setdefault(key, Storage(encoding, key, elements))
+        known = self.storages.setdefault(number, Storage(encoding, self.folder + number, elements))
         if (known.encoding, known.elements) != (encoding, elements):
-            self.fail(f"gives storage {key[:100]!r} two types or lengths")
-        return known
+            self.fail(f"gives storage {number[:100]!r} two types or lengths")
+        match part:
+            case None:
+                return known
+            case (str(), int(first), int(count)) if 0 <= first <= first + count <= elements and count >= 0:
+                return replace(known, elements=count, first=first)
+            case _:
+                self.fail(f"names a part of storage {number[:100]!r} that it does not have")
+
+    def is_own(self, name: str) -> bool:
+        """Whether a name is that of a class whose code a TorchScript archive holds."""
+        return name.startswith("__torch__.")
 
     def call(self, callee: Any, arguments: Any) -> Any:
         """What a call would give: a tensor, a container or an opaque node. Nothing is called."""
-        name = callee.name if isinstance(callee, _Name) else "a computed callable"
+        name = callee.name if isinstance(callee, Name) else "a computed callable"
         if name not in _HARMLESS:
-            return _Node(None, list(arguments) if isinstance(arguments, tuple) else [], name)
+            return super().call(callee, arguments)
         if not isinstance(arguments, tuple):
             self.fail(f"calls {name} without arguments")
-        state = None
+        state: Any = None
         if name == _FROM_TYPE:
             match arguments:
-                case (_Name(name=inner), _, tuple(given), state) if inner != _FROM_TYPE:
+                case (Name(name=inner), _, tuple(given), state) if inner != _FROM_TYPE:
                     name, arguments = inner, given
                 case _:
                     self.fail(f"calls {_FROM_TYPE} with other arguments than torch")
         if name in _REBUILDS:
             return self.tensor(name, arguments)
-        if name in _DICTS:
-            return self.dictionary(arguments)
         first = arguments[0] if arguments else None
         if name in _WRAPPED:
-            if not isinstance(first, Tensor | _Node):
+            if not isinstance(first, Tensor | Node):
                 self.fail("has a parameter that is no tensor")
+            return first
+        if name in _SCRIPT_VALUES:
+            if not isinstance(first, Node):
+                self.fail(f"calls {name} with other arguments than torch")
             return first
         if name == _META:
             self.fail("has a meta tensor, which stores nothing", "tensors with data", _SAVE_AGAIN)
@@ -374,29 +310,20 @@ class _Walk:
             return first
         if name == _SPARSE and len(arguments) == 2 and isinstance(arguments[1], tuple):
             return arguments[1]
-        return _Node(None, list(arguments), name, state)
-
-    def dictionary(self, arguments: tuple[Any, ...]) -> _Node:
-        node = _Node([], [])
-        given = next((x for x in arguments if isinstance(x, _Node)), None)
-        if given is not None and given.keys is not None:
-            node.keys, node.values = list(given.keys), list(given.values)
-        elif given is not None:
-            for item in given.values:
-                pair = item.values if isinstance(item, _Node) else item
-                if not isinstance(pair, list | tuple) or len(pair) != 2:
-                    self.fail("makes a dict of other items than pairs")
-                node.put(*pair)
-        return node
+        made = super().call(Name(name), arguments)
+        if state is not None:
+            made.state = state
+        return made
 
     def tensor(self, name: str, arguments: tuple[Any, ...]) -> Tensor:
+        """The tensor that a rebuild function would make of a storage."""
         fewest, most = _REBUILDS[name]
         if not fewest <= len(arguments) <= most or not isinstance(arguments[0], Storage):
             self.fail(f"calls {name} with other arguments than torch")
         storage, offset, shape, stride = arguments[:4]
         encoding = storage.encoding
         if name.endswith("_v3"):
-            dtype = arguments[6].name if isinstance(arguments[6], _Name) else "none"
+            dtype = arguments[6].name if isinstance(arguments[6], Name) else "none"
             if dtype not in _DTYPES:
                 self.fail(f"has the element type {dtype[:100]!r}", "a type of whole bytes", _SAVE_AGAIN)
             encoding = _DTYPES[dtype]
@@ -404,96 +331,31 @@ class _Walk:
             self.fail("has a tensor whose size and stride differ in length")
         if len(shape) > MAX_DIMS or not all(type(x) is int and 0 <= x < 2**63 for x in (offset, *shape, *stride)):
             self.fail("has a tensor whose size, stride or offset is no count")
-        tensor = Tensor(storage, encoding, offset, shape, stride)
+        first, rest = divmod(storage.first * storage.encoding.bytes_per_block, encoding.bytes_per_block)
+        is_quantized = name == _QUANTIZED
+        beside = self.beside(arguments[4]) if is_quantized else ()
+        tensor = Tensor(storage, encoding, first + offset, shape, stride, is_quantized, beside)
         held = storage.elements * storage.encoding.bytes_per_block // encoding.bytes_per_block
-        if math.prod(shape) >= 2**63 or (tensor.extent and offset + tensor.extent > held):
+        if math.prod(shape) >= 2**63 or rest or (tensor.extent and offset + tensor.extent > held):
             self.fail(f"has a tensor that reaches past the {held:,} elements of its storage {storage.key[:100]!r}")
         return tensor
 
-
-class _Names:
-    """The walk from the saved object to its tensors, which gives them their names."""
-
-    def __init__(self, file: str, root: Any) -> None:
-        self.file = file
-        self.found: list[tuple[str, Tensor, Kind]] = []
-        self.heads: list[str] = []
-        """For each tensor, the key at the top that leads to it."""
-        self.aliases: dict[str, str] = {}
-        seen: dict[int, str] = {}
-        characters = 0
-        head = ""
-        walks: list[tuple[str, Iterator[tuple[str, Any, Kind]]]] = [("", iter([("", root, Kind.PARAMETER)]))]
-        while walks:
-            prefix, children = walks[-1]
-            item = next(children, None)
-            if item is None:
-                walks.pop()
-                continue
-            part, value, kind = item
-            if not isinstance(value, Tensor | _Node | tuple) or value == ():
-                continue
-            path = f"{prefix}.{part}" if prefix and part else prefix or part
-            if len(walks) == 2:
-                head = part
-            characters += len(path)
-            if len(path) > MAX_NAME_CHARACTERS or not path.isprintable() or len(walks) > MAX_DEPTH:
-                what = f"has the name {path[:60]!r} ({len(path)} characters, {len(walks)} levels)"
-                _fail(file, what, "printable names as deep as a model's", _DO_NOT_USE)
-            if characters > MAX_NAMES_CHARACTERS:
-                _fail(file, "has too many long names", f"at most {MAX_NAMES_CHARACTERS:,} characters", _DO_NOT_USE)
-            if isinstance(value, Tensor):
-                self.found.append((path or "tensor", value, kind))
-                self.heads.append(head)
-            elif id(value) not in seen:
-                seen[id(value)] = path
-                walks.append((path, self.children(value, path, kind)))
-            elif len(self.aliases) < MAX_KEPT and seen[id(value)] != path:
-                self.aliases[path] = seen[id(value)]
-
-    def children(self, value: _Node | tuple[Any, ...], path: str, kind: Kind) -> Iterator[tuple[str, Any, Kind]]:
-        keys = None if isinstance(value, tuple) else value.keys
-        taken: set[str] = set()
-        for i, child in enumerate(value if isinstance(value, tuple) else value.values):
-            text = str(i)
-            if keys is not None:
-                text = _key_text(keys[i], i)
-                if text in taken:
-                    what = f"has the key {text[:100]!r} twice in {path[:100] or 'its dict'!r}"
-                    _fail(self.file, what, "keys of their own", _DO_NOT_USE)
-                taken.add(text)
-            yield text, child, kind
-        if isinstance(value, tuple) or value.state is None:
-            return
-        # The state of an object with slots is the pair of its dict and theirs.
-        for state in value.state if isinstance(value.state, tuple) else (value.state,):
-            if isinstance(state, _Node) and state.keys is not None:
-                for i, (key, child) in enumerate(zip(state.keys, state.values, strict=True)):
-                    text = _key_text(key, i)
-                    # The three dicts of a torch.nn.Module, which `state_dict()` leaves out of its names.
-                    inside = text in ("_parameters", "_buffers", "_modules")
-                    yield "" if inside else text, child, Kind.BUFFER if text == "_buffers" else kind
+    def beside(self, quantizer: Any) -> tuple[tuple[str, Tensor], ...]:
+        """The scales and zero points of a tensor that is quantized by channel."""
+        match quantizer:
+            case (Name(), scales, zero_points, int()):
+                given = (("scale", scales), ("zero_point", zero_points))
+                return tuple((role, x) for role, x in given if isinstance(x, Tensor))
+            case (Name(), float() | int(), int()):
+                return ()
+            case _:
+                self.fail("has a quantized tensor with other arguments than torch")
 
 
-def _is_plain(value: Any) -> bool:
-    return type(value) in (bool, float) or (type(value) is int and abs(value) < 2**63)
+class TorchPaths(Paths):
+    """The paths of `state_dict()`, which leaves out the three dicts of a torch.nn.Module."""
 
-
-def _key_text(key: Any, index: int) -> str:
-    """A dict's key as a part of a name; `#3` for the fourth key when it is no plain value."""
-    if type(key) is str:
-        return key
-    return str(key) if _is_plain(key) or key is None else f"#{index}"
-
-
-def _kept_values(root: Any) -> dict[str, Any]:
-    """The first plain values at the top: epochs, losses, versions."""
-    if not isinstance(root, _Node) or root.keys is None:
-        return {}
-    plain = (
-        (key, value)
-        for key, value in zip(root.keys, root.values, strict=True)
-        if type(key) is str and key.isprintable() and len(key) <= MAX_NAME_CHARACTERS
-        if _is_plain(value) or (type(value) is str and len(value) <= 200)
-    )
-    return dict(islice(plain, MAX_KEPT))
+    def named(self, node: Node, key: str, child: Any, kind: Kind) -> tuple[str, Kind]:
+        """Nothing for these dicts; what is below `_buffers` is a buffer."""
+        inside = key in ("_parameters", "_buffers", "_modules")
+        return "" if inside else key, Kind.BUFFER if key == "_buffers" else kind
