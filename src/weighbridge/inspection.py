@@ -483,7 +483,8 @@ def _warnings(checkpoint: Checkpoint) -> list[str]:
     notes = [*checkpoint.notes, *(checkpoint.metadata.get("notes", ()) if checkpoint.format == "safetensors" else ())]
     declared = (checkpoint.config or {}).get("quantization_config")
     if isinstance(declared, Mapping) and (checkpoint.packed_by or not checkpoint.tensors):
-        method = printable(str(declared.get("quant_method", "a method that is not named"))[:40])
+        said = str(declared.get("quant_method", "a method that is not named"))[:40]
+        method = checkpoint.packed_by or printable(said)
         notes.append(f"the config says that the weights are packed by {method}; counts are those of the model unpacked")
     foreign = checkpoint.metadata.get("foreign_names", ()) if checkpoint.format == "torch" else ()
     if foreign:

@@ -21,19 +21,28 @@ from weighbridge.inspection import inspect
 from weighbridge.model.encodings import find
 from weighbridge.model.tensors import TensorSpec
 
-GPTQ = {f"q.{ending}": entry for ending, entry in gptq(256, 256).items()}
-AWQ = {"q.qweight": ("I32", (256, 32)), "q.qzeros": ("I32", (4, 32)), "q.scales": ("F16", (4, 256))}
-MLX = {"q.weight": ("U32", (64, 16)), "q.scales": ("F16", (64, 2)), "q.biases": ("F16", (64, 2))}
-NF4 = {f"q.{ending}": entry for ending, entry in nf4(256, 256).items()}
-PACKED = {"q.weight_packed": ("I32", (64, 16)), "q.weight_scale": ("BF16", (64, 4)), "q.weight_shape": ("I64", (2,))}
-EXL2 = {"q.q_weight": ("I32", (32, 512)), "q.q_invperm": ("I32", (256,)), "q.q_scale": ("I32", (4, 64)),
+Table = dict[str, tuple[str, tuple[int, ...]]]
+GPTQ: Table = {f"q.{ending}": entry for ending, entry in gptq(256, 256).items()}
+AWQ: Table = {"q.qweight": ("I32", (256, 32)), "q.qzeros": ("I32", (4, 32)), "q.scales": ("F16", (4, 256))}
+MLX: Table = {"q.weight": ("U32", (64, 16)), "q.scales": ("F16", (64, 2)), "q.biases": ("F16", (64, 2))}
+NF4: Table = {f"q.{ending}": entry for ending, entry in nf4(256, 256).items()}
+PACKED: Table = {
+    "q.weight_packed": ("I32", (64, 16)),
+    "q.weight_scale": ("BF16", (64, 4)),
+    "q.weight_shape": ("I64", (2,)),
+}
+EXL2: Table = {"q.q_weight": ("I32", (32, 512)), "q.q_invperm": ("I32", (256,)), "q.q_scale": ("I32", (4, 64)),
         "q.q_scale_max": ("F16", (4,)), "q.q_groups": ("I16", (8,))}  # fmt: skip
-EXL3 = {"q.trellis": ("I16", (16, 32, 48)), "q.suh": ("F16", (256,)), "q.svh": ("F16", (512,))}
-HQQ = {"q.W_q": ("U8", (192, 64)), "q.scale": ("F16", (384, 1)), "q.zero": ("F16", (384, 1))}
-FP8 = {"q.weight": ("F8_E4M3", (576, 7168)), "q.weight_scale_inv": ("F32", (5, 56))}
-BLOCKS = {"e.gate_up_proj_blocks": ("U8", (4, 64, 3, 16)), "e.gate_up_proj_scales": ("U8", (4, 64, 3))}
-NVFP4 = {"q.weight": ("U8", (768, 128)), "q.weight_scale": ("F8_E4M3", (768, 16)), "q.weight_scale_2": ("F32", ())}
-VALID: list[dict[str, tuple[str, tuple[int, ...]]]] = [
+EXL3: Table = {"q.trellis": ("I16", (16, 32, 48)), "q.suh": ("F16", (256,)), "q.svh": ("F16", (512,))}
+HQQ: Table = {"q.W_q": ("U8", (192, 64)), "q.scale": ("F16", (384, 1)), "q.zero": ("F16", (384, 1))}
+FP8: Table = {"q.weight": ("F8_E4M3", (576, 7168)), "q.weight_scale_inv": ("F32", (5, 56))}
+BLOCKS: Table = {"e.gate_up_proj_blocks": ("U8", (4, 64, 3, 16)), "e.gate_up_proj_scales": ("U8", (4, 64, 3))}
+NVFP4: Table = {
+    "q.weight": ("U8", (768, 128)),
+    "q.weight_scale": ("F8_E4M3", (768, 16)),
+    "q.weight_scale_2": ("F32", ()),
+}
+VALID: list[Table] = [
     GPTQ, AWQ, MLX, NF4, PACKED, EXL2, EXL3, HQQ, FP8, BLOCKS, NVFP4]  # fmt: skip
 
 

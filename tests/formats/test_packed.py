@@ -175,8 +175,10 @@ def test_gptq(bits: int, group: int, has_index: bool) -> None:
     """GPTQModel 7.7, `_register_gptq_buffers`."""
     rows, columns = 768, 256
     groups = 1 if group == -1 else columns // group
-    tensors = {"q.qweight": ("I32", (columns * bits // 32, rows)), "q.qzeros": ("I32", (groups, rows * bits // 32)),
-               "q.scales": ("F16", (groups, rows))}  # fmt: skip
+    tensors: dict[str, tuple[str, tuple[int, ...]]] = {
+        "q.qweight": ("I32", (columns * bits // 32, rows)), "q.qzeros": ("I32", (groups, rows * bits // 32)),
+        "q.scales": ("F16", (groups, rows)),
+    }  # fmt: skip
     tensors |= {"q.g_idx": ("I32", (columns,))} if has_index else {}
     for config in (quantized(quant_method="gptq", bits=bits, group_size=group, desc_act=has_index), None):
         weight, sums = one(tensors, config)
@@ -477,6 +479,13 @@ def test_methods_that_are_not_unpacked_are_named(method: str) -> None:
     found = unpacked(checkpoint({"q.codes": ("I16", (8, 8, 1))}, quantized(quant_method=method)))
     assert found.packed_by == "" and packing(found) is None
     assert "not unpacked; stored elements are counted" in found.notes[0] and found.notes[0].isprintable()
+
+
+def test_what_is_unpacked_stays_so() -> None:
+    config = quantized(quant_method="gptq", bits=4, group_size=64)
+    once = unpacked(checkpoint({f"q.{ending}": entry for ending, entry in gptq(256, 256).items()}, config))
+    assert once.packed_by == "gptq" and unpacked(once) == once
+    assert inspect(once).packing == packing(once) is not None
 
 
 def test_a_plain_file_stays_as_it_is() -> None:

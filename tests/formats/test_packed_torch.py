@@ -34,19 +34,24 @@ SCHEMES: list[tuple[str, dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
+def compressor_of(kind: str, weights: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """The arguments, the scheme and the compressor of the library for a format."""
+    quantization = pytest.importorskip("compressed_tensors.quantization")
+    compressors = pytest.importorskip("compressed_tensors.compressors")
+    arguments = quantization.QuantizationArgs(**weights)
+    scheme = quantization.QuantizationScheme(targets=["Linear"], weights=arguments, format=kind)
+    return arguments, scheme, compressors.BaseCompressor.get_value_from_registry(kind)
+
+
 def written(folder: Path, kind: str, weights: dict[str, Any]) -> Inspection:
     """A small Llama whose projections a compressor of compressed-tensors has packed."""
     import torch
-    from compressed_tensors.compressors import BaseCompressor
-    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
     from safetensors.torch import save_file
 
-    arguments = QuantizationArgs(**weights)
-    scheme = QuantizationScheme(targets=["Linear"], weights=arguments, format=kind)
-    compressor = BaseCompressor.get_value_from_registry(kind)
+    arguments, scheme, compressor = compressor_of(kind, weights)
     described = inspect(LLAMA).architecture
     assert described is not None
-    tensors = {}
+    tensors: dict[str, Any] = {}
     for tensor in described.tensors():
         if not tensor.name.endswith("_proj.weight"):
             tensors[tensor.name] = torch.ones(tensor.shape, dtype=torch.bfloat16)
@@ -85,12 +90,9 @@ def test_compressed_tensors(tmp_path: Path, kind: str, weights: dict[str, Any], 
 def test_rows_that_are_no_whole_words(tmp_path: Path) -> None:
     """Columns that do not fill the last word: only `weight_shape`, which lies in the data, names them."""
     import torch
-    from compressed_tensors.compressors import BaseCompressor
-    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
     from safetensors.torch import save_file
 
-    scheme = QuantizationScheme(targets=["Linear"], weights=QuantizationArgs(num_bits=4, strategy="channel"))
-    compressor = BaseCompressor.get_value_from_registry("pack-quantized")
+    _, scheme, compressor = compressor_of("pack-quantized", {"num_bits": 4, "strategy": "channel"})
     for columns in (57, 59, 64):
         state = {"weight": torch.randn(8, columns), "weight_scale": torch.ones(8, 1)}
         parts = compressor.compress(state, scheme)
@@ -112,7 +114,7 @@ def test_fine_grained_fp8_of_transformers(tmp_path: Path, has_block: bool) -> No
     block = (128, 128) if has_block else None
     described = inspect(LLAMA).architecture
     assert described is not None
-    tensors = {}
+    tensors: dict[str, Any] = {}
     for tensor in described.tensors():
         if tensor.name.endswith("_proj.weight"):
             rows, columns = tensor.shape

@@ -100,22 +100,23 @@ class Packing:
 
 
 def packing(checkpoint: Checkpoint) -> Packing | None:
-    """The sums over what `unpacked` has found; None when nothing is packed."""
+    """The sums over what `unpacked` or a reader has found; None when nothing is packed."""
     sizes: dict[str, int] = {"weights": 0}
     bits = set()
     weights = 0
     for tensor in checkpoint.tensors:
         if tensor.tied_to is not None:
             continue
-        if tensor.stands_for is not None:
+        if tensor.stands_for is not None and tensor.weights:
             weights += tensor.weights
             sizes["weights"] += tensor.size_bytes
             bits.add(8 * tensor.size_bytes // tensor.weights)
         elif tensor.kind is Kind.QUANTIZATION:
-            sizes[tensor.role] = sizes.get(tensor.role, 0) + tensor.size_bytes
+            role = tensor.role or "metadata"
+            sizes[role] = sizes.get(role, 0) + tensor.size_bytes
     if not weights:
         return None
-    return Packing(checkpoint.packed_by, weights, bits.pop() if len(bits) == 1 else None, sizes)
+    return Packing(checkpoint.packed_by or checkpoint.format, weights, bits.pop() if len(bits) == 1 else None, sizes)
 
 
 def unpacked(checkpoint: Checkpoint, folder: Folder | None = None) -> Checkpoint:
@@ -139,10 +140,10 @@ def unpacked(checkpoint: Checkpoint, folder: Folder | None = None) -> Checkpoint
         >>> model.packed_by, packing(model).overhead_bits_per_weight
         ('gptq', {'zero_point': 0.125, 'scale': 0.5})
     """
+    if checkpoint.packed_by or (checkpoint.format not in FORMATS and not checkpoint.parts):
+        return checkpoint
     if checkpoint.parts:
         return _pipeline(checkpoint, folder)
-    if checkpoint.format not in FORMATS:
-        return checkpoint
     modules = _modules(checkpoint.tensors)
     said = declared(checkpoint.config, folder if any(_is_packed(parts) for parts in modules.values()) else None)
     if not modules:

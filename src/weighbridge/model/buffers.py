@@ -2,9 +2,9 @@
 
 A buffer is stored and loaded like a weight but follows from the configuration or from running statistics, so it is no
 parameter. A rule names buffers by the last one or two parts of their names and, where a weight could have that name
-too, by their shape. Sources: the module code of transformers 4.x and 5.x (`register_buffer`), torch.nn.BatchNorm, Keras'
-BatchNormalization, the STFT modules of published voice-activity detectors, torchaudio's MelScale, torchlibrosa, nnAudio,
-BigVGAN's resampling, and llama.cpp's names of rotary factors.
+too, by their shape. Sources: the module code of transformers 4.x and 5.x (`register_buffer`), torch.nn.BatchNorm and
+Keras' BatchNormalization, the STFT modules of published voice-activity detectors, torchaudio's MelScale, torchlibrosa,
+nnAudio, BigVGAN's resampling, and llama.cpp's names of rotary factors.
 """
 
 from __future__ import annotations
