@@ -311,6 +311,8 @@ def test_sparse_bit_masks() -> None:
     weight, sums = one(tensors)
     assert weight == Weight("q.weight", (768, 256)) and sums.method == "sparse 2:4"
     assert sums.bytes_by_role == {"weights": 768 * 128, "metadata": 768 * 32 + 16, "scale": 768 * 4}
+    below = {name.replace(".weight.", "."): entry for name, entry in tensors.items()}  # as 0.9.4 wrote them
+    assert one(below)[0] == weight
     tensors = {"q.weight.compressed": ("BF16", (99,)), "q.weight.bitmask": ("U8", (7, 3)),
                "q.weight.row_offsets": ("I64", (7,)), "q.weight.shape": ("I64", (2,))}  # fmt: skip
     assert one(tensors)[0] == Weight("q.weight", (7, 24))

@@ -102,7 +102,7 @@ class Packing:
 def packing(checkpoint: Checkpoint) -> Packing | None:
     """The sums over what `unpacked` or a reader has found; None when nothing is packed."""
     sizes: dict[str, int] = {"weights": 0}
-    bits = set()
+    bits: set[int | None] = set()
     weights = 0
     for tensor in checkpoint.tensors:
         if tensor.tied_to is not None:
@@ -110,7 +110,8 @@ def packing(checkpoint: Checkpoint) -> Packing | None:
         if tensor.stands_for is not None and tensor.weights:
             weights += tensor.weights
             sizes["weights"] += tensor.size_bytes
-            bits.add(8 * tensor.size_bytes // tensor.weights)
+            is_sparse = tensor.name.endswith(".compressed")  # of some places there is nothing
+            bits.add(None if is_sparse else 8 * tensor.size_bytes // tensor.weights)
         elif tensor.kind is Kind.QUANTIZATION:
             role = tensor.role or "metadata"
             sizes[role] = sizes.get(role, 0) + tensor.size_bytes

@@ -160,7 +160,7 @@ def _is_of(stored: TensorSpec, shape: tuple[int, ...]) -> bool:
 
 
 def _added_biases(stored: Mapping[str, TensorSpec]) -> set[str]:
-    """Names of biases that AutoGPTQ before 0.8 gives every module that it packs, of zeros where the model has none."""
+    """Names of biases that AutoGPTQ up to 0.7 gives every module that it packs, of zeros where the model has none."""
     rows = {f"{_module(weight.stands_for.name)}.bias": weight.stands_for.shape[:1] for weight in stored.values()
             if weight.stands_for is not None and weight.name.endswith(".qweight")}  # fmt: skip
     return {name for name, shape in rows.items() if name in stored and stored[name].shape == shape}

@@ -3,15 +3,15 @@
 For a weight of `out` rows and `in` columns:
 
 - pack-quantized: `weight_packed` int32 [out, in·bits/32 rounded up], `weight_scale` [out, G], [out, 1] or [1], with
-  `weight_zero_point` [out·bits/32, G], `weight_g_idx` [in] and `weight_shape`, two numbers that lie in the data. Before
-  0.15 a word held whole weights only: ten of 3 bits. Several matrices may be stacked.
+  `weight_zero_point` [out·bits/32, G], `weight_g_idx` [in] and `weight_shape`, two numbers that lie in the data. Up to
+  0.15 at least a word held whole weights only: ten of 3 bits. Several matrices may be stacked.
 - nvfp4-pack-quantized: `weight_packed` uint8 [out, in/2], `weight_scale` fp8 [out, in/16], `weight_global_scale` [1].
 - mxfp4-pack-quantized: `weight_packed` uint8 [out, in/2], `weight_scale` uint8 [out, in/32]; mxfp6 has [out, 3·in/4].
 - 2:4 sparse: `compressed` [out, in/2], `bitmask` uint8 [out, in/8 rounded up]; unstructured: `compressed` [non-zeros],
-  `row_offsets` [out], and `shape` with the two numbers. They stand below the weight's own name.
+  `row_offsets` [out], and `shape` with the two numbers. They stand below the module's name or the weight's.
 
-Sources: compressed-tensors 0.20 `compressors/{pack_quantized,nvfp4,mxfp4,mxfp6}/base.py`; 0.9
-`compressors/sparse_compressors/{sparse_bitmask,sparse_24_bitmask}.py`; Kimi-K2 for stacks.
+Sources: compressed-tensors 0.20 `compressors/{pack_quantized,nvfp4,mxfp4,mxfp6}/base.py`, 0.15
+`compressors/pack_quantized/helpers.py`, 0.9.4 `compressors/sparse_compressors/{sparse_bitmask,sparse_24_bitmask}.py`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ schemes.
 
 Sources: transformers 5.23 `utils/quantization_config.py`; compressed-tensors 0.20 `quantization/quant_scheme.py`;
 GPTQModel 7.7 `quantization/config.py`; AutoAWQ 0.2.9 `models/_config.py`; mlx-lm 0.32 `utils.py`; modelopt
-`torch/export/convert_hf_config.py`; auto-round's `extra_config`.
+`torch/export/convert_hf_config.py`; auto-round 0.16 `export/export_to_autoround/export.py` (`extra_config`).
 """
 
 from __future__ import annotations

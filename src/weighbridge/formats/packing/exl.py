@@ -7,8 +7,8 @@
 
 Both pad: EXL2 the rows to a multiple of 32, EXL3 both dimensions to 128; the header does not tell what was added.
 
-Sources: exllamav2 0.3 `conversion/adaptivegptq.py` (`pack`), `ext.py`; exllamav3 `modules/quant/exl3.py`,
-`modules/linear.py`.
+Sources: exllamav2 `conversion/adaptivegptq.py` (`pack`), `exllamav2_ext/ext_qmatrix.cpp`; exllamav3
+`modules/quant/exl3.py`, `modules/linear.py`.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@
 - MXFP4 of gpt-oss: `X_blocks` uint8 [experts, rows, G, 16], `X_scales` uint8 [experts, rows, G]; X is
   [experts, 32·G, rows]. OpenAI's own files have `X.blocks` and `X.scales`, and X is not turned.
 
-Sources: transformers 5.23 `integrations/{finegrained_fp8,fbgemm_fp8,mxfp4,bitnet}.py`; compressed-tensors 0.20
-`compressors/naive_quantized/base.py`; modelopt `torch/export/{quant_utils,unified_export_hf}.py`; AMD Quark
-`shared export`; the shard headers of deepseek-ai/DeepSeek-V3 and openai/gpt-oss-20b as quoted in their issues.
+Sources: transformers 5.23 `integrations/{finegrained_fp8,fbgemm_fp8,mxfp4,bitnet}.py`, `quantizers/quantizer_quark.py`
+for Quark's names; compressed-tensors 0.20 `compressors/{naive_quantized,mxfp8}/base.py`; modelopt
+`torch/export/{quant_utils,unified_export_hf}.py`.
 """
 
 from __future__ import annotations

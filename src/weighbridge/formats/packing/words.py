@@ -12,7 +12,7 @@ For a weight of `out` rows and `in` columns, in `G` groups of columns:
   size are known from the configuration only, or where no other pair fits.
 
 Sources: GPTQModel 7.7 `nn_modules/qlinear/__init__.py` (`_register_gptq_buffers`); AutoAWQ 0.2.9
-`modules/linear/{gemm,gemv,gemv_fast,marlin}.py`; MLX 0.32 `mlx.core.quantize`, `python/src/ops.cpp`; transformers 5.23
+`modules/linear/{gemm,gemv,gemv_fast,marlin}.py`; what `mlx.core.quantize` of MLX 0.32.4 returns; transformers 5.23
 `integrations/metal_quantization.py`.
 """
 
