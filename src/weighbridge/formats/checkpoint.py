@@ -35,7 +35,8 @@ class Checkpoint:
     `format` is the contract's word (`safetensors`, `gguf`, `torch`, `config`). `config` is the parsed `config.json`
     beside the weights, where there is one. `digest` is the SHA-256 of the headers that were read, not of the weights.
     `byte_order` is that of the tensors; only GGUF has big-endian files. `parts` are the checkpoints of a pipeline by
-    name; its own tensors are theirs, with the part's name in front.
+    name; its own tensors are theirs, with the part's name in front. `packed_by` is the method that packed the weights,
+    where `packed.unpacked` has found them packed.
     """
 
     source: str
@@ -48,6 +49,7 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
     byte_order: Literal["little", "big"] = "little"
     parts: Mapping[str, Checkpoint] = field(default_factory=dict)
+    packed_by: str = ""
 
     @property
     def size_bytes(self) -> int:

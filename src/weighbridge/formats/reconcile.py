@@ -7,7 +7,8 @@ only explained ones remain, every stored element is accounted for and the counts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -32,7 +33,7 @@ class Difference:
 
     `kind`: `missing` (described, not stored), `unexpected` (stored, not described), `shape`, `encoding` (not floating
     point), `tied_copy` (stored though its storage is another tensor's), `buffer` or `mtp` (a next-token-prediction
-    layer). `elements` is what the file holds beyond the description, or less.
+    layer) or `packing` (added by a packer). `elements` is what the file holds beyond the description, or less.
     """
 
     kind: str
@@ -70,10 +71,12 @@ def reconcile(architecture: Architecture, checkpoint: Checkpoint, inferred: tupl
 
     Files of a body without its head leave the base prefix out of names, and files of a head model may be read through
     the description of a bare body; the spelling that matches most names is taken, and said. Of two tied names a file
-    may hold either. The readers have already held each tensor's bytes against its shape and encoding.
+    may hold either. Packed weights are compared by what they stand for; scales and the like are left aside. The readers
+    have already held each tensor's bytes against its shape and encoding.
     """
     described, spelling = _best_spelling(architecture, checkpoint)
-    stored = _modern_names({tensor.name: tensor for tensor in checkpoint.tensors}, described)
+    stored = _modern_names({_name(tensor): tensor for tensor in _weights(checkpoint)}, described)
+    added = _added_biases(stored)
     twins = {tensor.tied_to: tensor.name for tensor in described.values() if tensor.tied_to is not None}
     differences: list[Difference] = []
     matched = 0
@@ -81,51 +84,31 @@ def reconcile(architecture: Architecture, checkpoint: Checkpoint, inferred: tupl
         found = stored.get(tensor.name)
         if found is None:
             twin = stored.get(twins.get(tensor.name, ""))
-            if twin is not None and twin.shape == tensor.shape:
+            if twin is not None and _is_of(twin, tensor.shape):
                 matched += 1  # the file keeps the one matrix under its other name
             elif tensor.tied_to is None and not tensor.mtp:
                 note = f"described with shape {list(tensor.shape)}, not in the file"
                 differences.append(Difference("missing", tensor.name, -tensor.elements, False, note))
-        elif found.shape != tensor.shape:
-            note = f"described as {list(tensor.shape)}, stored as {list(found.shape)}"
-            differences.append(Difference("shape", tensor.name, found.elements - tensor.elements, False, note))
-        elif not found.encoding.is_float and tensor.kind is Kind.PARAMETER:
+        elif not _is_of(found, tensor.shape):
+            shape = found.shape if found.stands_for is None else found.stands_for.shape
+            note = f"described as {list(tensor.shape)}, stored as {list(shape)}"
+            differences.append(Difference("shape", tensor.name, found.weights - tensor.elements, False, note))
+        elif not found.encoding.is_float and found.stands_for is None and tensor.kind is Kind.PARAMETER:
             note = f"a parameter, stored as {found.encoding.name}: packed or another tensor"
             differences.append(Difference("encoding", tensor.name, 0, False, note))
         elif tensor.mtp:
-            differences.append(Difference("mtp", tensor.name, found.elements, True, "a next-token-prediction layer"))
+            differences.append(Difference("mtp", tensor.name, found.weights, True, "a next-token-prediction layer"))
         elif tensor.tied_to is not None:
             if tensor.tied_to not in stored:
                 continue
             how = "stored twice" if found.tied_to is None else "a second name of the same storage"
             note = f"the same matrix as {tensor.tied_to}, {how}"
-            differences.append(Difference("tied_copy", tensor.name, found.elements, True, note))
+            differences.append(Difference("tied_copy", tensor.name, found.weights, True, note))
         else:
             matched += 1
-    differences += [_extra(tensor) for name, tensor in stored.items() if name not in described]
+    differences += [_extra(tensor, added) for name, tensor in stored.items() if name not in described]
     status = Status.AGREES if all(d.explained for d in differences) else Status.DIFFERS
     return Reconciliation(status, tuple(differences), matched, inferred, spelling)
-
-
-def reconcile_packed(architecture: Architecture, checkpoint: Checkpoint) -> Reconciliation:
-    """Holds a description against a file of packed weights, whose names and shapes are the packer's, module by module.
-
-    A module is what a tensor's name has before its last dot. Where the modules agree the outcome is still not
-    applicable, as shapes were not compared; where they do not, the file is another model's.
-    """
-    described, spelling = _best_spelling(architecture, checkpoint, modules=True)
-    expected = {_module(t.name): t for t in described.values() if t.tied_to is None and not t.mtp}
-    optional = {_module(t.name) for t in described.values()}
-    stored = {_module(tensor.name): tensor for tensor in checkpoint.tensors}
-    differences = [Difference("missing", name, -tensor.elements, False, "a described module, not in the file")
-                   for name, tensor in expected.items() if name not in stored]  # fmt: skip
-    differences += [_extra(tensor) for name, tensor in stored.items() if name not in optional]
-    if not all(difference.explained for difference in differences):
-        return Reconciliation(Status.DIFFERS, tuple(differences), note=spelling)
-    note = (
-        f"packed weights: {len(expected):,} modules are those described; shapes are the packer's and were not compared"
-    )
-    return Reconciliation(Status.NOT_APPLICABLE, tuple(differences), note=note)
 
 
 def together(parts: Mapping[str, Reconciliation]) -> Reconciliation:
@@ -145,7 +128,7 @@ def overlap(architecture: Architecture, checkpoint: Checkpoint) -> float:
     """The share of the file's modules that the description names, from 0 to 1."""
     described, _ = _best_spelling(architecture, checkpoint, modules=True)
     modules = {_module(name) for name in described}
-    stored = {_module(tensor.name) for tensor in checkpoint.tensors}
+    stored = {_module(_name(tensor)) for tensor in _weights(checkpoint)}
     return len(stored & modules) / max(1, len(stored))
 
 
@@ -153,14 +136,47 @@ def _module(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _extra(tensor: TensorSpec) -> Difference:
+def _weights(checkpoint: Checkpoint) -> Iterator[TensorSpec]:
+    """The tensors of a model: without what packed weights need beside them."""
+    return (tensor for tensor in checkpoint.tensors if tensor.kind is not Kind.QUANTIZATION)
+
+
+def _name(tensor: TensorSpec) -> str:
+    """What a stored tensor is called in the model: a packed one has another name in the file."""
+    return tensor.name if tensor.stands_for is None else tensor.stands_for.name
+
+
+def _is_of(stored: TensorSpec, shape: tuple[int, ...]) -> bool:
+    """Whether a stored tensor has this shape, unpacked.
+
+    Packers do not tell a matrix from its transpose, which is how the Conv1D of GPT-2 lies in its file; where the file
+    gives only the number of weights, as those of bitsandbytes and HQQ do by their headers, that is compared.
+    """
+    if stored.stands_for is None:
+        return stored.shape == shape
+    own = stored.stands_for.shape
+    is_turned = own == shape[::-1] and len(shape) == 2 and own != stored.shape
+    return own == shape or is_turned or own == (math.prod(shape),)
+
+
+def _added_biases(stored: Mapping[str, TensorSpec]) -> set[str]:
+    """Names of biases that AutoGPTQ up to 0.7 gives every module that it packs, of zeros where the model has none."""
+    rows = {f"{_module(weight.stands_for.name)}.bias": weight.stands_for.shape[:1] for weight in stored.values()
+            if weight.stands_for is not None and weight.name.endswith(".qweight")}  # fmt: skip
+    return {name for name, shape in rows.items() if name in stored and stored[name].shape == shape}
+
+
+def _extra(tensor: TensorSpec, added: Collection[str] = ()) -> Difference:
     """A stored tensor that the description does not name; only a rule about its name and shape explains it."""
+    if tensor.name in added:
+        note = "a bias that AutoGPTQ adds to every module it packs, of zeros where the model has none"
+        return Difference("packing", tensor.name, tensor.elements, True, note)
     if tensor.tied_to is not None:
-        return Difference("tied_copy", tensor.name, tensor.elements, True, f"shares the storage of {tensor.tied_to}")
+        return Difference("tied_copy", tensor.name, tensor.weights, True, f"shares the storage of {tensor.tied_to}")
     reason = "a registered buffer" if tensor.kind is Kind.BUFFER else named_buffer(tensor.name, tensor.shape)
     if reason is not None:
         return Difference("buffer", tensor.name, tensor.elements, True, reason)
-    return Difference("unexpected", tensor.name, tensor.elements, False,
+    return Difference("unexpected", tensor.name, tensor.weights, False,
                       f"stored with shape {list(tensor.shape)}, not described")  # fmt: skip
 
 
@@ -187,7 +203,7 @@ def _best_spelling(
         return _module(name) if modules else name
 
     prefix = architecture.base_prefix
-    names = {key(tensor.name) for tensor in checkpoint.tensors}
+    names = {key(_name(tensor)) for tensor in _weights(checkpoint)}
     described = list(architecture.tensors("gguf" if checkpoint.format == "gguf" else "huggingface"))
     best, note = {tensor.name: tensor for tensor in described}, ""
     if not prefix or checkpoint.format == "gguf":

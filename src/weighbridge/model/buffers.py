@@ -2,8 +2,9 @@
 
 A buffer is stored and loaded like a weight but follows from the configuration or from running statistics, so it is no
 parameter. A rule names buffers by the last one or two parts of their names and, where a weight could have that name
-too, by their shape. Sources: the module code of transformers 4.x and 5.x (`register_buffer`), torch.nn.BatchNorm, and
-the STFT modules of published voice-activity detectors.
+too, by their shape. Sources: the module code of transformers 4.x and 5.x (`register_buffer`), torch.nn.BatchNorm and
+Keras' BatchNormalization, the STFT modules of published voice-activity detectors, torchaudio's MelScale, torchlibrosa,
+nnAudio, BigVGAN's resampling, and llama.cpp's names of rotary factors.
 """
 
 from __future__ import annotations
@@ -23,6 +24,18 @@ def _square_mask(shape: Shape) -> bool:
     return len(shape) == 4 and shape[:2] == (1, 1) and shape[2] == shape[3]
 
 
+def _square(shape: Shape) -> bool:
+    return len(shape) >= 2 and shape[-1] == shape[-2]
+
+
+def _one_filter(shape: Shape) -> bool:
+    return len(shape) == 3 and shape[:2] == (1, 1)
+
+
+def _one_channel(shape: Shape) -> bool:
+    return len(shape) == 3 and shape[1] == 1
+
+
 def _one_number(shape: Shape) -> bool:
     return shape in ((), (1,))
 
@@ -37,14 +50,20 @@ def _table(shape: Shape) -> bool:
 
 _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Shape], bool]], ...] = (
     (("position_ids", "token_type_ids"), "a table of the numbers 0, 1, 2 ... or of zeros", _any),
-    (("inv_freq", "rope_freqs", "rope_freqs.weight", "freqs_cis", "cos_cached", "sin_cached"),
+    (("inv_freq", "original_inv_freq", "rope_freqs", "rope_freqs.weight", "rope_factors_long.weight",
+      "rope_factors_short.weight", "rotary_emb.freqs", "freqs_cis", "cos_cached", "sin_cached", "inv_timescales"),
      "rotary frequencies", _any),
-    (("attn.bias", "attention.bias", "self_attn.bias"), "a causal mask", _square_mask),
+    (("attn.bias", "attention.bias", "self_attn.bias", "attn.mask", "attention.mask", "self_attn.mask"),
+     "a causal mask", _square_mask),
+    (("attn_mask", "causal_mask", "tril"), "a mask", _square),
     (("masked_bias",), "the number that a mask writes", _one_number),
-    (("running_mean", "running_var", "num_batches_tracked"), "running statistics of batch normalisation", _any),
+    (("running_mean", "running_var", "num_batches_tracked", "moving_mean", "moving_variance"),
+     "running statistics of batch normalisation", _any),
     (("basis", "stft_basis", "forward_basis", "inverse_basis", "forward_basis_buffer", "inverse_basis_buffer"),
      "an STFT basis", _filter_bank),
-    (("mel_filters", "mel_basis", "filterbank", "filter_bank", "window", "hann_window"),
+    (("conv_real.weight", "conv_imag.weight", "wsin", "wcos"), "an STFT basis", _one_channel),
+    (("filter",), "a fixed filter that changes the sampling rate", _one_filter),
+    (("mel_filters", "mel_basis", "filterbank", "filter_bank", "window", "hann_window", "mel_scale.fb", "melW"),
      "a fixed filter bank or window", _table),
 )  # fmt: skip
 

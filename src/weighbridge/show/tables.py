@@ -101,6 +101,7 @@ def inspection_lines(inspection: Inspection) -> Iterator[str]:
     if known:
         yield from _one_token(inspection)
     yield from _stored(inspection)
+    yield from _packing(inspection)
     yield from _fallbacks(inspection)
     if inspection.format != "peft":
         yield from _reconciliation(inspection.reconciliation)
@@ -190,7 +191,8 @@ def _stored(inspection: Inspection) -> Iterator[str]:
         return
     parts = sorted(stored.by_encoding.items(), key=lambda item: -item[1])
     counts = [(f"{name} elements", count) for name, count in parts]
-    counts += [("buffers among them", stored.buffers), ("second names of tied storage", stored.tied)]
+    counts += [("buffers among them", stored.buffers), ("scales and the like of packed weights", stored.quantization),
+               ("second names of tied storage", stored.tied)]  # fmt: skip
     rows = [(name, f"{count:,}", f"{count / stored.elements:.2%}") for name, count in counts if count]
     header = sum(file.header_bytes for file in checkpoint.files)
     padding = sum(file.padding_bytes for file in checkpoint.files)
@@ -202,6 +204,21 @@ def _stored(inspection: Inspection) -> Iterator[str]:
     files = f"{len(checkpoint.files)} file" + ("s" if len(checkpoint.files) != 1 else "")
     title = f"stored: {stored.elements:,} elements in {len(checkpoint.tensors):,} tensors, {files} (exact)"
     yield from table(title, ("what", "amount", "share"), rows)
+
+
+def _packing(inspection: Inspection) -> Iterator[str]:
+    """What is packed, and what scales and the like add to each weight."""
+    found = inspection.packing
+    if found is None:
+        return
+    bits = "" if found.weight_bits is None else f" of {found.weight_bits} bits"
+    title = f"packed by {printable(found.method)}: {found.weights:,} weights{bits}"
+    yield f"{title}, {found.bits_per_weight:.3f} bits each with all that belongs to them (exact)"
+    beside = [f"{role.replace('_', ' ')} {bits:.4f}" for role, bits in found.overhead_bits_per_weight.items()]
+    if beside:
+        yield f"  beside each weight, in bits: {', '.join(beside)}"
+    yield f"  kept as plain numbers: {inspection.unpacked_elements:,} parameters"
+    yield ""
 
 
 def _reconciliation(result: Reconciliation) -> Iterator[str]:
