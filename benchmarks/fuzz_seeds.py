@@ -5,8 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import math
+import pickle
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -14,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.formats import small_binaries as small
+from tests.pickles import Call, LegacyWriter, Writer, opcodes, script_archive
 
 from weighbridge.errors import WeighbridgeError
-from weighbridge.formats import reader
+from weighbridge.formats import packed, reader
 from weighbridge.formats.byte_source import MemoryFile, MemoryFolder, check_range
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests/golden/formats"
@@ -60,7 +64,7 @@ class Target:
         file = SparseFile(self.changed, data) if huge else MemoryFile(self.changed, data)
         folder = MemoryFolder({**_neighbours(self), self.changed: file})
         try:
-            checkpoint = reader.read_file(folder, self.entry or self.changed)
+            checkpoint = packed.unpacked(reader.read_file(folder, self.entry or self.changed), folder)
             assert all(min(tensor.shape, default=0) >= 0 for tensor in checkpoint.tensors)
         except WeighbridgeError as error:
             assert str(error).isprintable()
@@ -130,7 +134,12 @@ def archive(files: Mapping[str, bytes]) -> bytes:
     with zipfile.ZipFile(made, "w") as target:
         for name, data in files.items():
             target.writestr(name, data)
-    raw = bytearray(made.getvalue())
+    return without_checksums(made.getvalue())
+
+
+def without_checksums(archived: bytes) -> bytes:
+    """The archive with its checksums set to zero."""
+    raw = bytearray(archived)
     for signature, at_crc in ((b"PK\x03\x04", 14), (b"PK\x01\x02", 16)):
         place = raw.find(signature)
         while place >= 0:
@@ -153,6 +162,62 @@ def _adapter() -> list[Mapping[str, bytes]]:
     text = json.dumps({"peft_type": "LORA", "target_modules": ["q"], "base_model_name_or_path": "a/b"}).encode()
     header = {"base_model.model.q.lora_A.weight": {"dtype": "F16", "shape": [2, 3], "data_offsets": [0, 12]}}
     return [{"adapter_config.json": text, "adapter_model.safetensors": safetensors_file(header) + bytes(12)}]
+
+
+def _modules() -> list[Mapping[str, bytes]]:
+    text = json.dumps([{"path": "", "type": "a.Transformer"}, {"path": "2_Dense", "type": "a.Dense"}]).encode()
+    header = {"linear.weight": {"dtype": "F16", "shape": [2, 3], "data_offsets": [0, 12]}}
+    weights = safetensors_file(header) + bytes(12)
+    return [{"modules.json": text, "model.safetensors": weights, "2_Dense/model.safetensors": weights}]
+
+
+def _packed() -> list[Mapping[str, bytes]]:
+    text = json.dumps(
+        {
+            "model_type": "x",
+            "quantization_config": {
+                "quant_method": "gptq",
+                "bits": 4,
+                "group_size": 8,
+                "sym": True,
+                "desc_act": False,
+                "modules_to_not_convert": ["a"],
+            },
+        }
+    ).encode()
+    sizes = {
+        "w.qweight": ("I32", [2, 8]),
+        "w.qzeros": ("I32", [2, 1]),
+        "w.scales": ("F16", [2, 8]),
+        "w.g_idx": ("I32", [16]),
+    }
+    header, at = {}, 0
+    for name, (kind, shape) in sizes.items():
+        size = math.prod(shape) * (2 if kind == "F16" else 4)
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    return [{"config.json": text, "model.safetensors": safetensors_file(header) + bytes(at)}]
+
+
+def _legacy() -> list[bytes]:
+    writer = LegacyWriter()
+    return [writer.raw({"state_dict": {"a.weight": writer.tensor((2, 3)), "b": writer.tensor((4,), "Half")}})]
+
+
+def _script() -> list[bytes]:
+    writer = Writer()
+    linear = Call("__torch__.Linear", (), {"weight": writer.tensor((2, 3)), "bias": writer.tensor((2,))})
+    storages = {f"data/{key}": bytes(size) for key, size in writer.storages.items()}
+    code = {"__torch__.py": 'class Linear(Module):\n  __parameters__ = ["weight", ]\n  __buffers__ = ["bias", ]\n'}
+    made = script_archive(opcodes(Call("__torch__.Net", (), {"fc": linear})), storages=storages, code=code)
+    return [without_checksums(made.read(0, made.size))]
+
+
+def _pickles() -> list[bytes]:
+    import numpy as np
+
+    value = {"coef_": np.ones((2, 3)), "classes_": np.arange(3), "more": [np.float32(1.0), np.zeros(4, "f2")]}
+    return [pickle.dumps(value, protocol) for protocol in (2, 4, 5)] + [zlib.compress(pickle.dumps(value, 4))]
 
 
 def _onnx() -> list[bytes]:
@@ -206,6 +271,7 @@ def _npz() -> list[bytes]:
     return [archive({"a.npy": made.getvalue(), "b/c.npy": made.getvalue()}), packed.getvalue()]
 
 
+PICKLES = ("torch_pickle", "torch_storages", "pickle_stream", "pickle_symbols")
 HDF5 = ("hdf5", "hdf5_blocks", "hdf5_storage", "hdf5_types", "keras")
 WIRE = ("protobuf", "binary_cursor")
 TARGETS: dict[str, Target] = {
@@ -215,6 +281,12 @@ TARGETS: dict[str, Target] = {
     "safetensors": Target("a.safetensors", ("safetensors", "json_text"), alone("a.safetensors", _safetensors)),
     "gguf": Target("a.gguf", ("gguf",), alone("a.gguf", _gguf)),
     "torch": Target("a.pt", ("zip_archive", "torch_zip", "torch_pickle"), alone("a.pt", _torch)),
+    "torch_legacy": Target("a.pth", ("torch_legacy", *PICKLES), alone("a.pth", _legacy)),
+    "torchscript": Target("a.jit", ("torchscript", "zip_archive", *PICKLES), alone("a.jit", _script)),
+    "pickle": Target("a.joblib", ("pickled_arrays", *PICKLES), alone("a.joblib", _pickles)),
+    "modules": Target("modules.json", ("sentence_transformers",), _modules),
+    "packed_config": Target("config.json", ("packed",), _packed, entry="model.safetensors"),
+    "packed": Target("model.safetensors", ("packed", "safetensors"), _packed),
     "onnx": Target("a.onnx", ("onnx", "graph_constants", *WIRE), alone("a.onnx", _onnx)),
     "openvino": Target("m.xml", ("openvino", "graph_constants"), _openvino),
     "keras": Target("a.h5", HDF5, alone("a.h5", partial(golden, "keras2.h5.gz", "keras3_whole.h5.gz"))),

@@ -102,6 +102,8 @@ def read_file(folder: Folder, name: str) -> Checkpoint:
         SourceError: when its ending is that of no known format.
     """
     ending = name.lower()
+    if name in MARKS:
+        return _by(MARKS[name], folder, name)
     if ending.endswith(".json"):
         return _read_json(folder, name)
     if ending.endswith((".safetensors", ".gguf", *TORCH_SUFFIXES, *OTHER_SUFFIXES)):
@@ -157,7 +159,7 @@ def _refuse_pointer(folder: Folder, name: str) -> None:
 
 
 def _read_json(folder: Folder, name: str) -> Checkpoint:
-    if name == "model_index.json":
+    if name in ("model_index.json", sentence_transformers.INDEX):
         return _read_folder(folder)
     if name.endswith(".index.json"):
         return _with_config(folder, _read_index(folder, name))
