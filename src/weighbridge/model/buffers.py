@@ -48,6 +48,11 @@ def _table(shape: Shape) -> bool:
     return len(shape) in (1, 2)
 
 
+def _whole_spectrum(shape: Shape) -> bool:
+    """The real and imaginary rows of all frequencies of a window: n + 2 rows for n samples, as one convolution."""
+    return len(shape) == 3 and shape[1] == 1 and shape[0] == shape[2] + 2
+
+
 _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Shape], bool]], ...] = (
     (("position_ids", "token_type_ids"), "a table of the numbers 0, 1, 2 ... or of zeros", _any),
     (("inv_freq", "original_inv_freq", "rope_freqs", "rope_freqs.weight", "rope_factors_long.weight",
@@ -61,6 +66,7 @@ _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Shape], bool]], ...] = (
      "running statistics of batch normalisation", _any),
     (("basis", "stft_basis", "forward_basis", "inverse_basis", "forward_basis_buffer", "inverse_basis_buffer"),
      "an STFT basis", _filter_bank),
+    (("stft_conv.weight", "stft.conv.weight"), "an STFT basis", _whole_spectrum),
     (("conv_real.weight", "conv_imag.weight", "wsin", "wcos"), "an STFT basis", _one_channel),
     (("filter",), "a fixed filter that changes the sampling rate", _one_filter),
     (("mel_filters", "mel_basis", "filterbank", "filter_bank", "window", "hann_window", "mel_scale.fb", "melW"),
