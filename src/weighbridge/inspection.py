@@ -251,6 +251,7 @@ class Inspection:
                        "tensor_bytes": f.tensor_bytes, "padding_bytes": f.padding_bytes}
                       for f in self.checkpoint.files],
             "digest": self.checkpoint.digest or None,
+            "remote": self.checkpoint.remote.to_json() if self.checkpoint.remote else None,
             "notes": list(self.notes),
         }  # fmt: skip
 
@@ -484,6 +485,7 @@ def _reconcile(
 
 def _foreign(source: str | Path, checkpoint: Checkpoint, architecture: Architecture) -> bool:
     """Whether a weight file that was named itself has little to do with the configuration beside it."""
-    if Path(source).is_dir() or checkpoint.config is None or not checkpoint.tensors:
+    is_repository = checkpoint.remote is not None and checkpoint.remote.revision is not None
+    if is_repository or Path(source).is_dir() or checkpoint.config is None or not checkpoint.tensors:
         return False
     return reconcile.overlap(architecture, checkpoint) < 0.5

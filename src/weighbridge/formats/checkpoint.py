@@ -29,13 +29,30 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Remote:
+    """What reading a model from afar took: requests, bytes received, and of a repository the commit.
+
+    `cached` says that every file that was read lay in the cache that programs of the hub share.
+    """
+
+    requests: int
+    bytes_read: int
+    cached: bool
+    revision: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The part `remote` of the JSON document."""
+        return {"requests": self.requests, "bytes": self.bytes_read, "cached": self.cached, "revision": self.revision}
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A stored model as its header describes it: files, tensors, configuration, metadata.
 
     `format` is the contract's word (`safetensors`, `gguf`, `torch`, `config`). `config` is the parsed `config.json`
     beside the weights, where there is one. `digest` is the SHA-256 of the headers that were read, not of the weights.
     `byte_order` is that of the tensors; only GGUF has big-endian files. `parts` are the checkpoints of a pipeline by
-    name; its own tensors are theirs, with the part's name in front.
+    name; its own tensors are theirs, with the part's name in front. `remote` is there for what was read from afar.
     """
 
     source: str
@@ -48,6 +65,7 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
     byte_order: Literal["little", "big"] = "little"
     parts: Mapping[str, Checkpoint] = field(default_factory=dict)
+    remote: Remote | None = None
 
     @property
     def size_bytes(self) -> int:

@@ -37,16 +37,17 @@ _SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.[a-z]+$)")
 def read(path: str | Path) -> Checkpoint:
     """The checkpoint at a path: a folder, a weight file, an index or a configuration.
 
-    A `config.json` beside weights is taken with them. Only headers are read. What is no path is looked for among the
-    named models of the catalogue.
+    A `config.json` beside weights is taken with them. Only headers are read. What is no path may be an address of `http`
+    or `https`, then the name of a model of the catalogue, then that of a repository of a hub, `org/name[@revision]`.
 
     Raises:
-        SourceError: when there is nothing readable there, and no named model with a published shape.
+        SourceError: when there is nothing readable there, no named model with a published shape, no such repository, or
+            one that may not be read.
         FormatError: when a header is not what its format demands.
         ConfigError: when a configuration is none.
     """
     if str(path).startswith(("https://", "http://")):
-        raise SourceError(f"{path} is an address", f"{READABLE}, on this machine", "download it first")
+        return _read_remote(str(path))
     if not str(path):
         raise SourceError("the source has no name", READABLE, "name one; . is the current folder")
     place = Path(path)
@@ -63,7 +64,7 @@ def read(path: str | Path) -> Checkpoint:
 
 
 def _named(name: str) -> Checkpoint:
-    """The shape of a model of the built-in catalogue."""
+    """The shape of a model of the built-in catalogue, or else the repository of that name."""
     action = "check the spelling and the current folder"
     if name.lower().endswith((".json", ".safetensors", ".gguf", *TORCH_SUFFIXES, *OTHER_SUFFIXES)):
         raise SourceError(f"{name} does not exist", READABLE, action)
@@ -72,10 +73,26 @@ def _named(name: str) -> Checkpoint:
     try:
         model = catalogue.find_model(name)
     except UnknownNameError as error:
+        from weighbridge.formats import hub
+
+        if hub.is_name(name):
+            return _read_remote(name)
         read = f"{name} does not exist, and no model of the catalogue is called so"
         expected = f"{READABLE}; or a name such as {', '.join(error.nearest)}"
         raise SourceError(read, expected, f"{action}; `weigh models` lists the names") from error
     return named(model, name)
+
+
+def _read_remote(name: str) -> Checkpoint:
+    """What lies behind an address or the name of a repository."""
+    from weighbridge.formats import hub
+
+    place = hub.find(name)
+    try:
+        found = _read_folder(place.folder) if place.file is None else read_file(place.folder, place.file)
+    finally:
+        place.client.close()
+    return replace(found, source=name, notes=(*found.notes, *place.notes), remote=place.remote())
 
 
 def named(model: NamedModel, name: str | None = None) -> Checkpoint:

@@ -25,11 +25,12 @@ from weighbridge.errors import FormatError, SourceError
 from weighbridge.formats import json_text
 from weighbridge.formats.byte_source import ByteSource, Folder, check_name, file_name
 from weighbridge.formats.checkpoint import Checkpoint, StoredFile
+from weighbridge.formats.parallel import mapped
 from weighbridge.model.encodings import ENCODINGS, Encoding
 from weighbridge.model.tensors import TensorSpec
 
-PREFETCH_BYTES = 256 * 1024
-"""What the first request asks for: the length and, for a model of up to about 2,000 tensors, the whole header."""
+PREFETCH_BYTES = 128 * 1024
+"""What the first request asks for: the length and, for a model of up to about 1,000 tensors, the whole header."""
 MAX_HEADER_BYTES = 100_000_000
 """The reference's own limit to N."""
 MAX_HEADER_DEPTH = 127
@@ -103,7 +104,7 @@ def read(source: ByteSource) -> Checkpoint:
         >>> [(t.name, t.shape, t.encoding.name, t.byte_range) for t in model.tensors]
         [('w', (2, 3), 'bf16', (74, 86))]
     """
-    shard = _read_shard(source, file_name(source))
+    shard = _read_shard(source, file_name(source), _read_head(source))
     return Checkpoint(
         source=source.name,
         format="safetensors",
@@ -150,7 +151,7 @@ def read_sharded(folder: Folder, names: Sequence[str], index: ByteSource | None 
     if not files:
         raise SourceError(f"{folder.name} gave no shards", "at least one safetensors file", "name the weights' files")
 
-    shards = [_read_shard(folder.open(name), name) for name in files]
+    shards = list(_read_shards(folder, files))
     holders = _holders(shards)
     metadata: dict[str, Any] = _merge_metadata(shards, notes)
     if listing is not None:
@@ -224,8 +225,20 @@ def _total_size(name: str, metadata: Mapping[str, Any], notes: list[str]) -> int
     return None
 
 
-def _read_shard(source: ByteSource, name: str) -> _Shard:
-    head = _read_head(source)
+def _read_shards(folder: Folder, names: Sequence[str]) -> Iterator[_Shard]:
+    """The shards in order, their heads read ahead; each is asked for as much as the longest one so far took."""
+    longest = [len(_read_head(folder.open(names[0])))]
+
+    def head(name: str) -> bytes:
+        found = _read_head(folder.open(name), -(-max(longest) * 9 // 8 // 4096) * 4096)
+        longest.append(len(found))
+        return found
+
+    for name, found in zip(names, mapped(folder, head, names), strict=True):
+        yield _read_shard(folder.open(name), name, found)
+
+
+def _read_shard(source: ByteSource, name: str, head: bytes) -> _Shard:
     size = len(head)
     with _collector_paused():
         header = json_text.parse(
@@ -241,9 +254,9 @@ def _read_shard(source: ByteSource, name: str) -> _Shard:
     )
 
 
-def _read_head(source: ByteSource) -> bytes:
-    """The length and the header, in one request or, when the header is long, two."""
-    head = source.read(0, min(source.size, PREFETCH_BYTES))
+def _read_head(source: ByteSource, guess: int = PREFETCH_BYTES) -> bytes:
+    """The length and the header, in one request or, when the header is longer than the guess, two."""
+    head = source.read(0, min(source.size, guess))
     if len(head) < _LENGTH_BYTES:
         raise FormatError(f"{source.name} has {source.size} bytes", "8 bytes of header length at least", _AGAIN)
     length = int.from_bytes(head[:_LENGTH_BYTES], "little")
