@@ -6,7 +6,7 @@ input gives the same numbers in all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from weighbridge.formats import config as config_format
 from weighbridge.formats import reader, reconcile
 from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.formats.reconcile import Reconciliation, Status
+from weighbridge.formats.tensor_table import groups
 from weighbridge.model import encodings, families, recipes
 from weighbridge.model.architecture import Architecture, Workload
 from weighbridge.model.buffers import buffer_reason
@@ -102,16 +103,17 @@ class Inspection:
     def _held(self) -> StoredCount:
         parameters = buffers = quantization = tied = 0
         by_encoding: dict[str, int] = {}
-        for tensor in self.checkpoint.tensors:
-            by_encoding[tensor.encoding.name] = by_encoding.get(tensor.encoding.name, 0) + tensor.elements
+        for tensor, count in groups(self.checkpoint.tensors):
+            elements = tensor.elements * count
+            by_encoding[tensor.encoding.name] = by_encoding.get(tensor.encoding.name, 0) + elements
             if tensor.tied_to is not None:
-                tied += tensor.elements
+                tied += elements
             elif is_parameter(tensor):
-                parameters += tensor.weights
+                parameters += tensor.weights * count
             elif tensor.kind is Kind.QUANTIZATION:
-                quantization += tensor.elements
+                quantization += elements
             else:
-                buffers += tensor.elements
+                buffers += elements
         return StoredCount(sum(by_encoding.values()), parameters, buffers, quantization, tied, by_encoding)
 
     @cached_property
@@ -142,7 +144,7 @@ class Inspection:
         """The families that a file without a description comes nearest to, by the names of its tensors."""
         if self.architecture is not None or self.stored is None:
             return None
-        return family_guess.guess(tensor.name for tensor in self.checkpoint.tensors if is_parameter(tensor))
+        return family_guess.guess(tensor.name for tensor, _ in groups(self.checkpoint.tensors) if is_parameter(tensor))
 
     @cached_property
     def flops_per_token(self) -> int | None:
@@ -298,7 +300,7 @@ class Inspection:
         ]  # fmt: skip
 
     @cached_property
-    def tensors(self) -> tuple[TensorSpec, ...]:
+    def tensors(self) -> Sequence[TensorSpec]:
         """The stored tensors; for a configuration alone the described ones, whose encoding is not known."""
         if self.stored is not None or self.architecture is None:
             return self.checkpoint.tensors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -58,7 +58,7 @@ class Checkpoint:
     source: str
     format: str
     files: tuple[StoredFile, ...]
-    tensors: tuple[TensorSpec, ...]
+    tensors: Sequence[TensorSpec]
     config: Mapping[str, Any] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""

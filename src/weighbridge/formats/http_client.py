@@ -596,7 +596,8 @@ def _open_socket(
 ) -> tuple[socket.socket, str]:
     """A connection to the first address of a host that takes one, and that address."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        # As bytes where that is enough: for text the resolver loads the tables of international names.
+        found = socket.getaddrinfo(host.encode() if host.isascii() else host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise _unreachable(host, error) from error
     if public_only and not all(is_public(str(place[0])) for *_, place in found):

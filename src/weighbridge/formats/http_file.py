@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from weighbridge.errors import SourceError, WeighbridgeError
 from weighbridge.formats.byte_source import check_name, check_range
-from weighbridge.formats.http_client import Client, CutError, Response, shown
+from weighbridge.formats.http_client import Client, CutError, Response, origin, shown
 
 READ_AHEAD_BYTES = 64 * 1024
 """What a request asks for at least, where so much follows: small reads beside each other share one."""
@@ -136,6 +136,9 @@ class HttpFile:
 
     def _take_whole(self, response: Response, stop: int) -> None:
         """What a server sends that ignores ranges: the file from its start."""
+        if not response.is_whole and "content-length" not in response.headers:  # only its end will tell its size
+            response = self._client.get(self._place, most=MAX_WHOLE_BYTES)
+            self._check_validator(response)
         length = response.headers.get("content-length", "")
         size = int(length) if length.isdigit() and "transfer-encoding" not in response.headers else None
         if size is None and response.is_whole:
@@ -266,6 +269,7 @@ def folder_of(client: Client, url: str) -> tuple[HttpFolder, str]:
         >>> folder.name, name
         ('https://host/models', 'a.gguf')
     """
+    origin(url)  # refuses what is no address
     parts = urlsplit(url)
     base, _, last = parts.path.rpartition("/")
     name = unquote(last)

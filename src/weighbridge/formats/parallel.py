@@ -12,10 +12,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def mapped(folder: Folder, read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """`read` of each item, in order; several at once when the folder has `workers`, as those behind a network do.
+def workers(folder: Folder) -> int:
+    """How many files of a folder may be read at once: several where a network is waited for."""
+    return getattr(folder, "workers", 1)
 
-    At most twice as many results are held as there are workers. The first error in order is raised, and no further item
+
+def mapped(folder: Folder, read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """`read` of each item, in order; several at once when a network is waited for.
+
+    At most twice as many results are held as there are threads. The first error in order is raised, and no further item
     is begun.
 
     Example:
@@ -23,11 +28,11 @@ def mapped(folder: Folder, read: Callable[[Item], Result], items: Sequence[Item]
         >>> list(mapped(MemoryFolder({}), str.upper, ["a", "b"]))
         ['A', 'B']
     """
-    workers = min(getattr(folder, "workers", 1), len(items))
-    return map(read, items) if workers <= 1 else _read_ahead(read, items, workers)
+    threads = min(workers(folder), len(items))
+    return map(read, items) if threads <= 1 else _read_ahead(read, items, threads)
 
 
-def _read_ahead(read: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
+def _read_ahead(read: Callable[[Item], Result], items: Sequence[Item], threads: int) -> Iterator[Result]:
     results: dict[int, Result | BaseException] = {}
     changed = threading.Condition()
     begun = taken = 0
@@ -37,7 +42,7 @@ def _read_ahead(read: Callable[[Item], Result], items: Sequence[Item], workers: 
         nonlocal begun
         while True:
             with changed:
-                while not stopped and begun < len(items) and begun >= taken + 2 * workers:
+                while not stopped and begun < len(items) and begun >= taken + 2 * threads:
                     changed.wait()
                 if stopped or begun == len(items):
                     return
@@ -51,7 +56,7 @@ def _read_ahead(read: Callable[[Item], Result], items: Sequence[Item], workers: 
                 results[place] = found
                 changed.notify_all()
 
-    for _ in range(workers):
+    for _ in range(threads):
         threading.Thread(target=work, daemon=True).start()
     try:
         for place in range(len(items)):

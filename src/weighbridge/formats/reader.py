@@ -13,6 +13,7 @@ from weighbridge.errors import SourceError, UnknownNameError, WeighbridgeError
 from weighbridge.formats import config as config_format
 from weighbridge.formats.byte_source import Folder, LocalFolder
 from weighbridge.formats.checkpoint import Checkpoint
+from weighbridge.formats.parallel import workers
 
 if TYPE_CHECKING:
     from weighbridge.model.catalogue import NamedModel
@@ -70,17 +71,25 @@ def _named(name: str) -> Checkpoint:
         raise SourceError(f"{name} does not exist", READABLE, action)
     from weighbridge.model import catalogue
 
+    is_repository = "/" in name and _is_repository(name)
+    if is_repository and not catalogue.may_name(name):
+        return _read_remote(name)
     try:
         model = catalogue.find_model(name)
     except UnknownNameError as error:
-        from weighbridge.formats import hub
-
-        if hub.is_name(name):
+        if is_repository:
             return _read_remote(name)
         read = f"{name} does not exist, and no model of the catalogue is called so"
         expected = f"{READABLE}; or a name such as {', '.join(error.nearest)}"
         raise SourceError(read, expected, f"{action}; `weigh models` lists the names") from error
     return named(model, name)
+
+
+def _is_repository(name: str) -> bool:
+    """Whether a name may be that of a repository of a hub."""
+    from weighbridge.formats import hub
+
+    return hub.is_name(name)
 
 
 def _read_remote(name: str) -> Checkpoint:
@@ -199,7 +208,8 @@ def _read_folder(folder: Folder) -> Checkpoint:
         found = _by(MARKS[marks[0]], folder, marks[0])
     elif indexes:
         _only_one(folder, indexes)
-        found = _read_json(folder, indexes[0])
+        shards = _numbered(folder, indexes[0], names)
+        found = _with_config(folder, _read_numbered(folder, shards)) if shards else _read_json(folder, indexes[0])
     elif group := _one_model(folder, [name for name in names if name.endswith(".safetensors")]):
         found = _with_config(folder, _read_safetensors(folder, group))
     elif group := _one_model(folder, [name for name in names if name.endswith(".gguf")]):
@@ -218,6 +228,24 @@ def _read_folder(folder: Folder) -> Checkpoint:
     else:
         raise SourceError(f"{folder.name} holds no model that can be read", READABLE, "name the file itself")
     return replace(found, source=folder.name)
+
+
+def _numbered(folder: Folder, index: str, names: list[str]) -> list[str]:
+    """The shards beside an index, where the folder is far away and their numbers say as much as the index does."""
+    stem = index.removesuffix(".safetensors.index.json")
+    shards = [name for name in names if name.endswith(".safetensors")]
+    matches = [match for name in shards if (match := _SHARD.search(name)) and name.startswith(stem + match[0])]
+    counts = {int(match[2]) for match in matches}
+    is_whole = counts == {len(shards)} and {int(match[1]) for match in matches} == set(range(1, len(shards) + 1))
+    return shards if is_whole and workers(folder) > 1 else []
+
+
+def _read_numbered(folder: Folder, shards: list[str]) -> Checkpoint:
+    from weighbridge.formats import safetensors
+
+    found = safetensors.read_sharded(folder, shards)
+    note = f"the index was not asked for: the {len(shards):,} shards are numbered and complete"
+    return replace(found, notes=(*found.notes, note))
 
 
 def _torch_models(names: list[str]) -> list[str]:
