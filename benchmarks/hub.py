@@ -1,8 +1,9 @@
 """A double of the Hugging Face Hub on the loopback address, for peers that cannot read a folder.
 
-It answers what weigh, hf-mem 0.5.6 and `accelerate estimate-memory` ask: the description of a repository or of a revision,
-the list of its files, and a file or a range of it. Repositories are folders named `owner/name` below its root. It counts requests, and
-it answers from threads of the benchmark's own process, so that none of its time is counted as a peer's.
+It answers what weigh, hf-mem 0.5.6 and `accelerate estimate-memory` ask: the description of a repository or of a
+revision, the list of its files, and a file or a range of it. Repositories are folders named `owner/name` below its
+root. It counts requests, and it answers from threads of the benchmark's own process, so that none of its time is
+counted as a peer's.
 """
 
 from __future__ import annotations

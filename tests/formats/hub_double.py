@@ -1,8 +1,9 @@
 """A double of a model hub and of its content network on the loopback address, which can also misbehave.
 
-It answers what `huggingface_hub` asks for, as that library's code expects the answers: `/api/models/{repo}/revision/{rev}`,
-`/api/models/{repo}/tree/{rev}` with pages, `/{repo}/resolve/{rev}/{file}` with ranges, and the headers `X-Error-Code`,
-`X-Repo-Commit`, `ETag` and `Link`. Every misbehaviour is a function on the request's path, put in by a test.
+It answers what `huggingface_hub` asks for, as that library's code expects the answers:
+`/api/models/{repo}/revision/{rev}`, `/api/models/{repo}/tree/{rev}` with pages, `/{repo}/resolve/{rev}/{file}` with
+ranges, and the headers `X-Error-Code`, `X-Repo-Commit`, `ETag` and `Link`. Every misbehaviour is a function of the
+request, put in by a test.
 """
 
 from __future__ import annotations
@@ -105,7 +106,13 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 20
     hub: Double
 
+    def do_HEAD(self) -> None:
+        self._respond(with_body=False)
+
     def do_GET(self) -> None:
+        self._respond(with_body=True)
+
+    def _respond(self, with_body: bool) -> None:
         asked = Asked(self.path, {name.lower(): value for name, value in self.headers.items()})
         before = len(self.hub.asked)
         self.hub.asked.append(asked)
@@ -122,7 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in (length | answer.headers).items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(answer.body if answer.cut is None else answer.body[: answer.cut])
+        if with_body:
+            self.wfile.write(answer.body if answer.cut is None else answer.body[: answer.cut])
         if answer.cut is not None:
             self.wfile.flush()
             self.connection.shutdown(socket.SHUT_RDWR)
@@ -202,7 +210,8 @@ def _error(status: int, code: str, message: str) -> Answer:
 
 def safetensors_file(tensors: Mapping[str, tuple[str, tuple[int, ...], int]], blanks: int = 0) -> bytes:
     """A file laid out by hand: name to dtype, shape and bytes; the weights are zeros."""
-    header, offset = {}, 0
+    header: dict[str, object] = {}
+    offset = 0
     for name, (dtype, shape, size) in tensors.items():
         header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, offset + size]}
         offset += size
@@ -212,7 +221,8 @@ def safetensors_file(tensors: Mapping[str, tuple[str, tuple[int, ...], int]], bl
 
 def sharded(count: int) -> dict[str, bytes]:
     """A repository of so many shards with two tensors each, and its index."""
-    files, where = {}, {}
+    files: dict[str, bytes] = {}
+    where: dict[str, str] = {}
     for number in range(1, count + 1):
         name = f"model-{number:05d}-of-{count:05d}.safetensors"
         rows = {f"layers.{number}.{part}": ("BF16", (4, 8), 64) for part in ("a", "b")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -26,8 +26,22 @@ def double() -> Iterator[Double]:
         yield running
 
 
-def client(waits: list[float] | None = None) -> Client:
-    return Client(limits=QUICK, sleep=(waits if waits is not None else []).append)
+CLIENTS: list[Client] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    while CLIENTS:
+        CLIENTS.pop().close()
+
+
+def client(
+    waits: list[float] | None = None, limits: Limits = QUICK, proxies: Mapping[str, str] | None = None
+) -> Client:
+    asking = Client(limits=limits, proxies=proxies or {}, sleep=(waits if waits is not None else []).append)
+    CLIENTS.append(asking)
+    return asking
 
 
 def file(double: Double, name: str = "a.bin", asking: Client | None = None, size: int | None = None) -> HttpFile:
@@ -69,7 +83,12 @@ def test_an_empty_file_and_a_small_one(double: Double) -> None:
 def test_connections_are_kept_open(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[object] = []
     real = socket.socket.connect
-    monkeypatch.setattr(socket.socket, "connect", lambda sock, place: (opened.append(place), real(sock, place))[1])
+
+    def connect(sock: socket.socket, place: tuple[str, int]) -> None:
+        opened.append(place)
+        real(sock, place)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
     read = file(double)
     for offset in range(0, 200_000, 66_000):
         read.read(offset, 10)
@@ -182,11 +201,12 @@ def test_refusals_say_what_they_mean(double: Double, status: int, part_: str) ->
 
 def test_a_busy_server_is_asked_again(double: Double) -> None:
     def busy(asked: Asked, answer: Answer, before: int) -> Answer | None:
-        return [Answer(503), Answer(429, {"Retry-After": "3"}), Answer(429, {"RateLimit": '"api";r=0;t=5'}), None][before]
+        limited = Answer(429, {"RateLimit": '"api";r=0;t=5'})
+        return [Answer(503), Answer(429, {"Retry-After": "3"}), limited, None][before]
 
     double.twist = busy
     waits: list[float] = []
-    asking = Client(limits=Limits(first_wait_s=0.5), sleep=waits.append)
+    asking = client(waits, Limits(first_wait_s=0.5))
     assert file(double, asking=asking).read(0, 4) == DATA[:4]
     assert waits == [0.5, 3.0, 5.0]
 
@@ -290,13 +310,14 @@ def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_requests_go_through_a_proxy_except_to_this_machine(double: Double) -> None:
     """A proxy gets the whole address; the double is one here. `.invalid` hosts never resolve."""
-    proxies = environment_proxies({"http_proxy": double.endpoint.replace("//", "//me:pass%20word@"), "NO_PROXY": ".corp"})
+    named = double.endpoint.replace("//", "//me:pass%20word@")
+    proxies = environment_proxies({"http_proxy": named, "NO_PROXY": ".corp"})
 
     def as_proxy(asked: Asked, answer: Answer, before: int) -> Answer | None:
         return part(DATA, asked.headers.get("range"), {}) if asked.path.startswith("http://") else None
 
     double.twist = as_proxy
-    asking = Client(limits=QUICK, proxies=proxies)
+    asking = client(proxies=proxies)
     assert HttpFile(asking, "http://models.invalid/a.bin", "a.bin").read(0, 4) == DATA[:4]
     assert double.asked[0].path == "http://models.invalid/a.bin"
     assert double.asked[0].headers["proxy-authorization"] == "Basic bWU6cGFzcyB3b3Jk"
@@ -308,18 +329,18 @@ def test_requests_go_through_a_proxy_except_to_this_machine(double: Double) -> N
 
 def test_https_asks_a_proxy_for_a_way_through(double: Double) -> None:
     """The tunnel is opened; what answers in it is no TLS."""
-    with _scripted(b"HTTP/1.1 200 ok\r\n\r\nnot TLS") as (port, seen):
-        asking = Client(limits=QUICK, proxies={"https": f"127.0.0.1:{port}"})
+    with Scripted(b"HTTP/1.1 200 ok\r\n\r\nnot TLS") as (port, seen):
+        asking = client(proxies={"https": f"127.0.0.1:{port}"})
         with pytest.raises(SourceError, match="cannot be reached"):
             HttpFile(asking, "https://models.invalid/a.bin", "a.bin").read(0, 4)
     assert seen[0].startswith(b"CONNECT models.invalid:443 HTTP/1.1\r\nHost: models.invalid:443\r\n")
-    with _scripted(b"HTTP/1.1 407 no\r\n\r\n") as (port, _):
-        asking = Client(limits=QUICK, proxies={"https": f"127.0.0.1:{port}"})
-        with pytest.raises(SourceError, match="the proxy refuses models.invalid with status 407"):
+    with Scripted(b"HTTP/1.1 407 no\r\n\r\n") as (port, _):
+        asking = client(proxies={"https": f"127.0.0.1:{port}"})
+        with pytest.raises(SourceError, match=r"the proxy refuses models\.invalid with status 407"):
             HttpFile(asking, "https://models.invalid/a.bin", "a.bin").read(0, 4)
 
 
-class _scripted:
+class Scripted:
     """A server of one connection that says what it was given."""
 
     def __init__(self, answer: bytes) -> None:

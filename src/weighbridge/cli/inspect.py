@@ -56,7 +56,8 @@ def command(
     """Weigh a model: parameters, bytes, state and operations.
 
     SOURCE is a folder of a model, a config.json, or a weight file: *.safetensors, *.gguf, *.pt, *.pth, *.bin, or the
-    index of a sharded model; or a name that `weigh models` lists. Only headers are read, unless --values is given.
+    index of a sharded model; the https:// address of such a file; a name that `weigh models` lists; or a repository of
+    a hub, org/name[@revision]. Only headers are read, unless --values is given.
     """
     from weighbridge.compress.sparse import storage_of
     from weighbridge.inspection import inspect
@@ -122,6 +123,11 @@ def _count_values(inspection: Inspection, source: str) -> ValueCount:
         raise SourceError(
             f"{source} holds no weights", "a weight file for --values", "name the weight file or its folder"
         )
+    if inspection.checkpoint.remote is not None:
+        raise SourceError(
+            f"the weights of {source} lie behind a network", "weights on this machine for --values",
+            "download them and name their folder",
+        )  # fmt: skip
     folder = LocalFolder(source if Path(source).is_dir() else Path(source).parent)
     length = sum(tensor.size_bytes for tensor in inspection.checkpoint.tensors if values.readable(tensor))
     with click.progressbar(length=length, label="reading weights", file=sys.stderr) as progress:

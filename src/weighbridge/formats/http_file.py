@@ -1,8 +1,8 @@
 """How is a file read that lies behind an address? In ranges (RFC 9110, section 14), so that only its header travels.
 
-The first answer tells the file's size and its validator (`ETag`, or else `Last-Modified`); each later one is held against
-both, so that a file that changes while it is read is an error and never a mixture. A server that ignores ranges sends the
-file from its start: it is read as far as it is needed, up to a bound.
+The first answer tells the file's size and its validator (`ETag`, or else `Last-Modified`); each later one is held
+against both, so that a file that changes while it is read is an error and never a mixture. A server that ignores ranges
+sends the file from its start: it is read as far as it is needed, up to a bound.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ FORGOTTEN = frozenset({401, 403, 404, 410})
 """What a redirect's target says when it does not hold any more: signed addresses expire."""
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
-_EMPTY = re.compile(r"bytes \*/([0-9]{1,18})")
 _SHARD = re.compile(r"(?P<stem>.+-)(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})(?P<ending>\.[a-z]+)")
 _MOST_SHARDS = 2000
 
@@ -115,9 +114,8 @@ class HttpFile:
         if self._place != self._url and response.status in FORGOTTEN:
             self._place = self._url
             response = self._client.get(self._url, span=(begin, stop - 1), most=_most(begin, stop))
-        if response.status == 416 and self._size is None and (match := _EMPTY.fullmatch(_range(response))):
-            if int(match[1]) == 0:
-                return Response(response.url, 200, response.headers, b"", True)
+        if response.status == 416 and self._size is None and _range(response) == "bytes */0":
+            return Response(response.url, 200, {"content-length": "0"}, b"", True)
         if response.status not in (200, 206):
             raise self._refusal(response, self._name)
         self._place = response.url
@@ -166,7 +164,8 @@ class HttpFile:
             raise self._changed(f"is another one: {found[:60]!r} where it was {self._validator[:60]!r}")
 
     def _changed(self, how: str) -> SourceError:
-        return SourceError(f"{self._name} has changed while it was read: it {how}", "an unchanged file", "read it again")
+        read = f"{self._name} has changed while it was read: it {how}"
+        return SourceError(read, "an unchanged file", "read it again")
 
 
 def _most(begin: int, stop: int) -> int:

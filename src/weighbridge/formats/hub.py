@@ -1,13 +1,13 @@
 """What does a name such as `org/name@revision` mean? A repository of a model hub, read file by file in ranges.
 
 The variables, the cache and the addresses are those of the hub's own client library (huggingface/huggingface_hub,
-`constants.py`, `file_download.py`, `_snapshot_download.py`, `utils/_auth.py` and `utils/_http.py`, August 2026):
+`constants.py`, `file_download.py`, `_snapshot_download.py`, `utils/_auth.py`, `utils/_http.py`, releases 1.29 and 2.4):
 
-- `{endpoint}/api/models/{repo}/revision/{revision}` gives the commit and the files, `.../tree/{revision}` the files alone,
-  a page at a time; `{endpoint}/{repo}/resolve/{commit}/{file}` is a file, often by a redirect to a content network.
+- `{endpoint}/api/models/{repo}/revision/{revision}` gives the commit and the files, `.../tree/{revision}` the files
+  alone, a page at a time; `{endpoint}/{repo}/resolve/{commit}/{file}` is a file, often by a redirect elsewhere.
 - The cache holds `models--org--name/refs/{revision}` (a commit), `snapshots/{commit}/{file}` (links to `blobs`) and
-  `trees/{commit}.json` (the listing of a commit). A commit never changes, so what the cache has of it is read there. The
-  cache is only read: it is made of whole files, and of a whole file only the header is asked for here.
+  `trees/{commit}.json` (the listing of a commit). A commit never changes, so what the cache has of it is read there.
+  The cache is only read: it is made of whole files, and of a whole file only the header is asked for here.
 """
 
 from __future__ import annotations
@@ -74,23 +74,22 @@ def settings(environment: Mapping[str, str]) -> Settings:
         SourceError: when the token cannot be one.
     """
 
-    def path(variable: str, otherwise: str) -> str:
-        return os.path.expandvars(os.path.expanduser(environment.get(variable) or otherwise))
+    def path(variable: str, otherwise: Path) -> Path:
+        return Path(os.path.expandvars(Path(environment.get(variable) or otherwise).expanduser()))
 
     def is_true(variable: str) -> bool:
         return environment.get(variable, "").upper() in _TRUE
 
-    base = environment.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    home = path("HF_HOME", os.path.join(base, "huggingface"))
-    cache = path("HF_HUB_CACHE", path("HUGGINGFACE_HUB_CACHE", os.path.join(home, "hub")))
+    home = path("HF_HOME", Path(environment.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
+    cache = path("HF_HUB_CACHE", path("HUGGINGFACE_HUB_CACHE", home / "hub"))
     token = None
     if not is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN"):
         token = environment.get("HF_TOKEN") or environment.get("HUGGING_FACE_HUB_TOKEN")
-        token = _clean(token) or _token_file(Path(path("HF_TOKEN_PATH", os.path.join(home, "token"))))
+        token = _clean(token) or _token_file(path("HF_TOKEN_PATH", home / "token"))
     timeout = environment.get("HF_HUB_DOWNLOAD_TIMEOUT", "")
     return Settings(
         endpoint=(environment.get("HF_ENDPOINT") or ENDPOINT).rstrip("/"),
-        cache=Path(cache),
+        cache=cache,
         is_offline=is_true("HF_HUB_OFFLINE") if environment.get("HF_HUB_OFFLINE") else is_true("TRANSFORMERS_OFFLINE"),
         token=token,
         timeout_s=float(timeout) if re.fullmatch("[1-9][0-9]{0,3}", timeout) else 10.0,
@@ -153,46 +152,55 @@ class Place:
         return Remote(traffic.requests, traffic.bytes_read, is_cached, self.revision)
 
 
-def find(text: str, environment: Mapping[str, str] = os.environ) -> Place:
+def find(text: str, endings: tuple[str, ...], environment: Mapping[str, str] = os.environ) -> Place:
     """The place behind an address of `http` or `https`, or behind a repository's name.
 
     An address of a page of the hub is that of the repository or of the file that it shows. Who is asked is said on
     standard error.
+
+    Args:
+        text: the address or the name.
+        endings: of files; a name that has one of them is no repository's.
+        environment: the variables of the hub's client library.
 
     Raises:
         SourceError: when there is nothing, or it may not be read, or nobody answers.
     """
     found = settings(environment)
     if text.startswith(("http://", "https://")):
-        named = _page(text, found)
-        if named is None or named.startswith(("http://", "https://")):
-            url = named or text
-            client = found.client()
-            folder, file = folder_of(client, url)
-            if found.is_offline:
-                raise SourceError(f"{shown(url)} lies behind a network, and HF_HUB_OFFLINE is set", "a path on this machine",
-                                  "unset it, or download the file and name it here")  # fmt: skip
-            _tell(f"asking {urlsplit(url).hostname} for {file}")
-            return Place(folder, file, client)
+        named = _page(text, found, endings) or text
+        if named.startswith(("http://", "https://")):
+            return _file(named, found)
         text = named
     match = _NAME.fullmatch(text)
     assert match is not None, "the caller has asked `is_name`"
     return _repository(match["repository"], match["revision"] or "main", found)
 
 
-def _page(url: str, found: Settings) -> str | None:
+def _file(url: str, found: Settings) -> Place:
+    """The place of one file behind an address."""
+    client = found.client()
+    folder, file = folder_of(client, url)
+    if found.is_offline:
+        read = f"{shown(url)} lies behind a network, and HF_HUB_OFFLINE is set"
+        raise SourceError(read, "a path on this machine", "unset it, or download the file and name it here")
+    _tell(f"asking {urlsplit(url).hostname} for {file}")
+    return Place(folder, file, client)
+
+
+def _page(url: str, found: Settings, endings: tuple[str, ...]) -> str | None:
     """For a page of the hub the repository's name, or the address of the file that it shows; None for what is none.
 
     Example:
-        >>> _page("https://huggingface.co/org/name/blob/main/a.gguf", settings({}))
+        >>> _page("https://huggingface.co/org/name/blob/main/a.gguf", settings({}), (".gguf",))
         'https://huggingface.co/org/name/resolve/main/a.gguf'
-        >>> _page("https://huggingface.co/org/name", settings({}))
+        >>> _page("https://huggingface.co/org/name", settings({}), (".gguf",))
         'org/name'
     """
     if not url.startswith(found.endpoint + "/"):
         return None
-    parts = urlsplit(url)._replace(query="", fragment="").geturl()[len(found.endpoint) + 1 :].strip("/").split("/")
-    if len(parts) == 2 and is_name("/".join(parts)):
+    parts = re.split("[?#]", url[len(found.endpoint) + 1 :])[0].strip("/").split("/")
+    if len(parts) == 2 and is_name("/".join(parts)) and not parts[1].lower().endswith(endings):
         return "/".join(parts)
     if len(parts) == 4 and parts[2] == "tree" and is_name(name := f"{parts[0]}/{parts[1]}@{unquote(parts[3])}"):
         return name
@@ -215,7 +223,8 @@ def _repository(name: str, revision: str, found: Settings) -> Place:
         cached = _cached(store, revision, client)
         if cached is None:
             raise SourceError(
-                f"{name} is no path, and revision {revision} of it is not in the cache {found.cache}; HF_HUB_OFFLINE is set",
+                f"{name} is no path, and its revision {revision} is not in the cache {found.cache}, "
+                "outside which HF_HUB_OFFLINE forbids to look",
                 "a path, a name that `weigh models` lists, or a repository that was downloaded",
                 "check the spelling, or unset HF_HUB_OFFLINE",
             )
@@ -224,10 +233,9 @@ def _repository(name: str, revision: str, found: Settings) -> Place:
     _tell(f"asking {urlsplit(found.endpoint).hostname} for {name}" + (f"@{revision}" if revision != "main" else ""))
     try:
         commit, files = hub.listing(revision, store)
-    except RevisionError:
-        raise
     except WeighbridgeError as error:
-        cached = _cached(store, revision, client)
+        client.close()
+        cached = None if isinstance(error, RevisionError) else _cached(store, revision, client)
         if cached is None:
             raise
         cached.notes += (f"the hub was asked and did not help ({error.read})",)
@@ -318,7 +326,9 @@ class Hub:
                 return files
             url = urljoin(url, following[1])
             if origin(url) != origin(self.settings.endpoint):
-                raise SourceError(f"the hub continues its list at {shown(url)}", "its own address", "do not use this hub")
+                raise SourceError(
+                    f"the hub continues its list at {shown(url)}", "its own address", "do not use this hub"
+                )
         raise SourceError(f"{self.name} has more than {MAX_PAGES} pages of files", "fewer", "name a file's address")
 
     def _get(self, url: str) -> Response:
@@ -332,7 +342,9 @@ class Hub:
         if not response.is_whole:
             raise SourceError(f"the hub tells more than {MAX_LISTING_BYTES:,} bytes of {self.name}", "fewer",
                               "name a file's address")  # fmt: skip
-        found: object = json_text.parse(response.body, f"what the hub tells of {self.name}", max_items=MAX_LISTING_ITEMS)
+        found: object = json_text.parse(
+            response.body, f"what the hub tells of {self.name}", max_items=MAX_LISTING_ITEMS
+        )
         return found
 
     def address(self, commit: str, path: str) -> str:
@@ -353,7 +365,9 @@ class Hub:
             return SourceError(f"{self.name} is gated, and " + ("the token has no access to it" if has_token
                                else "no token was sent"), "a repository that may be read", action)  # fmt: skip
         if told == "Access to this resource is disabled.":
-            return SourceError(f"{self.name} has been disabled by the hub", "a repository that may be read", f"see {page}")
+            return SourceError(
+                f"{self.name} has been disabled by the hub", "a repository that may be read", f"see {page}"
+            )
         if code == "RepoNotFound" or (code == "" and response.status in (401, 404)):
             if "Invalid" in told and response.status == 401:
                 return SourceError("the hub does not know the token that was sent", "a valid token",
@@ -415,7 +429,7 @@ def _tree_of(path: Path) -> dict[str, int | None] | None:
 
 
 class HubFolder:
-    """A folder of a repository at one commit: from the shared cache what lies there, the rest in ranges from the hub."""
+    """A folder of a repository at one commit: what lies in the shared cache from there, the rest from the hub."""
 
     workers = WORKERS
 

@@ -25,6 +25,8 @@ OTHER_SUFFIXES = {
     ".pkl": "pickled_arrays", ".pickle": "pickled_arrays", ".sav": "pickled_arrays", ".joblib": "pickled_arrays",
 }  # fmt: skip
 """Further endings of files with weights, and the module whose `read(folder, name)` reads them."""
+ENDINGS = (".json", ".safetensors", ".gguf", *TORCH_SUFFIXES, *OTHER_SUFFIXES)
+"""All endings of files that can be read."""
 MARKS = {"saved_model.pb": "saved_model", "Manifest.json": "coreml", "config.cfg": "spacy"}
 """Files that tell what their folder is, and the module whose `read(folder, name)` reads it."""
 READABLE = (
@@ -38,8 +40,8 @@ _SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.[a-z]+$)")
 def read(path: str | Path) -> Checkpoint:
     """The checkpoint at a path: a folder, a weight file, an index or a configuration.
 
-    A `config.json` beside weights is taken with them. Only headers are read. What is no path may be an address of `http`
-    or `https`, then the name of a model of the catalogue, then that of a repository of a hub, `org/name[@revision]`.
+    A `config.json` beside weights is taken with them. Only headers are read. What is no path may be an address of
+    `http` or `https`, then the name of a model of the catalogue, then that of a hub's repository, `org/name@revision`.
 
     Raises:
         SourceError: when there is nothing readable there, no named model with a published shape, no such repository, or
@@ -67,7 +69,7 @@ def read(path: str | Path) -> Checkpoint:
 def _named(name: str) -> Checkpoint:
     """The shape of a model of the built-in catalogue, or else the repository of that name."""
     action = "check the spelling and the current folder"
-    if name.lower().endswith((".json", ".safetensors", ".gguf", *TORCH_SUFFIXES, *OTHER_SUFFIXES)):
+    if name.lower().endswith(ENDINGS):
         raise SourceError(f"{name} does not exist", READABLE, action)
     from weighbridge.model import catalogue
 
@@ -96,7 +98,7 @@ def _read_remote(name: str) -> Checkpoint:
     """What lies behind an address or the name of a repository."""
     from weighbridge.formats import hub
 
-    place = hub.find(name)
+    place = hub.find(name, ENDINGS)
     try:
         found = _read_folder(place.folder) if place.file is None else read_file(place.folder, place.file)
     finally:

@@ -287,7 +287,8 @@ def _compact(
         metadata, start = _compact_metadata(text)
     except (UnicodeDecodeError, FormatError):
         return None
-    if "\\" in text or not text.startswith('"', start) or text[start - 1] not in "{," or not text.endswith("]}}"):
+    before = "{" if start == 1 else ","
+    if "\\" in text or not text.startswith(f'{before}"', start - 1) or not text.endswith("]}}"):
         return None
     cut = [entry.partition('":{"dtype":"') for entry in text[start + 1 : -3].split(']},"')]
     names = [entry[0] for entry in cut]

@@ -1,4 +1,4 @@
-"""How are a hundred thousand tensors held without a hundred thousand objects? In columns, a `TensorSpec` made when asked.
+"""How are a hundred thousand tensors held without as many objects? In columns, with a `TensorSpec` made when asked.
 
 A large mixture of experts has 90,000 tensors of some thirty kinds. What weighs them needs each kind and how often it
 occurs; who lists or compares them gets the objects.

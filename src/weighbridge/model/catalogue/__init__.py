@@ -136,7 +136,7 @@ def find_model(name: str) -> NamedModel:
 
 
 def may_name(name: str) -> bool:
-    """Whether a name stands anywhere in the catalogue's files, case and signs aside: if not, `find_model` has none such.
+    """Whether a name stands anywhere in the catalogue's files, case and signs aside: if not, `find_model` finds none.
 
     It takes a hundredth of the time, as nothing is parsed.
 
