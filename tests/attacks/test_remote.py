@@ -436,7 +436,8 @@ def test_the_quick_way_through_a_header_is_the_same_way(data: st.DataObject) -> 
         length += len(meta)
     header = bytearray(file[8 : 8 + length])
     pieces = [b"", b"0", b"1", b",", b'"', b"}", b"{", b"]", b"[", b" ", b"-", b"\\", b"\t", b"\x7f", b"\xc3\xa9",
-              b"\xff", b":", b"e", b".", b"true", b'"a.weight"', b"]},", b'"dtype":"F32",', b"__metadata__"]  # fmt: skip
+              b"\xff", b":", b"e", b".", b"true", b'"a.weight"', b"]},", b'"dtype":"F32",',
+              b"__metadata__"]  # fmt: skip
     for _ in range(data.draw(st.integers(0, 3))):
         at = data.draw(st.integers(0, len(header)))
         header[at : at + data.draw(st.integers(0, 3))] = data.draw(st.sampled_from(pieces))

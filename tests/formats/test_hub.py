@@ -304,11 +304,20 @@ def test_nothing_is_written_to_the_cache(double: Double, tmp_path: Path) -> None
     assert not (tmp_path / "hf").exists()
 
 
-def test_a_cache_that_may_not_be_read_is_no_hindrance(double: Double, tmp_path: Path) -> None:
+def test_a_cache_that_may_not_be_read_is_no_hindrance(
+    double: Double, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     store = cached(tmp_path / "hf", "org/llama", llama())
     (store / "refs" / "main").unlink()
     (store / "refs" / "main").mkdir()
     assert len(read("org/llama").tensors) > 2
+
+    def forbidden(self: Path, **_: object) -> os.stat_result:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "stat", forbidden)
+    double.asked.clear()
+    assert len(reader._read_remote("org/llama").tensors) > 2 and len(double.asked) == 3
 
 
 @pytest.mark.parametrize("content", ["", "../../../etc", "short", "0" * 41, "G" * 40])

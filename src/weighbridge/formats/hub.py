@@ -252,10 +252,18 @@ def _cached(store: Path, revision: str, client: Client) -> Place | None:
     if commit is None or not _COMMIT.fullmatch(commit):
         return None
     snapshot = store / "snapshots" / commit
-    if not snapshot.is_dir():
+    if not _is_there(snapshot):
         return None
     note = f"read from the shared cache, commit {commit[:12]}: it may hold only some of the repository's files"
     return Place(LocalFolder(snapshot), None, client, commit, (note,))
+
+
+def _is_there(path: Path) -> bool:
+    """Whether the cache holds something; what may not be looked at is not there."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _small(path: Path) -> str | None:
@@ -460,7 +468,7 @@ class HubFolder:
         if path not in self._files:
             raise SourceError(f"{self.name} has no file {path.rpartition('/')[2]}", "a file of that name",
                               "see the repository's files")  # fmt: skip
-        if self._snapshot is not None and (self._snapshot / path).is_file():
+        if self._snapshot is not None and _is_there(self._snapshot / path):
             self.hub.from_cache += 1
             return LocalFile(self._snapshot / path)
         self.hub.from_hub += 1

@@ -146,7 +146,8 @@ def may_name(name: str) -> bool:
     """
     signs = b"_- \t\r\n"
     wanted = name.lower().encode().translate(None, signs)
-    return any(wanted in path.read_bytes().lower().translate(None, signs) for path in FOLDER.glob("*.toml"))
+    files = (path.read_bytes().lower().translate(None, signs) for path in FOLDER.glob("*.toml"))
+    return not name.isascii() or any(wanted in file for file in files)
 
 
 def matching(text: str) -> Iterator[NamedModel]:
