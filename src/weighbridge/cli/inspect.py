@@ -59,13 +59,16 @@ def command(
     index of a sharded model; the https:// address of such a file; a name that `weigh models` lists; or a repository of
     a hub, org/name[@revision]. Only headers are read, unless --values is given.
     """
-    from weighbridge.compress.sparse import storage_of
     from weighbridge.inspection import inspect
 
     inspection = inspect(source, context_tokens=context, settings=_settings(pairs), like=like,
                          with_transformers=with_transformers)  # fmt: skip
     values = _count_values(inspection, source) if read_values else None
-    storage = None if values is None else storage_of(values.tensors, inspection.checkpoint.tensors)
+    storage = None
+    if values is not None:
+        from weighbridge.compress.sparse import storage_of
+
+        storage = storage_of(values.tensors, inspection.checkpoint.tensors)
     if svg is not None or html is not None:
         output.check_outputs(inspection, source, svg, html)
         _draw(inspection, svg, html)

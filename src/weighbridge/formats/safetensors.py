@@ -154,10 +154,10 @@ def read_sharded(folder: Folder, names: Sequence[str], index: ByteSource | None 
         raise SourceError(f"{folder.name} gave no shards", "at least one safetensors file", "name the weights' files")
 
     shards = list(_read_shards(folder, files))
-    holders = _holders(shards)
+    _check_once(shards)
     metadata: dict[str, Any] = _merge_metadata(shards, notes)
     if listing is not None:
-        _check_index(listing.weight_map, holders)
+        _check_index(listing.weight_map, _holders(shards))
         metadata["index_total_size"] = listing.total_size
         held = sum(shard.file.tensor_bytes for shard in shards)
         if listing.total_size is not None and listing.total_size != held:
@@ -518,19 +518,30 @@ def _check_parts(folder: str, files: Iterable[str]) -> None:
             )
 
 
+def _check_once(shards: Sequence[_Shard]) -> None:
+    """Refuses shards of which two hold the same tensor."""
+    names: set[str] = set()
+    for shard in shards:
+        before = len(names)
+        names.update(shard.columns.names)
+        if len(names) != before + len(shard.columns.names):
+            break
+    else:
+        return
+    holders: dict[str, str] = {}
+    file, name = next(
+        (shard.file.name, name) for shard in shards for name in shard.columns.names
+        if holders.setdefault(name, shard.file.name) is not shard.file.name
+    )  # fmt: skip
+    raise FormatError(
+        f"{holders[name]} and {file} both hold the tensor {name[:200]!r}", "each tensor in one shard",
+        "read them as two models, or get the files again from one revision",
+    )  # fmt: skip
+
+
 def _holders(shards: Iterable[_Shard]) -> dict[str, str]:
     """The file that holds each tensor."""
-    holders: dict[str, str] = {}
-    for shard in shards:
-        file, names = shard.file.name, shard.columns.names
-        if not holders.keys().isdisjoint(names):
-            name = next(name for name in names if name in holders)
-            raise FormatError(
-                f"{holders[name]} and {file} both hold the tensor {name[:200]!r}", "each tensor in one shard",
-                "read them as two models, or get the files again from one revision",
-            )  # fmt: skip
-        holders |= dict.fromkeys(names, file)
-    return holders
+    return {name: shard.file.name for shard in shards for name in shard.columns.names}
 
 
 def _check_index(weight_map: Mapping[str, str], holders: Mapping[str, str]) -> None:
