@@ -1,8 +1,9 @@
 """A double of the Hugging Face Hub on the loopback address, for peers that cannot read a folder.
 
-It answers what hf-mem 0.5.6 and `accelerate estimate-memory` ask: the description of a repository, the list of its
-files, and a file or a range of it. Repositories are folders named `owner/name` below its root. It counts requests, and
-it answers from threads of the benchmark's own process, so that none of its time is counted as a peer's.
+It answers what weigh, hf-mem 0.5.6 and `accelerate estimate-memory` ask: the description of a repository or of a
+revision, the list of its files, and a file or a range of it. Repositories are folders named `owner/name` below its
+root. It counts requests, and it answers from threads of the benchmark's own process, so that none of its time is
+counted as a peer's.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ from urllib.parse import unquote, urlsplit
 
 _REPOSITORY = r"/(?P<repository>[\w.-]+/[\w.-]+)"
 _TREE = re.compile(rf"/api/models{_REPOSITORY}/tree/[^/]+")
-_MODEL = re.compile(rf"/api/models{_REPOSITORY}(?:/revision/[^/]+)?")
+_REVISION = re.compile(rf"/api/models{_REPOSITORY}/revision/[^/]+")
+_MODEL = re.compile(rf"/api/models{_REPOSITORY}")
 _FILE = re.compile(rf"{_REPOSITORY}/resolve/[^/]+/(?P<file>[\w.-]+)")
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+"""The one commit of every repository."""
 _RANGE = re.compile(r"bytes=([0-9]+)-([0-9]+)")
 
 
@@ -81,10 +85,11 @@ class _Handler(BaseHTTPRequestHandler):
         if (match := _TREE.fullmatch(path)) and (place := self.folder / match["repository"]).is_dir():
             files = sorted(entry for entry in place.iterdir() if entry.is_file())
             return _json([{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": "0"} for f in files])
+        if (match := _REVISION.fullmatch(path)) and (place := self.folder / match["repository"]).is_dir():
+            siblings = [{"rfilename": f.name, "size": f.stat().st_size} for f in sorted(place.iterdir())]
+            return _json({"id": match["repository"], "sha": COMMIT, "siblings": siblings, **_about(place)})
         if (match := _MODEL.fullmatch(path)) and (place := self.folder / match["repository"]).is_dir():
-            config = json.loads((place / "config.json").read_text(encoding="utf-8"))
-            known = {key: config[key] for key in ("architectures", "model_type")}
-            return _json({"id": match["repository"], "library_name": "transformers", "config": known})
+            return _json({"id": match["repository"], **_about(place)})
         if (match := _FILE.fullmatch(path)) and (file := self.folder / match["repository"] / match["file"]).is_file():
             return self._part(file)
         return 404, {}, b""
@@ -99,6 +104,15 @@ class _Handler(BaseHTTPRequestHandler):
             body = opened.read(end - begin + 1)
         kind = {"Content-Type": "application/octet-stream"}
         return (206, kind | {"Content-Range": f"bytes {begin}-{end}/{size}"}, body) if match else (200, kind, body)
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """What the hub says of a repository with a configuration."""
+    if not (folder / "config.json").is_file():
+        return {}
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    known = {key: config[key] for key in ("architectures", "model_type")}
+    return {"library_name": "transformers", "config": known}
 
 
 def _json(document: Any) -> tuple[int, dict[str, str], bytes]:

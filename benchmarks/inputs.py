@@ -129,7 +129,12 @@ def write_safetensors(path: Path, header: bytes, data_bytes: int) -> None:
 def write_sharded(folder: Path, config: dict[str, Any], shards: int) -> None:
     """A Llama cut into files of about equal size beside an index, as `save_pretrained` leaves it."""
     write_config(folder, config)
-    entries = llama_entries(config)
+    write_cut(folder, llama_entries(config), shards)
+
+
+def write_cut(folder: Path, entries: Sequence[Entry], shards: int) -> None:
+    """Tensors cut into files of about equal size beside an index."""
+    folder.mkdir(parents=True, exist_ok=True)
     total = sum(math.prod(shape) * BYTES[dtype] for _, dtype, shape in entries)
     parts: list[list[Entry]] = [[] for _ in range(shards)]
     begun = 0

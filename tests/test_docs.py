@@ -31,6 +31,7 @@ import pytest
 import safetensors.numpy
 from click.testing import CliRunner, Result
 from tests.compress import small_llama as small_llama_model
+from tests.formats import hub_double
 from tests.pages import (
     BLOCK,
     DEMO,
@@ -158,6 +159,16 @@ def here(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     shutil.copytree(samples, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def hub(samples: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A double of the hub with the repository `org/name`, which is the tutorial's model."""
+    files = {file.name: file.read_bytes() for file in (samples / "model-folder").iterdir()}
+    with hub_double.serve({"org/name": files}) as double:
+        monkeypatch.setenv("HF_ENDPOINT", double.endpoint)
+        monkeypatch.delenv("HF_HUB_OFFLINE")
+        yield double.endpoint
 
 
 def weigh(*arguments: str) -> Result:
@@ -340,7 +351,7 @@ def never_seen(documents: list[Any], known: list[str]) -> list[str]:
     return [path for path in known if "<" not in path and path not in seen]
 
 
-def test_every_key_of_inspect_is_documented_and_real(here: Path) -> None:
+def test_every_key_of_inspect_is_documented_and_real(here: Path, hub: str) -> None:
     twins = np.arange(6.0).reshape(2, 3)
     safetensors.numpy.save_file({"a": twins, "b": twins.copy()}, "twins.safetensors")
     documents = [
@@ -353,6 +364,7 @@ def test_every_key_of_inspect_is_documented_and_real(here: Path) -> None:
         weigh_json("inspect", "adapter-folder", "--base", "model-folder"),
         weigh_json("inspect", "twins.safetensors", "--values"),
         weigh_json("inspect", "packed.safetensors"),
+        weigh_json("inspect", "org/name"),
     ]
     assert documents[1]["family"] is None, "the bare file is described after all"
     assert documents[4]["reconciliation"]["differences"], "the changed folder does not differ"
@@ -537,7 +549,7 @@ def curl(command: str) -> None:
 
 
 @pytest.mark.parametrize("path", pages_with("console"))
-def test_commands_in_the_pages_run(path: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_in_the_pages_run(path: Path, here: Path, hub: str, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[int] = []
     monkeypatch.setattr(server, "serve", lambda port, tell: served.append(port))
     for block in blocks(path, "console"):

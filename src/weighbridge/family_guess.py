@@ -8,15 +8,15 @@ has, says how near it is. Families that wire blocks under the same names cannot 
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from weighbridge.formats import config as config_format
-from weighbridge.model import catalogue, families
-from weighbridge.model.tensors import Kind
-
+KEPT = Path(__file__).with_name("family_names.json")
+"""What `python -m weighbridge.family_guess` writes: the names of every kind of model in the catalogue."""
 LEAST_OVERLAP = 0.6
 """Below this share of common names there is no guess."""
 
@@ -61,10 +61,32 @@ def _open(name: str) -> str:
 
 @functools.cache
 def _known() -> tuple[tuple[str, frozenset[str], frozenset[str]], ...]:
+    """What `known` says, from the file that it was written to: to describe every model anew takes half a second."""
+    kept = json.loads(KEPT.read_text(encoding="utf-8"))
+    names = kept["names"]
+    return tuple((family, *(frozenset(names[place] for place in part) for part in parts))
+                 for family, *parts in kept["kinds"])  # fmt: skip
+
+
+def kept_text() -> str:
+    """The text of that file."""
+    kinds = known()
+    names = sorted({name for _, *parts in kinds for part in parts for name in part})
+    place = {name: number for number, name in enumerate(names)}
+    rows = [[family, *(sorted(place[name] for name in part) for part in parts)] for family, *parts in kinds]
+    lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
+    return f'{{"names":{json.dumps(names, separators=(",", ":"))},\n"kinds":[\n{lines}\n]}}\n'
+
+
+def known() -> tuple[tuple[str, frozenset[str], frozenset[str]], ...]:
     """For one model of each kind in the catalogue its family and open names: what it learns, and what it may also hold.
 
     Each stands there twice, with the prefix of the body and without it.
     """
+    from weighbridge.formats import config as config_format
+    from weighbridge.model import catalogue, families
+    from weighbridge.model.tensors import Kind
+
     kinds = {str([(k, v) for k, v in m.config.items() if not isinstance(v, int) or isinstance(v, bool)]): m
              for m in catalogue.models() if m.config}  # fmt: skip
     found: dict[tuple[str, frozenset[str], frozenset[str]], None] = {}
@@ -81,3 +103,7 @@ def _known() -> tuple[tuple[str, frozenset[str], frozenset[str]], ...]:
         bare = [frozenset(name.removeprefix(prefix) for name in part) for part in (learned, others)]
         found[architecture.family, bare[0], bare[1]] = None
     return tuple(found)
+
+
+if __name__ == "__main__":
+    KEPT.write_text(kept_text(), encoding="utf-8")

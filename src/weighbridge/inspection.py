@@ -6,7 +6,7 @@ input gives the same numbers in all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from weighbridge.formats import packed, reader, reconcile
 from weighbridge.formats.byte_source import LocalFolder
 from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.formats.reconcile import Reconciliation, Status
+from weighbridge.formats.tensor_table import groups
 from weighbridge.model import encodings, families, recipes
 from weighbridge.model.architecture import Architecture, Workload
 from weighbridge.model.buffers import buffer_reason
@@ -103,16 +104,17 @@ class Inspection:
     def _held(self) -> StoredCount:
         parameters = buffers = quantization = tied = 0
         by_encoding: dict[str, int] = {}
-        for tensor in self.checkpoint.tensors:
-            by_encoding[tensor.encoding.name] = by_encoding.get(tensor.encoding.name, 0) + tensor.elements
+        for tensor, count in groups(self.checkpoint.tensors):
+            elements = tensor.elements * count
+            by_encoding[tensor.encoding.name] = by_encoding.get(tensor.encoding.name, 0) + elements
             if tensor.tied_to is not None:
-                tied += tensor.elements
+                tied += elements
             elif is_parameter(tensor):
-                parameters += tensor.weights
+                parameters += tensor.weights * count
             elif tensor.kind is Kind.QUANTIZATION:
-                quantization += tensor.elements
+                quantization += elements
             else:
-                buffers += tensor.elements
+                buffers += elements
         return StoredCount(sum(by_encoding.values()), parameters, buffers, quantization, tied, by_encoding)
 
     @cached_property
@@ -144,7 +146,7 @@ class Inspection:
         if self.architecture is not None or self.stored is None:
             return None
         return family_guess.guess(tensor.stands_for.name if tensor.stands_for else tensor.name
-                                  for tensor in self.checkpoint.tensors if is_parameter(tensor))  # fmt: skip
+                                  for tensor, _ in groups(self.checkpoint.tensors) if is_parameter(tensor))  # fmt: skip
 
     @cached_property
     def packing(self) -> packed.Packing | None:
@@ -266,6 +268,7 @@ class Inspection:
                        "tensor_bytes": f.tensor_bytes, "padding_bytes": f.padding_bytes}
                       for f in self.checkpoint.files],
             "digest": self.checkpoint.digest or None,
+            "remote": self.checkpoint.remote.to_json() if self.checkpoint.remote else None,
             "notes": list(self.notes),
         }  # fmt: skip
 
@@ -322,7 +325,7 @@ class Inspection:
         ]  # fmt: skip
 
     @cached_property
-    def tensors(self) -> tuple[TensorSpec, ...]:
+    def tensors(self) -> Sequence[TensorSpec]:
         """The stored tensors; for a configuration alone the described ones, whose encoding is not known."""
         if self.stored is not None or self.architecture is None:
             return self.checkpoint.tensors
@@ -436,8 +439,10 @@ def _checkpoint(source: Any) -> Checkpoint:
     if isinstance(source, Checkpoint):
         return packed.unpacked(source)
     if isinstance(source, str | Path):
-        place = Path(source)
-        return packed.unpacked(reader.read(source), LocalFolder(place if place.is_dir() else place.parent))
+        checkpoint, place = reader.read(source), Path(source)
+        is_remote = checkpoint.remote is not None
+        folder = None if is_remote else LocalFolder(place if place.is_dir() else place.parent)
+        return packed.unpacked(checkpoint, folder)
     if isinstance(source, NamedModel):
         return reader.named(source)
     if isinstance(source, Mapping) and not any(hasattr(value, "shape") for value in source.values()):
@@ -509,6 +514,7 @@ def _reconcile(
 
 def _foreign(source: str | Path, checkpoint: Checkpoint, architecture: Architecture) -> bool:
     """Whether a weight file that was named itself has little to do with the configuration beside it."""
-    if Path(source).is_dir() or checkpoint.config is None or not checkpoint.tensors:
+    is_repository = checkpoint.remote is not None and checkpoint.remote.revision is not None
+    if is_repository or Path(source).is_dir() or checkpoint.config is None or not checkpoint.tensors:
         return False
     return reconcile.overlap(architecture, checkpoint) < 0.5

@@ -60,7 +60,12 @@ def test_a_pipe_without_an_end_is_no_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("a" * 300, "too long"), ("nul\0byte", "nul\\x00byte"), ("", "no name"), ("https://a.example/m.gguf", "address")],
+    [
+        ("a" * 300, "too long"),
+        ("nul\0byte", "nul\\x00byte"),
+        ("", "no name"),
+        ("https://a.example/m.gguf", "behind a network"),
+    ],
 )
 def test_names_that_no_file_can_have(name: str, words: str) -> None:
     """Overlong names, NUL bytes, nothing at all and addresses each have their own refusal."""

@@ -107,3 +107,11 @@ def test_the_list_of_models_is_that_of_the_catalogue() -> None:
     found = json.loads(CliRunner().invoke(main, ["models", "Anthropic", "--json"]).stdout)
     assert found and {model["developer"] for model in found} == {"Anthropic"}
     assert "claude-3-opus" in CliRunner().invoke(main, ["models", "claude"]).stdout
+
+
+def test_every_name_may_be_a_name() -> None:
+    """The quick look finds every name that the catalogue has, in any spelling."""
+    for model in catalogue.models():
+        for name in model.names:
+            assert catalogue.may_name(name) and catalogue.may_name(name.upper().replace("-", "_")), name
+    assert not catalogue.may_name("somebody/a-model-of-theirs")

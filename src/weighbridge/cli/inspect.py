@@ -58,17 +58,21 @@ def command(
     """Weigh a model: parameters, bytes, state and operations.
 
     SOURCE is a folder of a model, an adapter or a pipeline, a config.json, a weight file (*.safetensors, *.gguf, *.pt,
-    *.onnx, *.h5, *.tflite, *.npz and others) or the index of a sharded model; or a name that `weigh models` lists. Only
-    headers are read, unless --values is given.
+    *.onnx, *.h5, *.tflite, *.npz and others) or the index of a sharded model; the https:// address of such a file; a
+    name that `weigh models` lists; or a repository of a hub, org/name[@revision]. Only headers are read, unless
+    --values is given.
     """
-    from weighbridge.compress.sparse import storage_of
     from weighbridge.inspection import inspect
 
     inspection = inspect(source, context_tokens=context, settings=_settings(pairs), like=like,
                          with_transformers=with_transformers)  # fmt: skip
     adapter = _adapted(inspection, base) if base is not None or inspection.format == "peft" else None
     values = _read_values(inspection, source) if read_values else None
-    storage = None if values is None else storage_of(values.tensors, inspection.checkpoint.tensors)
+    storage = None
+    if values is not None:
+        from weighbridge.compress.sparse import storage_of
+
+        storage = storage_of(values.tensors, inspection.checkpoint.tensors)
     if svg is not None or html is not None:
         output.check_outputs(inspection, source, svg, html)
         _draw(inspection, svg, html)
@@ -151,6 +155,11 @@ def _read_values(inspection: Inspection, source: str) -> Values:
         raise SourceError(
             f"{source} holds no weights", "a weight file for --values", "name the weight file or its folder"
         )
+    if inspection.checkpoint.remote is not None:
+        raise SourceError(
+            f"the weights of {source} lie behind a network", "weights on this machine for --values",
+            "download them and name their folder",
+        )  # fmt: skip
     _load_numpy_in_one_thread()
     from weighbridge.compress import codecs
 

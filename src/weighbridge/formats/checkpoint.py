@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -29,6 +29,23 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Remote:
+    """What reading a model from afar took: requests, bytes received, and of a repository the commit.
+
+    `cached` says that every file that was read lay in the cache that programs of the hub share.
+    """
+
+    requests: int
+    bytes_read: int
+    cached: bool
+    revision: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The part `remote` of the JSON document."""
+        return {"requests": self.requests, "bytes": self.bytes_read, "cached": self.cached, "revision": self.revision}
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A stored model as its header describes it: files, tensors, configuration, metadata.
 
@@ -36,13 +53,13 @@ class Checkpoint:
     beside the weights, where there is one. `digest` is the SHA-256 of the headers that were read, not of the weights.
     `byte_order` is that of the tensors; only GGUF has big-endian files. `parts` are the checkpoints of a pipeline by
     name; its own tensors are theirs, with the part's name in front. `packed_by` is the method that packed the weights,
-    where `packed.unpacked` has found them packed.
+    where `packed.unpacked` has found them packed. `remote` is there for what was read from afar.
     """
 
     source: str
     format: str
     files: tuple[StoredFile, ...]
-    tensors: tuple[TensorSpec, ...]
+    tensors: Sequence[TensorSpec]
     config: Mapping[str, Any] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
@@ -50,6 +67,7 @@ class Checkpoint:
     byte_order: Literal["little", "big"] = "little"
     parts: Mapping[str, Checkpoint] = field(default_factory=dict)
     packed_by: str = ""
+    remote: Remote | None = None
 
     @property
     def size_bytes(self) -> int:

@@ -22,6 +22,7 @@ from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.formats.packing import bitsandbytes, compressed_tensors, exl, hqq, scaled, words
 from weighbridge.formats.packing.declared import declared
 from weighbridge.formats.packing.module import Declared, Found, MismatchError, Module
+from weighbridge.formats.tensor_table import TensorTable, groups
 from weighbridge.model.tensors import Kind, TensorSpec, Weight
 
 FORMATS = frozenset({"safetensors", "torch", "npz"})
@@ -104,7 +105,7 @@ def packing(checkpoint: Checkpoint) -> Packing | None:
     sizes: dict[str, int] = {"weights": 0}
     bits: set[int | None] = set()
     weights = 0
-    for tensor in checkpoint.tensors:
+    for tensor in () if isinstance(checkpoint.tensors, TensorTable) else checkpoint.tensors:  # a table is as stored
         if tensor.tied_to is not None:
             continue
         if tensor.stands_for is not None and tensor.weights:
@@ -145,7 +146,8 @@ def unpacked(checkpoint: Checkpoint, folder: Folder | None = None) -> Checkpoint
         return checkpoint
     if checkpoint.parts:
         return _pipeline(checkpoint, folder)
-    modules = _modules(checkpoint.tensors)
+    may_be = any(_cut(tensor.name.rpartition(".")[2]) for tensor, _ in groups(checkpoint.tensors))
+    modules = _modules(checkpoint.tensors) if may_be else {}
     said = declared(checkpoint.config, folder if any(_is_packed(parts) for parts in modules.values()) else None)
     if not modules:
         return _told(checkpoint, said, Counter(), {})

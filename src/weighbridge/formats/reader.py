@@ -14,6 +14,7 @@ from weighbridge.formats import config as config_format
 from weighbridge.formats import peft, sentence_transformers
 from weighbridge.formats.byte_source import Folder, LocalFolder
 from weighbridge.formats.checkpoint import Checkpoint
+from weighbridge.formats.parallel import workers
 
 if TYPE_CHECKING:
     from weighbridge.model.catalogue import NamedModel
@@ -26,6 +27,8 @@ OTHER_SUFFIXES = {
     ".pkl": "pickled_arrays", ".pickle": "pickled_arrays", ".sav": "pickled_arrays", ".joblib": "pickled_arrays",
 }  # fmt: skip
 """Further endings of files with weights, and the module whose `read(folder, name)` reads them."""
+ENDINGS = (".json", ".safetensors", ".gguf", *TORCH_SUFFIXES, *OTHER_SUFFIXES)
+"""All endings of files that can be read."""
 MARKS = {"saved_model.pb": "saved_model", "Manifest.json": "coreml", "config.cfg": "spacy"}
 """Files that tell what their folder is, and the module whose `read(folder, name)` reads it."""
 READABLE = (
@@ -39,16 +42,17 @@ _SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.[a-z]+$)")
 def read(path: str | Path) -> Checkpoint:
     """The checkpoint at a path: a folder, a weight file, an index or a configuration.
 
-    A `config.json` beside weights is taken with them. Only headers are read. What is no path is looked for among the
-    named models of the catalogue.
+    A `config.json` beside weights is taken with them. Only headers are read. What is no path may be an address of
+    `http` or `https`, then the name of a model of the catalogue, then that of a hub's repository, `org/name@revision`.
 
     Raises:
-        SourceError: when there is nothing readable there, and no named model with a published shape.
+        SourceError: when there is nothing readable there, no named model with a published shape, no such repository, or
+            one that may not be read.
         FormatError: when a header is not what its format demands.
         ConfigError: when a configuration is none.
     """
     if str(path).startswith(("https://", "http://")):
-        raise SourceError(f"{path} is an address", f"{READABLE}, on this machine", "download it first")
+        return _read_remote(str(path))
     if not str(path):
         raise SourceError("the source has no name", READABLE, "name one; . is the current folder")
     place = Path(path)
@@ -65,19 +69,43 @@ def read(path: str | Path) -> Checkpoint:
 
 
 def _named(name: str) -> Checkpoint:
-    """The shape of a model of the built-in catalogue."""
+    """The shape of a model of the built-in catalogue, or else the repository of that name."""
     action = "check the spelling and the current folder"
-    if name.lower().endswith((".json", ".safetensors", ".gguf", *TORCH_SUFFIXES, *OTHER_SUFFIXES)):
+    if name.lower().endswith(ENDINGS):
         raise SourceError(f"{name} does not exist", READABLE, action)
     from weighbridge.model import catalogue
 
+    is_repository = "/" in name and _is_repository(name)
+    if is_repository and not catalogue.may_name(name):
+        return _read_remote(name)
     try:
         model = catalogue.find_model(name)
     except UnknownNameError as error:
+        if is_repository:
+            return _read_remote(name)
         read = f"{name} does not exist, and no model of the catalogue is called so"
         expected = f"{READABLE}; or a name such as {', '.join(error.nearest)}"
         raise SourceError(read, expected, f"{action}; `weigh models` lists the names") from error
     return named(model, name)
+
+
+def _is_repository(name: str) -> bool:
+    """Whether a name may be that of a repository of a hub."""
+    from weighbridge.formats import hub
+
+    return hub.is_name(name)
+
+
+def _read_remote(name: str) -> Checkpoint:
+    """What lies behind an address or the name of a repository."""
+    from weighbridge.formats import hub
+
+    place = hub.find(name, ENDINGS)
+    try:
+        found = _read_folder(place.folder) if place.file is None else read_file(place.folder, place.file)
+    finally:
+        place.client.close()
+    return replace(found, source=name, notes=(*found.notes, *place.notes), remote=place.remote())
 
 
 def named(model: NamedModel, name: str | None = None) -> Checkpoint:
@@ -201,7 +229,8 @@ def _read_one_model(folder: Folder) -> Checkpoint:
         found = _by(MARKS[marks[0]], folder, marks[0])
     elif indexes:
         _only_one(folder, indexes)
-        found = _read_json(folder, indexes[0])
+        shards = _numbered(folder, indexes[0], names)
+        found = _with_config(folder, _read_numbered(folder, shards)) if shards else _read_json(folder, indexes[0])
     elif group := _one_model(folder, [name for name in names if name.endswith(".safetensors")]):
         found = _with_config(folder, _read_safetensors(folder, group))
     elif group := _one_model(folder, [name for name in names if name.endswith(".gguf")]):
@@ -220,6 +249,24 @@ def _read_one_model(folder: Folder) -> Checkpoint:
     else:
         raise SourceError(f"{folder.name} holds no model that can be read", READABLE, "name the file itself")
     return replace(found, source=folder.name)
+
+
+def _numbered(folder: Folder, index: str, names: list[str]) -> list[str]:
+    """The shards beside an index, where the folder is far away and their numbers say as much as the index does."""
+    stem = index.removesuffix(".safetensors.index.json")
+    shards = [name for name in names if name.endswith(".safetensors")]
+    matches = [match for name in shards if (match := _SHARD.search(name)) and name.startswith(stem + match[0])]
+    counts = {int(match[2]) for match in matches}
+    is_whole = counts == {len(shards)} and {int(match[1]) for match in matches} == set(range(1, len(shards) + 1))
+    return shards if is_whole and workers(folder) > 1 else []
+
+
+def _read_numbered(folder: Folder, shards: list[str]) -> Checkpoint:
+    from weighbridge.formats import safetensors
+
+    found = safetensors.read_sharded(folder, shards)
+    note = f"the index was not asked for: the {len(shards):,} shards are numbered and complete"
+    return replace(found, notes=(*found.notes, note))
 
 
 def _torch_models(folder: Folder, names: list[str]) -> list[str]:

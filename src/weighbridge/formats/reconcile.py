@@ -206,7 +206,7 @@ def _best_spelling(
     names = {key(_name(tensor)) for tensor in _weights(checkpoint)}
     described = list(architecture.tensors("gguf" if checkpoint.format == "gguf" else "huggingface"))
     best, note = {tensor.name: tensor for tensor in described}, ""
-    if not prefix or checkpoint.format == "gguf":
+    if not prefix or checkpoint.format == "gguf" or names <= {key(name) for name in best}:
         return best, note
     spellings: dict[str, Callable[[str], str]] = {
         f"the file leaves the prefix {prefix!r} out": lambda name: name.removeprefix(prefix),

@@ -19,17 +19,19 @@ import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from weighbridge.errors import FormatError, SourceError
 from weighbridge.formats import json_text
 from weighbridge.formats.byte_source import ByteSource, Folder, check_name, file_name
 from weighbridge.formats.checkpoint import Checkpoint, StoredFile
+from weighbridge.formats.parallel import mapped
+from weighbridge.formats.tensor_table import Columns, Kind, TensorTable
 from weighbridge.model.encodings import ENCODINGS, Encoding
-from weighbridge.model.tensors import TensorSpec
 
-PREFETCH_BYTES = 256 * 1024
-"""What the first request asks for: the length and, for a model of up to about 2,000 tensors, the whole header."""
+PREFETCH_BYTES = 128 * 1024
+"""What the first request asks for: the length and, for a model of up to about 1,000 tensors, the whole header."""
 MAX_HEADER_BYTES = 100_000_000
 """The reference's own limit to N."""
 MAX_HEADER_DEPTH = 127
@@ -54,6 +56,7 @@ _BITS = {dtype: encoding.bytes_per_block * 8 // encoding.elements_per_block for 
 _U64 = 2**64 - 1
 _LENGTH_BYTES = 8
 _PART = re.compile(r"(.*?)-?([0-9]{1,9})-of-([0-9]{1,9})\.safetensors", re.DOTALL)
+_KIND = re.compile(r'([A-Z0-9_]{1,20})","shape":\[((?:0|[1-9][0-9]{0,19})(?:,(?:0|[1-9][0-9]{0,19})){0,99})?')
 _RESERVED = frozenset({"notes", "index_total_size"})
 _AGAIN = "get the file again and compare its size and checksum with the publisher's"
 _OTHER = "check that it is a safetensors file at all, and " + _AGAIN
@@ -83,7 +86,7 @@ class Index:
 @dataclass(frozen=True, slots=True)
 class _Shard:
     file: StoredFile
-    tensors: list[TensorSpec]
+    columns: Columns
     metadata: dict[str, str]
     digest: bytes
 
@@ -103,12 +106,12 @@ def read(source: ByteSource) -> Checkpoint:
         >>> [(t.name, t.shape, t.encoding.name, t.byte_range) for t in model.tensors]
         [('w', (2, 3), 'bf16', (74, 86))]
     """
-    shard = _read_shard(source, file_name(source))
+    shard = _read_shard(source, file_name(source), _read_head(source), {})
     return Checkpoint(
         source=source.name,
         format="safetensors",
         files=(shard.file,),
-        tensors=tuple(shard.tensors),
+        tensors=TensorTable([shard.columns]),
         metadata=_plain_metadata(shard.metadata),
         digest=shard.digest.hex(),
     )
@@ -150,11 +153,11 @@ def read_sharded(folder: Folder, names: Sequence[str], index: ByteSource | None 
     if not files:
         raise SourceError(f"{folder.name} gave no shards", "at least one safetensors file", "name the weights' files")
 
-    shards = [_read_shard(folder.open(name), name) for name in files]
-    holders = _holders(shards)
+    shards = list(_read_shards(folder, files))
+    _check_once(shards)
     metadata: dict[str, Any] = _merge_metadata(shards, notes)
     if listing is not None:
-        _check_index(listing.weight_map, holders)
+        _check_index(listing.weight_map, _holders(shards))
         metadata["index_total_size"] = listing.total_size
         held = sum(shard.file.tensor_bytes for shard in shards)
         if listing.total_size is not None and listing.total_size != held:
@@ -166,7 +169,7 @@ def read_sharded(folder: Folder, names: Sequence[str], index: ByteSource | None 
         source=folder.name,
         format="safetensors",
         files=tuple(shard.file for shard in shards),
-        tensors=tuple(tensor for shard in shards for tensor in shard.tensors),
+        tensors=TensorTable([shard.columns for shard in shards]),
         metadata=metadata,
         digest=hashlib.sha256(b"".join(shard.digest for shard in shards)).hexdigest(),
     )
@@ -197,7 +200,7 @@ def read_index(source: ByteSource) -> Index:
             notes=notes, max_items=MAX_INDEX_ITEMS,
         )  # fmt: skip
     weight_map = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
+    if not isinstance(weight_map, dict) or not set(map(type, weight_map.values())) <= {str}:
         raise FormatError(
             f"{source.name} has no weight_map from names to files",
             'JSON such as {"weight_map": {"w": "a.safetensors"}}', "give the file that ends in .index.json",
@@ -224,9 +227,35 @@ def _total_size(name: str, metadata: Mapping[str, Any], notes: list[str]) -> int
     return None
 
 
-def _read_shard(source: ByteSource, name: str) -> _Shard:
-    head = _read_head(source)
+def _read_shards(folder: Folder, names: Sequence[str]) -> Iterator[_Shard]:
+    """The shards in order, their heads read ahead; each is asked for as much as the longest one so far took."""
+    longest = [len(_read_head(folder.open(names[0])))]
+
+    def head(name: str) -> bytes:
+        found = _read_head(folder.open(name), -(-max(longest) * 9 // 8 // 4096) * 4096)
+        longest.append(len(found))
+        return found
+
+    kinds: dict[str, Kind] = {}
+    for name, found in zip(names, mapped(folder, head, names), strict=True):
+        yield _read_shard(folder.open(name), name, found, kinds)
+
+
+def _read_shard(source: ByteSource, name: str, head: bytes, kinds: dict[str, Kind]) -> _Shard:
     size = len(head)
+    with _collector_paused():
+        found = _compact(head, source, name, kinds)
+    if found is not None:
+        metadata, columns = found
+    else:
+        metadata, columns = _parsed(head, source, name)
+    return _Shard(
+        StoredFile(name, source.size, size, source.size - size, 0), columns, metadata, hashlib.sha256(head).digest()
+    )
+
+
+def _parsed(head: bytes, source: ByteSource, name: str) -> tuple[dict[str, str], Columns]:
+    """Metadata and tensors of any header, or the error that says what is wrong with it."""
     with _collector_paused():
         header = json_text.parse(
             head[_LENGTH_BYTES:], f"the header of {source.name}",
@@ -234,16 +263,72 @@ def _read_shard(source: ByteSource, name: str) -> _Shard:
         )  # fmt: skip
         assert isinstance(header, dict), "it starts with a brace"
         metadata = _metadata(header.pop("__metadata__", None), source.name)
-        tensors = _tensors(header, source, name, size)
+        columns = _tensors(header, source, name, len(head))
         del header  # or the collector, once awake, walks it
-    return _Shard(
-        StoredFile(name, source.size, size, source.size - size, 0), tensors, metadata, hashlib.sha256(head).digest()
-    )
+    return metadata, columns
 
 
-def _read_head(source: ByteSource) -> bytes:
-    """The length and the header, in one request or, when the header is long, two."""
-    head = source.read(0, min(source.size, PREFETCH_BYTES))
+def _compact(
+    head: bytes, source: ByteSource, name: str, kinds: dict[str, Kind]
+) -> tuple[dict[str, str], Columns] | None:
+    """Metadata and tensors of a header as the reference library writes it: without blanks, in the order of the bytes.
+
+    Such a header is cut at its punctuation, without building objects that are thrown away: six times as fast. None is
+    said for every header that has another form or breaks a rule; the parser of any JSON then decides.
+
+    Args:
+        head: the length and the header.
+        source: the file.
+        name: what the file is called.
+        kinds: what this function knows of kinds that other shards have, too; it is added to.
+    """
+    try:
+        text = head[_LENGTH_BYTES:].decode("utf-8").rstrip(" ")
+        metadata, start = _compact_metadata(text)
+    except (UnicodeDecodeError, FormatError):
+        return None
+    before = "{" if start == 1 else ","
+    if "\\" in text or not text.startswith(f'{before}"', start - 1) or not text.endswith("]}}"):
+        return None
+    cut = [entry.partition('":{"dtype":"') for entry in text[start + 1 : -3].split(']},"')]
+    names = [entry[0] for entry in cut]
+    rest = [entry[2].rpartition('],"data_offsets":[') for entry in cut]
+    of = [entry[0] for entry in rest]
+    for kind in set(of).difference(kinds):
+        found = _kind(kind)
+        if found is None:
+            return None
+        kinds[kind] = found
+    joined = "".join(names)
+    if '"' in joined or not joined.isprintable() or len(set(names)) != len(names) or "__metadata__" in names:
+        return None
+    digits = ",".join([entry[2] for entry in rest])
+    offsets = digits.split(",")
+    if len(offsets) != 2 * len(names) or offsets[0] != "0" or offsets[2::2] != offsets[1:-1:2]:
+        return None
+    zeros = digits.count(",0") + 1  # no number but 0 begins with it
+    if not digits.isascii() or not digits.replace(",", "").isdigit() or offsets.count("0") != zeros or "" in offsets:
+        return None
+    sizes = {kind: _kind_bytes(kinds[kind]) for kind in set(of)}
+    ends = list(accumulate(map(sizes.__getitem__, of)))
+    if offsets[1::2] != list(map(str, ends)) or len(head) + ends[-1] != source.size:
+        return None
+    return metadata, Columns(name, len(head), names, of, kinds, ends)
+
+
+def _compact_metadata(text: str) -> tuple[dict[str, str], int]:
+    """The metadata where they come first, and where the first tensor begins."""
+    begin = '{"__metadata__":'
+    if not text.startswith(begin):
+        return {}, 1
+    end = text.find("}", len(begin)) + 1
+    metadata = json_text.parse(text[len(begin) : end].encode(), "the metadata")
+    return _metadata(metadata, "the metadata"), end + 1
+
+
+def _read_head(source: ByteSource, guess: int = PREFETCH_BYTES) -> bytes:
+    """The length and the header, in one request or, when the header is longer than the guess, two."""
+    head = source.read(0, min(source.size, guess))
     if len(head) < _LENGTH_BYTES:
         raise FormatError(f"{source.name} has {source.size} bytes", "8 bytes of header length at least", _AGAIN)
     length = int.from_bytes(head[:_LENGTH_BYTES], "little")
@@ -267,6 +352,27 @@ def _read_head(source: ByteSource) -> bytes:
     return head[:stop]
 
 
+def _kind(text: str) -> Kind | None:
+    """Shape and encoding in the words of a header; None for what is no shape, or no whole number of bytes.
+
+    Example:
+        >>> shape, encoding = _kind('BF16","shape":[2,3')
+        >>> shape, encoding.name, _kind('BF16","shape":[2,03')
+        ((2, 3), 'bf16', None)
+    """
+    match = _KIND.fullmatch(text)
+    if match is None or match[1] not in DTYPES:
+        return None
+    shape = tuple(map(int, match[2].split(","))) if match[2] else ()
+    bits = _bits(shape, _BITS[match[1]])
+    return None if bits is None or bits % 8 else (shape, DTYPES[match[1]])
+
+
+def _kind_bytes(kind: Kind) -> int:
+    shape, encoding = kind
+    return math.prod(shape) * encoding.bytes_per_block // encoding.elements_per_block
+
+
 def _metadata(value: Any, file: str) -> dict[str, str]:
     if value is None:
         return {}
@@ -275,7 +381,7 @@ def _metadata(value: Any, file: str) -> dict[str, str]:
     return value
 
 
-def _tensors(header: dict[str, Any], source: ByteSource, file: str, data_start: int) -> list[TensorSpec]:
+def _tensors(header: dict[str, Any], source: ByteSource, file: str, data_start: int) -> Columns:
     """The rows in the order of their bytes, after the checks of the reference's `Metadata::validate`."""
     for name, entry in header.items():
         try:
@@ -289,7 +395,8 @@ def _tensors(header: dict[str, Any], source: ByteSource, file: str, data_start: 
         for length in shape:
             if type(length) is not int or length < 0:
                 raise _bad_entry(source.name, name, entry)
-    tensors = []
+    names, of, ends = [], [], []
+    kinds: dict[str, Kind] = {}
     expected = 0
     # The sort is stable: empty tensors at one offset stay in the order of the header.
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
@@ -307,13 +414,16 @@ def _tensors(header: dict[str, Any], source: ByteSource, file: str, data_start: 
                 f"{reprlib.repr(dimensions)}",
                 f"{_size(bits)} of them", _WRITER,
             )  # fmt: skip
-        byte_range = (data_start + begin, data_start + end)
-        tensors.append(TensorSpec(name, dimensions, DTYPES[dtype], file=file, byte_range=byte_range))
+        kind = f"{dtype} {dimensions}"
+        kinds.setdefault(kind, (dimensions, DTYPES[dtype]))
+        names.append(name)
+        of.append(kind)
+        ends.append(end)
     if data_start + expected != source.size:
         raise FormatError(
             f"{source.name} has {source.size:,} bytes", f"{data_start + expected:,} as its header says", _AGAIN
         )
-    return tensors
+    return Columns(file, data_start, names, of, kinds, ends)
 
 
 def _bits(shape: Sequence[int], element_bits: int) -> int | None:
@@ -410,19 +520,30 @@ def _check_parts(folder: str, files: Iterable[str]) -> None:
             )
 
 
+def _check_once(shards: Sequence[_Shard]) -> None:
+    """Refuses shards of which two hold the same tensor."""
+    names: set[str] = set()
+    for shard in shards:
+        before = len(names)
+        names.update(shard.columns.names)
+        if len(names) != before + len(shard.columns.names):
+            break
+    else:
+        return
+    holders: dict[str, str] = {}
+    file, name = next(
+        (shard.file.name, name) for shard in shards for name in shard.columns.names
+        if holders.setdefault(name, shard.file.name) is not shard.file.name
+    )  # fmt: skip
+    raise FormatError(
+        f"{holders[name]} and {file} both hold the tensor {name[:200]!r}", "each tensor in one shard",
+        "read them as two models, or get the files again from one revision",
+    )  # fmt: skip
+
+
 def _holders(shards: Iterable[_Shard]) -> dict[str, str]:
     """The file that holds each tensor."""
-    holders: dict[str, str] = {}
-    for shard in shards:
-        file = shard.file.name
-        for tensor in shard.tensors:
-            other = holders.setdefault(tensor.name, file)
-            if other is not file:
-                raise FormatError(
-                    f"{other} and {file} both hold the tensor {tensor.name[:200]!r}", "each tensor in one shard",
-                    "read them as two models, or get the files again from one revision",
-                )  # fmt: skip
-    return holders
+    return {name: shard.file.name for shard in shards for name in shard.columns.names}
 
 
 def _check_index(weight_map: Mapping[str, str], holders: Mapping[str, str]) -> None:

@@ -103,12 +103,13 @@ def gguf_name(group: TensorGroup, layer: int | None) -> str | None:
 def huggingface_tensors(groups: Sequence[TensorGroup], encoding: Encoding) -> Iterator[TensorSpec]:
     """Each tensor of each group, layer by layer in the order of the groups, tied copies included."""
     for group in groups:
-        weight = group.weight
+        weight, name_of = group.weight, group.name.format
+        stored = encoding if weight.kind is Kind.PARAMETER else encodings.find("int64")
+        is_of_decoder = bool(group.decoder_layers)
         for layer in group.layers if group.layers is not None else (None,):
+            place = layer + group.offset if layer is not None and is_of_decoder else None
             for expert in range(weight.experts):
-                name = group.name.format(layer=layer, expert=expert)
-                stored = encoding if weight.kind is Kind.PARAMETER else encodings.find("int64")
-                place = None if layer is None or not group.decoder_layers else layer + group.offset
+                name = name_of(layer=layer, expert=expert)
                 yield TensorSpec(name, weight.shape, stored, weight.role, group.component, place, weight.active,
                                  weight.experts * weight.stacked, weight.kind, weight.tied_to, group.mtp)  # fmt: skip
 

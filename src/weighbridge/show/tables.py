@@ -105,6 +105,14 @@ def inspection_lines(inspection: Inspection) -> Iterator[str]:
     yield from _fallbacks(inspection)
     if inspection.format != "peft":
         yield from _reconciliation(inspection.reconciliation)
+    remote = inspection.checkpoint.remote
+    if remote is not None:
+        revision = f", commit {remote.revision}" if remote.revision else ""
+        yield (
+            f"read from afar: {remote.requests:,} requests, {remote.bytes_read:,} bytes"
+            + (" (all of it lay in the shared cache)" if remote.cached else "")
+            + revision
+        )
     yield from (f"note: {printable(note)}" for note in inspection.notes)
 
 

@@ -135,6 +135,21 @@ def find_model(name: str) -> NamedModel:
     return found
 
 
+def may_name(name: str) -> bool:
+    """Whether a name stands anywhere in the catalogue's files, case and signs aside: if not, `find_model` finds none.
+
+    It takes a hundredth of the time, as nothing is parsed.
+
+    Example:
+        >>> may_name("meta-llama/Llama-2-70b-hf"), may_name("somebody/a-model-of-theirs")
+        (True, False)
+    """
+    signs = b"_- \t\r\n"
+    wanted = name.lower().encode().translate(None, signs)
+    files = (path.read_bytes().lower().translate(None, signs) for path in FOLDER.glob("*.toml"))
+    return not name.isascii() or any(wanted in file for file in files)
+
+
 def matching(text: str) -> Iterator[NamedModel]:
     """The models whose names or developer hold a text."""
     wanted = plain(text)
