@@ -42,7 +42,8 @@ def model(folder: Path, bad: float | None = None, **settings: Any) -> Path:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(LLAMA | settings))
     (folder / "tokenizer.json").write_text("{}")
-    (folder / "modules.json").write_text('[{"path": ""}, {"path": "1_Pooling"}, {"path": "../other"}]')
+    modules = [{"path": "", "type": "a.Transformer"}, {"path": "1_Pooling", "type": "a.Pooling"}]
+    (folder / "modules.json").write_text(json.dumps(modules))
     (folder / "1_Pooling").mkdir()
     (folder / "1_Pooling" / "config.json").write_text('{"pooling": "mean"}')
     (folder / "pytorch_model.bin").write_bytes(b"other weights")
