@@ -48,7 +48,7 @@ test-default: .venv/.dev
 	@.venv/bin/python -m pytest -m "not real and not torch"
 
 test-real: .venv/.dev
-	$(call say,fetching real models into $(REAL_MODELS) (about 470 MB; what is there is kept))
+	$(call say,fetching real models into $(REAL_MODELS) (about 1.2 GB; what is there is kept))
 	@.venv/bin/python tests/real_models.py $(REAL_MODELS)
 	$(call say,running the tests on real models)
 	@WEIGHBRIDGE_REAL_MODELS=$(REAL_MODELS) .venv/bin/python -m pytest -m "real and not torch"
