@@ -363,7 +363,7 @@ def test_every_key_of_inspect_is_documented_and_real(here: Path, hub: str) -> No
         weigh_json("inspect", "pipeline-folder", "--steps", "50"),
         weigh_json("inspect", "adapter-folder", "--base", "model-folder"),
         weigh_json("inspect", "twins.safetensors", "--values"),
-        weigh_json("inspect", "packed.safetensors"),
+        weigh_json("inspect", "packed.safetensors", "--tensors"),
         weigh_json("inspect", "org/name"),
     ]
     assert documents[1]["family"] is None, "the bare file is described after all"

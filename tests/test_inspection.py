@@ -18,9 +18,12 @@ import safetensors.numpy
 import weighbridge
 from weighbridge.errors import ConfigError, FormatError, SourceError, UnknownNameError, WeighbridgeError
 from weighbridge.formats import config as config_format
+from weighbridge.formats import safetensors as safetensors_format
+from weighbridge.formats.byte_source import MemoryFile
 from weighbridge.formats.reconcile import Status
 from weighbridge.inspection import inspect
 from weighbridge.model import families
+from weighbridge.show import tables
 
 LLAMA = {
     "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 32, "num_hidden_layers": 2,
@@ -303,3 +306,29 @@ def test_nothing_is_sent_anywhere(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and json.loads(done.stdout)["parameters"]["total"] == LLAMA_TOTAL
+
+
+def test_each_tensor_says_how_it_counts() -> None:
+    header = {
+        "w.weight": {"dtype": "F16", "shape": [4, 4], "data_offsets": [0, 32]},
+        "rope.inv_freq": {"dtype": "F32", "shape": [2], "data_offsets": [32, 40]},
+        "q.qweight": {"dtype": "I32", "shape": [8, 64], "data_offsets": [40, 2088]},
+        "q.qzeros": {"dtype": "I32", "shape": [2, 8], "data_offsets": [2088, 2152]},
+        "q.scales": {"dtype": "F16", "shape": [2, 64], "data_offsets": [2152, 2408]},
+        "steps": {"dtype": "I64", "shape": [1], "data_offsets": [2408, 2416]},
+    }
+    text = json.dumps(header).encode()
+    file = MemoryFile("m.safetensors", len(text).to_bytes(8, "little") + text + bytes(2416))
+    found = inspect(safetensors_format.read(file))
+    told = {t["name"]: (t["kind"], t["what"], t["stands_for"]) for t in found.tensors_json()}
+    assert told == {
+        "w.weight": ("parameter", None, None),
+        "rope.inv_freq": ("buffer", "rotary frequencies", None),
+        "q.qweight": ("parameter", None, {"name": "q.weight", "shape": [64, 64]}),
+        "q.qzeros": ("quantization", "zero point", None),
+        "q.scales": ("quantization", "scale", None),
+        "steps": ("buffer", "int64 numbers, which no gradient trains", None),
+    }
+    lines = "\n".join(tables.tensor_lines(found))
+    assert "stands for q.weight of 64x64" in lines and "quantization: zero point" in lines
+    assert found.parameters.total == 16 + 64 * 64

@@ -24,7 +24,7 @@ from weighbridge.formats.reconcile import Reconciliation, Status
 from weighbridge.formats.tensor_table import groups
 from weighbridge.model import encodings, families, recipes
 from weighbridge.model.architecture import Architecture, Workload
-from weighbridge.model.buffers import buffer_reason
+from weighbridge.model.buffers import buffer_reason, named_buffer
 from weighbridge.model.catalogue import NamedModel
 from weighbridge.model.hyperparameters import Hyperparameters
 from weighbridge.model.layouts import GGUF_NAMES
@@ -67,6 +67,23 @@ def is_parameter(tensor: TensorSpec) -> bool:
     if tensor.stands_for is not None:
         return True
     return tensor.kind is Kind.PARAMETER and buffer_reason(tensor.name, tensor.shape, tensor.encoding) is None
+
+
+def what_it_is(tensor: TensorSpec) -> dict[str, str | None]:
+    """How a stored tensor counts (`parameter`, `buffer`, `quantization`), and for the latter two what it is.
+
+    Example:
+        >>> from weighbridge.model.encodings import find
+        >>> what_it_is(TensorSpec("rotary.inv_freq", (32,), find("fp32")))
+        {'kind': 'buffer', 'what': 'rotary frequencies'}
+    """
+    if is_parameter(tensor):
+        return {"kind": "parameter", "what": None}
+    if tensor.kind is Kind.QUANTIZATION:
+        return {"kind": "quantization", "what": tensor.role.replace("_", " ") or None}
+    by_name = named_buffer(tensor.name, tensor.shape)
+    by_type = buffer_reason(tensor.name, tensor.shape, tensor.encoding)
+    return {"kind": "buffer", "what": by_name or tensor.role.replace("_", " ") or by_type}
 
 
 @dataclass(frozen=True)
@@ -319,7 +336,9 @@ class Inspection:
         """Every tensor: those of the file, or those of the description where there is no file."""
         stored = self.stored is not None
         return [
-            {"name": t.name, "shape": list(t.shape), "elements": t.elements, "tied_to": t.tied_to,
+            {"name": t.name, "shape": list(t.shape), "elements": t.elements, "tied_to": t.tied_to, **what_it_is(t),
+             "stands_for": None if t.stands_for is None else
+             {"name": t.stands_for.name, "shape": list(t.stands_for.shape)},
              "encoding": t.encoding.name if stored else None, "bytes": t.size_bytes if stored else None}
             for t in self.tensors
         ]  # fmt: skip

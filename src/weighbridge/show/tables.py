@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weighbridge.errors import printable
 from weighbridge.estimate import Basis, Estimate
 from weighbridge.formats.reconcile import Difference, Reconciliation, Status
-from weighbridge.inspection import Inspection
+from weighbridge.inspection import Inspection, what_it_is
 from weighbridge.units import format_bytes, format_count
 
 if TYPE_CHECKING:
@@ -284,6 +284,12 @@ def tensor_lines(inspection: Inspection) -> Iterator[str]:
         shape = "x".join(str(size) for size in tensor.shape) or "scalar"
         cells = [printable(tensor.name), shape, str(tensor.elements)]
         cells += [tensor.encoding.name, str(tensor.size_bytes)] if stored else []
+        found = what_it_is(tensor)
+        if found["kind"] != "parameter":
+            cells.append(": ".join(printable(word) for word in found.values() if word))
+        if tensor.stands_for is not None:
+            shape = "x".join(map(str, tensor.stands_for.shape))
+            cells.append(f"stands for {printable(tensor.stands_for.name)} of {shape}")
         yield "\t".join([*cells, *([f"= {printable(tensor.tied_to)}"] if tensor.tied_to else [])])
 
 
