@@ -24,7 +24,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # this file is run as a script; its neighbours are the package `benchmarks`
@@ -105,11 +107,32 @@ def child(name: str, way: str, count: int, corpus: Path) -> tuple[int, int, str]
     return tried, done.returncode, done.stderr[-3000:]
 
 
+def tested(name: str, runs: int) -> dict[str, Any]:
+    """One reader in both ways: how many inputs it was given, how long that took, and what failed."""
+    corpus = FAILURES / "corpus" / name
+    corpus.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(TARGETS[name].seeds()):
+        (corpus / f"seed-{number}").write_bytes(seed)
+    begin = time.monotonic()
+    row: dict[str, Any] = {"reader": name}
+    for way, count in {"atheris": runs, "hypothesis": EXAMPLES}.items():
+        row[way], code, said = child(name, way, count, corpus)
+        if code:
+            row["failed"] = said
+    row["seconds"] = round(time.monotonic() - begin, 1)
+    failed = "FAILED" if "failed" in row else ""
+    print(f"{name:20} {row['atheris']:>12,} {row['hypothesis']:>8,} {row['seconds']:>8} s {failed}", flush=True)
+    if failed:
+        print(row["failed"], file=sys.stderr)
+    return row
+
+
 def main(arguments: Sequence[str]) -> int:
     """Runs every target and says what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("readers", nargs="*", help=f"of {', '.join(TARGETS)}; all when none is named")
     parser.add_argument("--runs", type=int, default=RUNS, help=f"inputs over all readers together; {RUNS:,}")
+    parser.add_argument("--jobs", type=int, default=2, help="readers tested at the same time; 2")
     parser.add_argument("--child", choices=("atheris", "hypothesis"), help=argparse.SUPPRESS)
     parser.add_argument("--corpus", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -123,27 +146,10 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     FAILURES.mkdir(parents=True, exist_ok=True)
     names = options.readers or list(TARGETS)
-    rows = []
-    for name in names:
-        corpus = FAILURES / "corpus" / name
-        corpus.mkdir(parents=True, exist_ok=True)
-        for number, seed in enumerate(TARGETS[name].seeds()):
-            (corpus / f"seed-{number}").write_bytes(seed)
-        begin = time.monotonic()
-        ways = {"atheris": -(-options.runs // len(names)), "hypothesis": EXAMPLES}
-        row: dict[str, object] = {"reader": name}
-        for way, count in ways.items():
-            tried, code, said = child(name, way, count, corpus)
-            row[way] = tried
-            if code:
-                row["failed"] = said
-        row["seconds"] = round(time.monotonic() - begin, 1)
-        rows.append(row)
-        failed = "FAILED" if "failed" in row else ""
-        print(f"{name:20} {row['atheris']:>12,} {row['hypothesis']:>8,} {row['seconds']:>8} s {failed}", flush=True)
-        if failed:
-            print(row["failed"], file=sys.stderr)
-    tried = sum(int(str(row["atheris"])) + int(str(row["hypothesis"])) for row in rows)
+    share = -(-options.runs // len(names))
+    with ThreadPoolExecutor(options.jobs) as jobs:
+        rows = list(jobs.map(lambda name: tested(name, share), names))
+    tried = sum(row["atheris"] + row["hypothesis"] for row in rows)
     failures = [row["reader"] for row in rows if "failed" in row]
     print(f"{tried:,} inputs over {len(rows)} readers, {len(failures)} of which failed")
     if not options.readers:
