@@ -102,7 +102,7 @@ def test_a_bare_file_counts_floating_point_elements_that_are_no_buffers(tmp_path
     assert (document["parameters"]["stored_elements"], document["parameters"]["buffers"]) == (47, 35)
     assert document["parameters"]["active_per_token"] is None and document["flops"]["per_token_forward"] is None
     assert document["state"]["kv_bytes_per_token"] is None and "unknown" in document["state"]["note"]
-    assert any("no buffers by name, type or rule" in note for note in document["notes"])
+    assert any("by rules of name, type and place" in note for note in document["notes"])
 
 
 def test_a_config_of_another_model_beside_a_file_is_left_aside(tmp_path: Path) -> None:

@@ -69,6 +69,16 @@ def is_parameter(tensor: TensorSpec) -> bool:
     return tensor.kind is Kind.PARAMETER and buffer_reason(tensor.name, tensor.shape, tensor.encoding) is None
 
 
+_UNDESCRIBED = (
+    "nothing beside the file describes its model: its family is unknown",
+    "an adapter is counted as it is stored",
+)
+_BY_RULES = (
+    "total counts the stored weights that are no buffers, scales or settings, by rules of name, type and place: see "
+    "--tensors"
+)
+
+
 def what_it_is(tensor: TensorSpec) -> dict[str, str | None]:
     """How a stored tensor counts (`parameter`, `buffer`, `quantization`), and for the latter two what it is.
 
@@ -425,7 +435,7 @@ def inspect(
         hyperparameters = architecture = None
         reconciliation = Reconciliation(Status.NOT_APPLICABLE, note="no family describes this file")
     if architecture is None and not with_transformers:
-        notes.append("total counts the stored floating-point elements that are no buffers by name, type or rule")
+        notes += [] if checkpoint.format == "peft" else [_BY_RULES]
     found = Inspection(checkpoint.source, checkpoint.format, checkpoint, hyperparameters, architecture, reconciliation,
                        context_tokens, tuple(notes), basis)  # fmt: skip
     return replace(found, notes=(*found.notes, *found.too_long(context_tokens)))
@@ -481,7 +491,7 @@ def _describe(checkpoint: Checkpoint) -> tuple[Hyperparameters | None, Architect
         elif checkpoint.config is not None:
             found = config_format.hyperparameters(checkpoint.config, checkpoint.source)
         else:
-            return None, None, "the file comes without a configuration: its family is unknown"
+            return None, None, _UNDESCRIBED[checkpoint.format == "peft"]
         return found, families.build(found), ""
     except WeighbridgeError as error:
         if not checkpoint.tensors:
@@ -528,6 +538,9 @@ def _reconcile(
         return Reconciliation(Status.NOT_APPLICABLE, note="a configuration alone: no file to hold it against")
     if architecture is None or hyperparameters is None:
         return Reconciliation(Status.NOT_APPLICABLE, note="no family describes this file")
+    if "not_unpacked" in checkpoint.metadata:
+        method = printable(str(checkpoint.metadata["not_unpacked"]))
+        return Reconciliation(Status.NOT_APPLICABLE, note=f"packed by {method}, which is not unpacked here")
     return reconcile.reconcile(architecture, checkpoint, hyperparameters.inferred)
 
 

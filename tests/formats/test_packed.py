@@ -15,11 +15,12 @@ from weighbridge.compress import safetensors_folder, schemes
 from weighbridge.compress.folder_source import FolderSource
 from weighbridge.formats import safetensors as reader
 from weighbridge.formats.byte_source import MemoryFile, MemoryFolder
-from weighbridge.formats.checkpoint import Checkpoint
+from weighbridge.formats.checkpoint import Checkpoint, StoredFile
 from weighbridge.formats.packed import Packing, packing, unpacked
 from weighbridge.formats.reconcile import Status
 from weighbridge.inspection import Inspection, inspect
-from weighbridge.model.tensors import Kind, Weight
+from weighbridge.model.encodings import find
+from weighbridge.model.tensors import Kind, TensorSpec, Weight
 
 Tensors = Mapping[str, tuple[str, tuple[int, ...]]]
 LLAMA: dict[str, Any] = {
@@ -506,3 +507,14 @@ def test_the_parts_of_a_pipeline_are_unpacked_each() -> None:
     assert found.tensors[0].stands_for == Weight("transformer.q.weight", (65536,))
     assert [t.role for t in found.tensors[1:]] == ["scale", "codebook", "scale", "codebook", "metadata"]
     assert found.notes == ("transformer: " + found.parts["transformer"].notes[0],)
+
+
+@pytest.mark.parametrize("method", ["aqlm", "torchao"])
+def test_a_method_that_is_not_read_is_no_contradiction(method: str) -> None:
+    """Its file is as good as any other: that it cannot be held against the description is no difference."""
+    config = {"model_type": "llama", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
+              "intermediate_size": 8, "vocab_size": 9, "quantization_config": {"quant_method": method}}  # fmt: skip
+    tensor = TensorSpec("model.layers.0.self_attn.q_proj.codes", (8, 2, 1), find("int16"), file="m", byte_range=(0, 32))
+    found = inspect(Checkpoint("m", "safetensors", (StoredFile("m", 32, 0, 32, 0),), (tensor,), config=config))
+    assert found.reconciliation.status is Status.NOT_APPLICABLE and method in found.reconciliation.note
+    assert any(f"packed by {method}: not unpacked" in note for note in found.notes)

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from weighbridge.formats import safetensors
+from weighbridge.formats.byte_source import MemoryFile
 from weighbridge.inspection import inspect
 from weighbridge.show import tables, treemap
 from weighbridge.show.treemap import Box
@@ -44,6 +46,19 @@ def test_the_picture_adds_up_to_the_model(row: dict[str, object]) -> None:
     assert sum(int(count.replace(",", "")) for count in counts) == row["total"] and len(counts) == len(titles)
     assert {tile.component for tile in treemap.tiles(found)} <= set(treemap.COLOURS)
     assert "prefers-color-scheme:dark" in treemap.svg(found) and "<script" not in treemap.svg(found)
+
+
+def test_packed_weights_have_the_area_of_what_they_stand_for() -> None:
+    header = {
+        "plain": {"dtype": "F16", "shape": [64, 32], "data_offsets": [0, 4096]},
+        "q.qweight": {"dtype": "I32", "shape": [8, 64], "data_offsets": [4096, 6144]},
+        "q.qzeros": {"dtype": "I32", "shape": [2, 8], "data_offsets": [6144, 6208]},
+        "q.scales": {"dtype": "F16", "shape": [2, 64], "data_offsets": [6208, 6464]},
+    }
+    text = json.dumps(header).encode()
+    file = MemoryFile("m.safetensors", len(text).to_bytes(8, "little") + text + bytes(6464))
+    found = treemap.tiles(inspect(safetensors.read(file)))
+    assert [(tile.label, tile.parameters) for tile in found] == [("q.qweight", 4096), ("plain", 2048)]
 
 
 def test_every_component_has_a_colour() -> None:

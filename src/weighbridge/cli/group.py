@@ -77,7 +77,7 @@ class Commands(click.Group):
             sys.stdout.flush()
         except KeyboardInterrupt:
             click.echo(
-                "stopped; what was finished is kept where a cache or a journal is, and the command goes on", err=True
+                "stopped; a command that keeps a cache or a journal goes on from there when it is given again", err=True
             )
             ctx.exit(130)
         except BrokenPipeError:  # the reader of our output has gone, as `head` does

@@ -71,6 +71,8 @@ ATTACHED = (
     "_scale",
 )
 """Endings that stand in the last part of a name behind the name of a weight: `gate_up_proj_scales`."""
+UNREAD = frozenset({"aqlm", "eetq", "higgs", "qqq", "quanto", "spqr", "torchao", "vptq"})
+"""Methods of transformers whose layouts are not read here: such files are not held against a description."""
 _STATE = ".quant_state."
 ALONE = frozenset({"k_scale", "v_scale", "input_scale", "output_scale"})
 """Scales of the key-value cache and of activations, which belong to a packed model even where no weight is beside."""
@@ -268,7 +270,9 @@ def _told(checkpoint: Checkpoint, said: Declared, methods: Counter[str], refused
         notes.append(f"the shapes of {len(unread):,} packed weights lie in the data, which was not read: "
                      "only their numbers of elements are known")  # fmt: skip
     packed_by = (method or ", ".join(sorted(methods))) if methods else ""
-    return replace(checkpoint, packed_by=packed_by, notes=(*checkpoint.notes, *notes))
+    is_unread = method.lower() in UNREAD and not methods and checkpoint.tensors
+    metadata = {**checkpoint.metadata, "not_unpacked": method} if is_unread else checkpoint.metadata
+    return replace(checkpoint, packed_by=packed_by, metadata=metadata, notes=(*checkpoint.notes, *notes))
 
 
 def _pipeline(checkpoint: Checkpoint, folder: Folder | None) -> Checkpoint:

@@ -87,7 +87,10 @@ def inspection_lines(inspection: Inspection) -> Iterator[str]:
     if inspection.reconciliation.status is Status.DIFFERS:
         yield "the counts are those of the description, and the file DIFFERS from it: see the end"
     yield ""
-    title = f"{counted.total:,} parameters ({format_count(counted.total)}, {inspection.basis.value})"
+    how = inspection.basis.value + (
+        "" if known or inspection.basis is not Basis.EXACT else ", by the rules of the note"
+    )
+    title = f"{counted.total:,} parameters ({format_count(counted.total)}, {how})"
     rows = [
         (name.replace("_", " "), f"{count:,}", f"{count / counted.total:.2%}", bar(count / counted.total))
         for name, count in counted.by_component.items()

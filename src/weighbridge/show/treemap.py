@@ -62,9 +62,9 @@ def tiles(inspection: Inspection) -> list[Tile]:
 
 def _stored_tiles(inspection: Inspection, most: int = 40) -> list[Tile]:
     learned = [t for t in inspection.checkpoint.tensors if t.tied_to is None and is_parameter(t)]
-    stored = sorted(learned, key=lambda tensor: -tensor.elements)
-    shown = [Tile(tensor.name, "other", tensor.elements, tensor.encoding.name) for tensor in stored[:most]]
-    rest = sum(tensor.elements for tensor in stored[most:])
+    stored = sorted(learned, key=lambda tensor: -tensor.weights)
+    shown = [Tile(tensor.name, "other", tensor.weights, tensor.encoding.name) for tensor in stored[:most]]
+    rest = sum(tensor.weights for tensor in stored[most:])
     tiles_ = [*shown, Tile(f"{len(stored) - most} smaller tensors", "other", rest)] if rest else shown
     assert sum(tile.parameters for tile in tiles_) == inspection.parameters.total
     return tiles_
