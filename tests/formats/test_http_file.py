@@ -274,7 +274,8 @@ def test_an_address_with_a_key_is_read_alone_and_its_key_is_not_shown(
     monkeypatch.delenv("HF_HUB_OFFLINE")
     double.repositories["models"] = sharded(1)
     name = "model-00001-of-00001.safetensors"
-    assert len(reader.read(f"{double.endpoint}/models/{name}?X-Key=secret").tensors) == 2
+    found = reader.read(f"{double.endpoint}/models/{name}?X-Key=secret")
+    assert len(found.tensors) == 2 and found.source == f"{double.endpoint}/models/{name}"
     assert double.paths == [f"/models/{name}?X-Key=secret"]
     double.twist = lambda asked, answer, before: Answer(403)
     with pytest.raises(SourceError) as error:

@@ -157,7 +157,7 @@ def _read_values(inspection: Inspection, source: str) -> Values:
         )
     if inspection.checkpoint.remote is not None:
         raise SourceError(
-            f"the weights of {source} lie behind a network", "weights on this machine for --values",
+            f"the weights of {inspection.source} lie behind a network", "weights on this machine for --values",
             "download them and name their folder",
         )  # fmt: skip
     _load_numpy_in_one_thread()

@@ -27,13 +27,13 @@ from weighbridge.errors import ConfigError, FormatError, SourceError, UnitError,
 from weighbridge.formats import gguf, reader, safetensors
 from weighbridge.formats.byte_source import Folder, LocalFile, LocalFolder
 from weighbridge.formats.checkpoint import Checkpoint
+from weighbridge.formats.http_client import shown
 from weighbridge.inspection import inspect
 from weighbridge.measuring.process import peak_resident_bytes
 from weighbridge.units import format_bytes
 
 ENDINGS = {"safetensors": ".safetensors", "torch": ".safetensors", "gguf": ".gguf"}
 """What a format is written as."""
-_RESERVED = "__metadata__."
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,11 @@ def convert(
     """
     start = time.perf_counter()
     place, origin = Path(target).absolute(), Path(source)
+    if os.path.isdir(place):
+        place = place.resolve()  # a link to a folder stays, and what it points to is replaced
+    if not os.path.exists(origin):
+        raise SourceError(f"{shown(str(source))} is no path on this machine", "weights that lie here",
+                          "check the spelling, or download it and name its folder")  # fmt: skip
     checkpoint = _weights(reader.read(source), origin)
     _check(checkpoint, origin, place, shard_bytes, drop_tied)
     home = origin if origin.is_dir() else origin.parent
@@ -198,9 +203,15 @@ def _check(
 def _check_place(origin: Path, place: Path) -> None:
     if origin.is_dir() and place.resolve().is_relative_to(origin.resolve()):
         raise SourceError(f"{place} lies in the source", "a place outside of it", "choose another")
-    if place.exists() and (_is_file(place) or not place.is_dir() or any(place.iterdir())):
+    part = place.with_name(f"{place.name}.part")
+    if origin.resolve().is_relative_to(part.resolve()):
+        raise SourceError(f"{origin} lies in {part}, which this writes", "a source elsewhere", "choose another target")
+    if os.path.lexists(place) and (_is_file(place) or not place.is_dir() or any(place.iterdir())):
         raise SourceError(f"{place} is there already", "a name that is not taken, or an empty folder",
                           "choose another, or remove it")  # fmt: skip
+    if place.exists() and (os.path.ismount(place) or place.samefile(os.curdir)):
+        raise SourceError(f"{place} is a mount or the current folder, which nothing can be renamed to",
+                          "another folder", "name a new one in it")  # fmt: skip
     if not place.parent.is_dir():
         raise SourceError(f"{place.parent} is no folder", "one that exists", "make it, or choose another")
 
@@ -250,10 +261,11 @@ def _layout(
         stem = index.name.removesuffix(safetensors_layout.INDEX)
     told = {} if index is None else dict(safetensors.read_index(LocalFile(index)).metadata)
     told.pop("total_size", None)
-    words = {key.removeprefix(_RESERVED): value for key, value in checkpoint.metadata.items()
+    words = {key.removeprefix(safetensors.METADATA): value for key, value in checkpoint.metadata.items()
              if isinstance(value, str)}  # fmt: skip
     tensors.sort(key=lambda tensor: tensor.name)
-    return safetensors_layout.layout(tensors, stem, shard_bytes, words, {**told, **left_out.same_as}), []
+    notes = list(checkpoint.metadata.get("notes", ()))
+    return safetensors_layout.layout(tensors, stem, shard_bytes, words, {**told, **left_out.same_as}), notes
 
 
 def _index(origin: Path) -> Path | None:
@@ -286,7 +298,13 @@ def _copy_beside(origin: Path, part: Path, checkpoint: Checkpoint) -> list[str]:
     read = {*(file.name for file in checkpoint.files), *(path.name for path in taken)}
     behind = sorted(path.name for path in origin.iterdir()
                     if path.is_file() and path.name not in read and not path.name.endswith(".index.json"))  # fmt: skip
-    return [f"{name} stays behind: it is none of this model's files" for name in behind]
+    modules = {path.parent for path in taken}
+    folders = sorted(path.name for path in origin.iterdir()
+                     if path.is_dir() and path not in modules and not path.name.startswith("."))  # fmt: skip
+    return [
+        *(f"{name} stays behind: it is none of this model's files" for name in behind),
+        *(f"{name} stays behind: it is a folder of no module of this model" for name in folders),
+    ]
 
 
 def _settle(part: Path, diary: Path, place: Path, layout: Layout) -> None:
