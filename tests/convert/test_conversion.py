@@ -204,7 +204,7 @@ def test_unfinished_work_that_is_the_source_stays(source: Path, tmp_path: Path) 
 
 
 def test_links_as_targets(source: Path, tmp_path: Path) -> None:
-    """A link to an empty folder stays, and the folder is filled; a link that leads nowhere is something that is there."""
+    """A link to an empty folder stays, and the folder is filled; a link that leads nowhere is there already."""
     (tmp_path / "far/empty").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "far/empty")
     convert(source, tmp_path / "link")

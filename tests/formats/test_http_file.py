@@ -351,9 +351,7 @@ def test_a_proxy_cannot_answer_for_an_encrypted_host() -> None:
             HttpFile(asking, "https://models.invalid/a.bin", "a.bin").read(0, 4)
 
 
-def test_a_machine_without_a_family_of_addresses_takes_another(
-    double: Double, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_machine_without_a_family_of_addresses_takes_another(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
     real_lookup, real_socket = socket.getaddrinfo, socket.socket
 
     def lookup(*arguments: Any, **options: Any) -> Any:

@@ -92,12 +92,7 @@ def convert(
         FormatError: when the source is damaged.
     """
     start = time.perf_counter()
-    place, origin = Path(target).absolute(), Path(source)
-    if os.path.isdir(place):
-        place = place.resolve()  # a link to a folder stays, and what it points to is replaced
-    if not os.path.exists(origin):
-        raise SourceError(f"{shown(str(source))} is no path on this machine", "weights that lie here",
-                          "check the spelling, or download it and name its folder")  # fmt: skip
+    place, origin = _places(source, target)
     checkpoint = _weights(reader.read(source), origin)
     _check(checkpoint, origin, place, shard_bytes, drop_tied)
     home = origin if origin.is_dir() else origin.parent
@@ -145,6 +140,21 @@ def convert(
     )  # fmt: skip
 
 
+def _places(source: str | Path, target: str | Path) -> tuple[Path, Path]:
+    """Where to write and what to read, both of them here."""
+    place, origin = Path(target).absolute(), Path(source)
+    try:
+        if not origin.exists():
+            raise SourceError(f"{shown(str(source))} is no path on this machine", "weights that lie here",
+                              "check the spelling, or download it and name its folder")  # fmt: skip
+        place = place.resolve() if place.is_dir() else place  # a link to a folder stays; what it points to is filled
+        _check_place(origin, place)
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{source} or {target} cannot be looked at ({getattr(error, 'strerror', None) or error})",
+                          "places that can be read and written", "choose others") from error  # fmt: skip
+    return place, origin
+
+
 def _weights(checkpoint: Checkpoint, origin: Path) -> Checkpoint:
     """The files of the folder itself, as what they are: an adapter's, or those beside which other modules lie below."""
     own = next((part for name, part in checkpoint.parts.items() if not (origin / name).is_dir()), checkpoint)
@@ -172,7 +182,7 @@ def _key(checkpoint: Checkpoint, paths: Sequence[Path], choices: Mapping[str, st
 def _check(
     checkpoint: Checkpoint, origin: Path, place: Path, shard_bytes: int | None, drop_tied: bool
 ) -> None:  # fmt: skip
-    """Refuses what is no matter of layout, what does not go together and what would be written over."""
+    """Refuses what is no matter of layout and what does not go together."""
     if checkpoint.format not in ENDINGS:
         action = {"config": "name the weights", "pipeline": "name the folder of one of its parts"}
         raise ConfigError(f"{origin} is {checkpoint.format}", "safetensors, a PyTorch checkpoint or GGUF",
@@ -193,14 +203,10 @@ def _check(
                         "name a folder, or leave --shard-size out")  # fmt: skip
     if drop_tied and checkpoint.format == "gguf":
         raise UnitError("--drop-tied for GGUF", "safetensors or PyTorch files", "leave it out")
-    try:
-        _check_place(origin, place)
-    except OSError as error:
-        raise SourceError(f"{place} cannot be looked at ({error.strerror})", "a place that can be written to",
-                          "choose another") from error  # fmt: skip
 
 
 def _check_place(origin: Path, place: Path) -> None:
+    """Refuses what would be written over, and where nothing can be put."""
     if origin.is_dir() and place.resolve().is_relative_to(origin.resolve()):
         raise SourceError(f"{place} lies in the source", "a place outside of it", "choose another")
     part = place.with_name(f"{place.name}.part")

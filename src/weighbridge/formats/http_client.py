@@ -3,7 +3,8 @@
 HTTP/1.1 after RFC 9110 and 9112, over sockets that stay open between requests. A response is a head (at most 64 KiB)
 and a body whose length the head gives, as a number or in chunks. Redirects are followed to `http` and `https` only,
 never from `https` to `http`, and never from a public host to an address of this machine or its network; nor does a name
-that was public become one later. A token goes to its own origin and nowhere else. Servers that are busy are asked again a few times; every wait and every request ends.
+that was public become one later. A token goes to its own origin and nowhere else. Servers that are busy are asked again
+a few times; every wait and every request ends.
 
 The standard library's client is not used: it takes 25 ms to load and 0.2 ms for the head of a response.
 """
