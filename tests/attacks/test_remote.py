@@ -205,6 +205,15 @@ def test_a_body_without_an_end_is_read_to_a_bound(double: Double, monkeypatch: p
     refuse(lambda: reader.read(f"{double.endpoint}/files/a.safetensors"), "ignores ranges")
 
 
+def test_a_body_in_chunks_of_one_byte_takes_time_by_its_length_alone(raw: Raw) -> None:
+    raw.answer = head("Transfer-Encoding: chunked", status="200 x") + b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n"
+    begin = time.process_time()
+    asking = Client()
+    assert asking.get(f"http://127.0.0.1:{raw.port}/a", most=200_000).body == b"x" * 100_000
+    assert time.process_time() - begin < 1
+    asking.close()
+
+
 # --- redirects ------------------------------------------------------------------------------------------------------
 
 
@@ -356,6 +365,27 @@ def test_pages_without_an_end_and_pages_elsewhere(double: Double, monkeypatch: p
 
     double.twist = elsewhere
     refuse(lambda: reader.read("org/name"), "continues its list at http://127.0.0.2:9/next")
+
+
+def test_pages_with_files_without_an_end(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "MAX_FILES", 100)
+
+    def twist(asked: Asked, answer: Answer, before: int) -> Answer:
+        if "/revision/" in asked.path:
+            return Answer(404)
+        page = document([{"type": "file", "path": f"{before}/{number}", "size": 1} for number in range(30)])
+        page.headers["Link"] = f'<{double.endpoint}/api/models/org/name/tree/main?cursor={before}>; rel="next"'
+        return page
+
+    double.twist = twist
+    refuse(lambda: reader.read("org/name"), "has more than 100 files")
+    assert len(double.asked) == 5
+
+
+def test_another_commit_than_the_one_that_was_named(double: Double) -> None:
+    other = "f" * 40
+    double.twist = lambda asked, answer, before: document({"sha": COMMIT, "siblings": [{"rfilename": "config.json"}]})
+    refuse(lambda: reader.read(f"org/name@{other}"), f"commit {COMMIT} of org/name where {other} was asked for")
 
 
 def test_a_size_that_the_listing_makes_up(double: Double) -> None:

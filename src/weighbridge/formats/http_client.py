@@ -277,12 +277,21 @@ class _Connection:
 
     def __init__(self, sock: socket.socket, peer: str, idle_s: float, deadline: float) -> None:
         self.sock, self.peer, self.idle_s, self.deadline = sock, peer, idle_s, deadline
-        self._held = b""
+        self._held, self._at = b"", 0  # bytes that have come, and how far they are used up
         self._is_used = False
         self._taken = 0
 
     def close(self) -> None:
         self.sock.close()
+
+    def _unused(self, most: int | None = None) -> bytes:
+        """The next bytes of those that have come, which are then used up."""
+        begin = self._at
+        self._at = len(self._held) if most is None else min(begin + most, len(self._held))
+        return self._held[begin : self._at]
+
+    def _has_more(self) -> bool:
+        return self._at < len(self._held)
 
     def taken(self) -> int:
         """Bytes of bodies since this was last asked."""
@@ -297,7 +306,7 @@ class _Connection:
         status, _ = self._head(host)
         if status != 200:
             raise SourceError(f"the proxy refuses {host} with status {status}", "a way through", "check the proxy")
-        if self._held:  # it would be taken for what the host says, which has not been encrypted yet
+        if self._has_more():  # it would be taken for what the host says, which has not been encrypted yet
             raise SourceError(f"the proxy speaks in the place of {host}", "a way through", "check the proxy")
         self._is_used = False
 
@@ -315,8 +324,8 @@ class _Connection:
         if why:
             raise CutError(response, why)
         has_end = "content-length" in headers or "transfer-encoding" in headers or status == 204
-        keep = is_whole and has_end and "close" not in headers.get("connection", "").lower() and not self._held
-        return response, keep
+        keep = is_whole and has_end and "close" not in headers.get("connection", "").lower()
+        return response, keep and not self._has_more()
 
     def _send(self, data: bytes, url: str) -> None:
         try:
@@ -360,8 +369,7 @@ class _Connection:
 
     def _until_blank(self, url: str) -> bytes:
         """The bytes of a head, without the empty line that ends it."""
-        data = bytearray(self._held)
-        self._held = b""
+        data = bytearray(self._unused())
         while (end := data.find(b"\r\n\r\n")) < 0:
             if len(data) > MAX_HEAD_BYTES:
                 raise _broken(url, f"answers with a head of more than {MAX_HEAD_BYTES:,} bytes", "a shorter one")
@@ -378,7 +386,7 @@ class _Connection:
             data += piece
         if end > MAX_HEAD_BYTES:
             raise _broken(url, f"answers with a head of more than {MAX_HEAD_BYTES:,} bytes", "a shorter one")
-        self._held = bytes(data[end + 4 :])
+        self._held, self._at = bytes(data[end + 4 :]), 0
         return bytes(data[:end])
 
     def _body(self, url: str, status: int, headers: Mapping[str, str], most: int) -> tuple[bytes, bool, str]:
@@ -402,8 +410,7 @@ class _Connection:
 
     def _take(self, url: str, most: int) -> tuple[bytes, str]:
         """So many bytes of the body, and why there are fewer. Nothing is allocated before it has come."""
-        body = bytearray(self._held[:most])
-        self._held = self._held[most:]
+        body = bytearray(self._unused(most))
         why = ""
         while len(body) < most:
             try:
@@ -452,17 +459,15 @@ class _Connection:
         while not data.endswith(b"\n"):
             if len(data) >= most:
                 raise _broken(url, f"sends the line {bytes(data[:40])!r} between chunks", "a chunk's size")
-            if not self._held:
+            if not self._has_more():
                 try:
-                    self._held = self._receive(url, _PIECE)
+                    self._held, self._at = self._receive(url, _PIECE), 0
                 except OSError as error:
                     return bytes(data), error.strerror or "the connection was reset"
                 if not self._held:
                     return bytes(data), "the connection was closed"
-            end = self._held.find(b"\n") + 1
-            cut = min(end or len(self._held), most - len(data))
-            data += self._held[:cut]
-            self._held = self._held[cut:]
+            end = self._held.find(b"\n", self._at, self._at + most - len(data)) + 1
+            data += self._unused(end - self._at if end else most - len(data))
         return bytes(data), ""
 
 
