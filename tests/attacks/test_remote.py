@@ -121,6 +121,8 @@ RANGE = "Content-Range: bytes 0-7/8"
     (head("no colon"), "expected a name, a colon and a value"),
     (head("X: 1", " folded: 2"), "expected a name, a colon and a value"),
     (head("X : 1"), "expected a name, a colon and a value"),
+    (head("X: " + " " * 60_000 + "\0"), "expected a name, a colon and a value"),
+    (head("X: x" + " " * 60_000 + "\r"), "expected a name, a colon and a value"),
     (head(RANGE, "Content-Length: 8", "Content-Length: 9", body=b"abcdefgh"), "one number of bytes"),
     (head(RANGE, "Content-Length: -8", body=b"abcdefgh"), "one number of bytes"),
     (head(RANGE, "Content-Length: 8e3", body=b"abcdefgh"), "one number of bytes"),
@@ -203,6 +205,15 @@ def test_a_body_without_an_end_is_read_to_a_bound(double: Double, monkeypatch: p
     refuse(lambda: reader.read(f"{double.endpoint}/files/a.safetensors"), "ignores ranges")
 
 
+def test_a_body_in_chunks_of_one_byte_takes_time_by_its_length_alone(raw: Raw) -> None:
+    raw.answer = head("Transfer-Encoding: chunked", status="200 x") + b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n"
+    begin = time.process_time()
+    asking = Client()
+    assert asking.get(f"http://127.0.0.1:{raw.port}/a", most=200_000).body == b"x" * 100_000
+    assert time.process_time() - begin < 1
+    asking.close()
+
+
 # --- redirects ------------------------------------------------------------------------------------------------------
 
 
@@ -212,6 +223,7 @@ def test_a_body_without_an_end_is_read_to_a_bound(double: Double, monkeypatch: p
     ("http://[::1", "expected an address"),
     ("http://user:geheim@127.0.0.1/a", "holds a user or a password"), ("http://a b/", "expected an address"),
     ("http://127.0.0.1:99999999/", "expected an address"), ("\x7f", "expected an address"),
+    ("http://\xfc..x/a", "expected an address"), ("http://" + "\xfc" * 80, "expected an address"),
 ])  # fmt: skip
 def test_redirects_to_what_is_no_address(double: Double, target: str, part: str) -> None:
     double.twist = lambda asked, answer, before: Answer(302, {"Location": target})
@@ -252,7 +264,35 @@ def test_a_public_name_that_resolves_to_this_machine_is_not_followed(
 
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
     double.twist = lambda asked, answer, before: Answer(302, {"Location": "http://cdn.example:9/x"})
-    refuse(lambda: reader.read("org/name"), "redirects to cdn.example, an address of this machine or its network")
+    refuse(lambda: reader.read("org/name"), "leads to cdn.example, an address of this machine or its network")
+
+
+def test_a_public_name_does_not_become_this_machine_later(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A redirect is remembered, and its name resolved again for the next range: to this machine then."""
+    real_lookup, looked_up = socket.getaddrinfo, list[str]()
+    monkeypatch.setattr(http_client, "is_public", lambda address: address == "127.0.0.1")
+    with serve({"cdn": {"a.bin": bytes(200_000)}}, host="127.0.0.2") as inside:
+
+        def lookup(host: str | bytes, port: int, **options: int) -> list[object]:
+            named = host.decode() if isinstance(host, bytes) else host
+            if named != "cdn.example":
+                return list(real_lookup(host, port, **options))
+            looked_up.append(named)
+            place = double if len(looked_up) == 1 else inside
+            address, _, actual = place.endpoint.removeprefix("http://").partition(":")
+            return list(real_lookup(address, int(actual), **options))
+
+        def twist(asked: Asked, answer: Answer, before: int) -> Answer | None:
+            answer.headers["Connection"] = "close"
+            return None if before else Answer(302, {"Location": "http://cdn.example/cdn/a.bin"})
+
+        monkeypatch.setattr(socket, "getaddrinfo", lookup)
+        double.repositories["cdn"] = {"a.bin": bytes(200_000)}
+        double.twist = twist
+        file = HttpFile(Client(), f"{double.endpoint}/org/name/resolve/main/a.bin", "a.bin")
+        assert file.read(0, 8) == bytes(8)
+        refuse(lambda: file.read(150_000, 8), "leads to cdn.example")
+        assert len(looked_up) == 2 and inside.asked == []
 
 
 def test_a_server_of_this_machine_may_lead_to_another_one(double: Double) -> None:
@@ -325,6 +365,27 @@ def test_pages_without_an_end_and_pages_elsewhere(double: Double, monkeypatch: p
 
     double.twist = elsewhere
     refuse(lambda: reader.read("org/name"), "continues its list at http://127.0.0.2:9/next")
+
+
+def test_pages_with_files_without_an_end(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "MAX_FILES", 100)
+
+    def twist(asked: Asked, answer: Answer, before: int) -> Answer:
+        if "/revision/" in asked.path:
+            return Answer(404)
+        page = document([{"type": "file", "path": f"{before}/{number}", "size": 1} for number in range(30)])
+        page.headers["Link"] = f'<{double.endpoint}/api/models/org/name/tree/main?cursor={before}>; rel="next"'
+        return page
+
+    double.twist = twist
+    refuse(lambda: reader.read("org/name"), "has more than 100 files")
+    assert len(double.asked) == 5
+
+
+def test_another_commit_than_the_one_that_was_named(double: Double) -> None:
+    other = "f" * 40
+    double.twist = lambda asked, answer, before: document({"sha": COMMIT, "siblings": [{"rfilename": "config.json"}]})
+    refuse(lambda: reader.read(f"org/name@{other}"), f"commit {COMMIT} of org/name where {other} was asked for")
 
 
 def test_a_size_that_the_listing_makes_up(double: Double) -> None:

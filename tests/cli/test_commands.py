@@ -126,6 +126,18 @@ def test_values_say_what_stands_out_and_list_every_tensor_when_asked(tmp_path: P
     assert row[5] == "10.94%" and row[8:12] == ["0", "7", "0", row[11]]
 
 
+def test_a_header_that_changes_before_its_values_are_read_is_told(
+    pruned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the header and the weights, another file of the same size takes the place."""
+    from weighbridge.cli import inspect
+
+    monkeypatch.setattr(inspect, "_load_numpy_in_one_thread",
+                        lambda: pruned.write_bytes(pruned.read_bytes().replace(b"[4,4]", b"[2,8]")))  # fmt: skip
+    result = weigh("inspect", pruned, "--values")
+    assert result.exit_code == 2 and "was changed while it was read" in result.stderr and result.stdout == ""
+
+
 def test_a_file_that_changes_while_its_values_are_read_is_refused(
     pruned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.convert.test_gguf_layouts import write as write_gguf
+from tests.formats.hub_double import safetensors_file, serve
 from tests.pages import small_llama
 
 import weighbridge
@@ -81,6 +82,7 @@ def test_small_files_come_along_and_weights_of_other_forms_stay(source: Path, tm
         (source / name / "config.json").write_text('{"a": 1}')
     safetensors.numpy.save_file({"linear.weight": np.ones((2, 2), "float32")}, source / "2_Dense/model.safetensors")
     (source / "else").mkdir()
+    (source / "else/template.jinja").write_text("x")
     found = convert(source, tmp_path / "out", shard_bytes=100_000)
     out = tmp_path / "out"
     assert set(left(out)) == {"config.json", "tokenizer.json", "modules.json", "1_Pooling", "2_Dense",
@@ -89,7 +91,8 @@ def test_small_files_come_along_and_weights_of_other_forms_stay(source: Path, tm
     assert (out / "1_Pooling/config.json").read_text() == '{"a": 1}'
     dense = "2_Dense/model.safetensors"
     assert (out / dense).read_bytes() == (source / dense).read_bytes()
-    assert any("pytorch_model.bin stays behind" in note for note in found.notes)
+    for name in ("pytorch_model.bin", "else"):
+        assert any(note.startswith(f"{name} stays behind") for note in found.notes)
     assert weighbridge.inspect(out).parameters == weighbridge.inspect(source).parameters
 
 
@@ -185,6 +188,59 @@ def test_what_is_there_is_never_written_over(source: Path, tmp_path: Path) -> No
                        (".", "is there already"), ("a" * 254, "cannot be written"),
                        ("a" * 300, "cannot be looked at")):  # fmt: skip
         assert word in str(refusal(source, tmp_path / name)), name
+
+
+def test_a_journal_of_something_else_is_never_written_over(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.part.json").write_text('{"mine": 1}')
+    assert "out.part.json is there and is no unfinished work" in str(refusal(source, tmp_path / "out"))
+    assert (tmp_path / "out.part.json").read_text() == '{"mine": 1}'
+
+
+def test_unfinished_work_that_is_the_source_stays(source: Path, tmp_path: Path) -> None:
+    """What looks like the rest of a killed run is removed, but never when it is what shall be read."""
+    assert run(KILLED, 5, source, tmp_path / "out", 0).returncode == -signal.SIGKILL
+    for named in (tmp_path / "out.part", tmp_path / "out.part/model.safetensors"):
+        assert "which this writes" in str(refusal(named, tmp_path / "out"))
+
+
+def test_links_as_targets(source: Path, tmp_path: Path) -> None:
+    """A link to an empty folder stays, and the folder is filled; a link that leads nowhere is there already."""
+    (tmp_path / "far/empty").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far/empty")
+    convert(source, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink() and left(tmp_path / "far") == ["empty"]
+    assert left(tmp_path / "far/empty") == ["config.json", "model.safetensors"]
+    for name in ("nowhere", "nowhere.safetensors"):
+        (tmp_path / name).symlink_to(tmp_path / "far/none")
+        assert "is there already" in str(refusal(source, tmp_path / name))
+        assert (tmp_path / name).is_symlink()
+
+
+def test_the_current_folder_and_mounts_are_not_replaced(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(os.path, "ismount", lambda path: Path(path) == tmp_path / "empty")
+        assert "is a mount or the current folder" in str(refusal(source, tmp_path / "empty"))
+    monkeypatch.chdir(tmp_path / "empty")
+    assert "is a mount or the current folder" in str(refusal(source, Path()))
+
+
+def test_what_lies_behind_a_network_is_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the files of a folder that is called like its publisher are not taken for it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "org").mkdir()
+    data = safetensors_file({"w": ("F32", (2,), 8)})
+    (tmp_path / "org/model.safetensors").write_bytes(data[:-8] + b"not this")
+    with serve({"org/name": {"model.safetensors": data}, "files": {"model.safetensors": data}}) as hub:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "")
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        for name in ("org/name", f"{hub.endpoint}/files/model.safetensors?X-Key=secret"):
+            done = weigh(name, "-o", "out")
+            assert done.exit_code == 2 and "no path on this machine" in done.stderr and "secret" not in done.stderr
+        assert hub.asked == []
+    assert left(tmp_path) == ["org"]
 
 
 def test_what_is_no_layout_is_refused(source: Path, tmp_path: Path) -> None:

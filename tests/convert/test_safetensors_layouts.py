@@ -130,6 +130,24 @@ def test_words_of_an_index_stay_with_the_model(tmp_path: Path) -> None:
         assert file.metadata() == {"lm_head.weight": "x"}
 
 
+def test_keys_that_look_like_the_readers_own_come_back(tmp_path: Path) -> None:
+    words = {"__metadata__.notes": "a", "notes": "b", "__metadata__.x": "c", "index_total_size": "7", "x": "d"}
+    safetensors.numpy.save_file({"w": np.ones(3)}, tmp_path / "a.safetensors", metadata=words)
+    convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+    with safetensors.safe_open(tmp_path / "b.safetensors", "numpy") as file:
+        assert file.metadata() == words
+
+
+def test_metadata_in_which_shards_differ_are_told(tmp_path: Path) -> None:
+    for number in (1, 2):
+        path = tmp_path / f"m-0000{number}-of-00002.safetensors"
+        safetensors.numpy.save_file({f"w{number}": np.ones(3)}, path, metadata={"k": str(number)})
+    found = convert(tmp_path / "m-00001-of-00002.safetensors", tmp_path / "one.safetensors")
+    assert found.notes == (
+        "the shards differ in the metadata 'k', first in m-00002-of-00002.safetensors; the first shard's value is kept",
+    )
+
+
 def test_a_tensor_that_the_format_has_no_type_for_is_refused() -> None:
     from weighbridge.convert import safetensors_layout
     from weighbridge.model.encodings import find

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.formats.hub_double import Answer, Asked, Double, part, safetensors_file, serve, sharded
@@ -273,7 +274,8 @@ def test_an_address_with_a_key_is_read_alone_and_its_key_is_not_shown(
     monkeypatch.delenv("HF_HUB_OFFLINE")
     double.repositories["models"] = sharded(1)
     name = "model-00001-of-00001.safetensors"
-    assert len(reader.read(f"{double.endpoint}/models/{name}?X-Key=secret").tensors) == 2
+    found = reader.read(f"{double.endpoint}/models/{name}?X-Key=secret")
+    assert len(found.tensors) == 2 and found.source == f"{double.endpoint}/models/{name}"
     assert double.paths == [f"/models/{name}?X-Key=secret"]
     double.twist = lambda asked, answer, before: Answer(403)
     with pytest.raises(SourceError) as error:
@@ -328,8 +330,8 @@ def test_requests_go_through_a_proxy_except_to_this_machine(double: Double) -> N
 
 
 def test_https_asks_a_proxy_for_a_way_through(double: Double) -> None:
-    """The tunnel is opened; what answers in it is no TLS."""
-    with Scripted(b"HTTP/1.1 200 ok\r\n\r\nnot TLS") as (port, seen):
+    """The tunnel is opened; what it leads to says nothing."""
+    with Scripted(b"HTTP/1.1 200 ok\r\n\r\n") as (port, seen):
         asking = client(proxies={"https": f"127.0.0.1:{port}"})
         with pytest.raises(SourceError, match="cannot be reached"):
             HttpFile(asking, "https://models.invalid/a.bin", "a.bin").read(0, 4)
@@ -338,6 +340,31 @@ def test_https_asks_a_proxy_for_a_way_through(double: Double) -> None:
         asking = client(proxies={"https": f"127.0.0.1:{port}"})
         with pytest.raises(SourceError, match=r"the proxy refuses models\.invalid with status 407"):
             HttpFile(asking, "https://models.invalid/a.bin", "a.bin").read(0, 4)
+
+
+def test_a_proxy_cannot_answer_for_an_encrypted_host() -> None:
+    """What it sends behind its own answer, before anything is encrypted, is no answer of the host."""
+    spoofed = b"HTTP/1.1 206 x\r\nContent-Length: 4\r\nContent-Range: bytes 0-3/4\r\n\r\nevil"
+    with Scripted(b"HTTP/1.1 200 ok\r\n\r\n" + spoofed) as (port, _):
+        asking = client(proxies={"https": f"127.0.0.1:{port}"})
+        with pytest.raises(SourceError, match=r"the proxy speaks in the place of models\.invalid"):
+            HttpFile(asking, "https://models.invalid/a.bin", "a.bin").read(0, 4)
+
+
+def test_a_machine_without_a_family_of_addresses_takes_another(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_lookup, real_socket = socket.getaddrinfo, socket.socket
+
+    def lookup(*arguments: Any, **options: Any) -> Any:
+        return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 9, 0, 0)), *real_lookup(*arguments, **options)]
+
+    def opened(family: int = -1, *rest: Any, **options: Any) -> Any:
+        if family == socket.AF_INET6:
+            raise OSError(97, "Address family not supported by protocol")
+        return real_socket(family, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(socket, "socket", opened)
+    assert HttpFile(client(), f"{double.endpoint}/files/a.bin", "a.bin").read(0, 4)
 
 
 class Scripted:

@@ -264,6 +264,14 @@ def test_outliers_of_a_large_tensor_lie_at_or_beyond_rounded_bounds(
     assert found.outliers == ((numbers <= low) | (numbers >= high)).sum() > 0
 
 
+@pytest.mark.parametrize("number", [0.0, -0.0, 1.0, -2.0, 0.1])
+def test_a_large_constant_tensor_has_no_outliers(monkeypatch: pytest.MonkeyPatch, number: float) -> None:
+    """Its bounds are the number itself, which may be where patterns of the upper bits change."""
+    monkeypatch.setattr(value_statistics, "MOST_KEPT", 1000)
+    for dtype in ("float32", "float64"):
+        assert statistics(one(np.full((300, 300), number, dtype))).outliers == 0
+
+
 def test_integers_have_no_outliers() -> None:
     for dtype in (np.int8, np.int64):
         found = statistics(one(np.array([0] * 100 + [100], dtype)))

@@ -148,8 +148,8 @@ def _read_values(inspection: Inspection, source: str) -> Values:
 
     from weighbridge.cli import here
     from weighbridge.errors import SourceError
-    from weighbridge.formats import values
-    from weighbridge.formats.byte_source import LocalFolder
+    from weighbridge.formats import reader, values
+    from weighbridge.formats.byte_source import LocalFolder, changed
 
     if inspection.stored is None:
         raise SourceError(
@@ -157,7 +157,7 @@ def _read_values(inspection: Inspection, source: str) -> Values:
         )
     if inspection.checkpoint.remote is not None:
         raise SourceError(
-            f"the weights of {source} lie behind a network", "weights on this machine for --values",
+            f"the weights of {inspection.source} lie behind a network", "weights on this machine for --values",
             "download them and name their folder",
         )  # fmt: skip
     _load_numpy_in_one_thread()
@@ -172,7 +172,10 @@ def _read_values(inspection: Inspection, source: str) -> Values:
         if bar is not None:
             bar("bytes of weights", done, length)
 
-    return values.read(inspection.checkpoint, folder, codecs.decode, tell)
+    found = values.read(inspection.checkpoint, folder, codecs.decode, tell)
+    if reader.read(source).digest != inspection.checkpoint.digest:  # the weights were read by the first header
+        raise changed(source)
+    return found
 
 
 def _load_numpy_in_one_thread() -> None:

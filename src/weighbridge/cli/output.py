@@ -84,4 +84,4 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         read = f"the folder {path} cannot be made ({error.strerror or error})"
-        raise SourceError(read, "a place that can be written to", "choose another with --output") from error
+        raise SourceError(read, "a place that can be written to", "make room for it, or choose another") from error

@@ -27,13 +27,13 @@ from weighbridge.errors import ConfigError, FormatError, SourceError, UnitError,
 from weighbridge.formats import gguf, reader, safetensors
 from weighbridge.formats.byte_source import Folder, LocalFile, LocalFolder
 from weighbridge.formats.checkpoint import Checkpoint
+from weighbridge.formats.http_client import shown
 from weighbridge.inspection import inspect
 from weighbridge.measuring.process import peak_resident_bytes
 from weighbridge.units import format_bytes
 
 ENDINGS = {"safetensors": ".safetensors", "torch": ".safetensors", "gguf": ".gguf"}
 """What a format is written as."""
-_RESERVED = "__metadata__."
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def convert(
         FormatError: when the source is damaged.
     """
     start = time.perf_counter()
-    place, origin = Path(target).absolute(), Path(source)
+    place, origin = _places(source, target)
     checkpoint = _weights(reader.read(source), origin)
     _check(checkpoint, origin, place, shard_bytes, drop_tied)
     home = origin if origin.is_dir() else origin.parent
@@ -140,6 +140,21 @@ def convert(
     )  # fmt: skip
 
 
+def _places(source: str | Path, target: str | Path) -> tuple[Path, Path]:
+    """Where to write and what to read, both of them here."""
+    place, origin = Path(target).absolute(), Path(source)
+    try:
+        if not origin.exists():
+            raise SourceError(f"{shown(str(source))} is no path on this machine", "weights that lie here",
+                              "check the spelling, or download it and name its folder")  # fmt: skip
+        place = place.resolve() if place.is_dir() else place  # a link to a folder stays; what it points to is filled
+        _check_place(origin, place)
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{source} or {target} cannot be looked at ({getattr(error, 'strerror', None) or error})",
+                          "places that can be read and written", "choose others") from error  # fmt: skip
+    return place, origin
+
+
 def _weights(checkpoint: Checkpoint, origin: Path) -> Checkpoint:
     """The files of the folder itself, as what they are: an adapter's, or those beside which other modules lie below."""
     own = next((part for name, part in checkpoint.parts.items() if not (origin / name).is_dir()), checkpoint)
@@ -167,7 +182,7 @@ def _key(checkpoint: Checkpoint, paths: Sequence[Path], choices: Mapping[str, st
 def _check(
     checkpoint: Checkpoint, origin: Path, place: Path, shard_bytes: int | None, drop_tied: bool
 ) -> None:  # fmt: skip
-    """Refuses what is no matter of layout, what does not go together and what would be written over."""
+    """Refuses what is no matter of layout and what does not go together."""
     if checkpoint.format not in ENDINGS:
         action = {"config": "name the weights", "pipeline": "name the folder of one of its parts"}
         raise ConfigError(f"{origin} is {checkpoint.format}", "safetensors, a PyTorch checkpoint or GGUF",
@@ -188,19 +203,21 @@ def _check(
                         "name a folder, or leave --shard-size out")  # fmt: skip
     if drop_tied and checkpoint.format == "gguf":
         raise UnitError("--drop-tied for GGUF", "safetensors or PyTorch files", "leave it out")
-    try:
-        _check_place(origin, place)
-    except OSError as error:
-        raise SourceError(f"{place} cannot be looked at ({error.strerror})", "a place that can be written to",
-                          "choose another") from error  # fmt: skip
 
 
 def _check_place(origin: Path, place: Path) -> None:
+    """Refuses what would be written over, and where nothing can be put."""
     if origin.is_dir() and place.resolve().is_relative_to(origin.resolve()):
         raise SourceError(f"{place} lies in the source", "a place outside of it", "choose another")
-    if place.exists() and (_is_file(place) or not place.is_dir() or any(place.iterdir())):
+    part = place.with_name(f"{place.name}.part")
+    if origin.resolve().is_relative_to(part.resolve()):
+        raise SourceError(f"{origin} lies in {part}, which this writes", "a source elsewhere", "choose another target")
+    if os.path.lexists(place) and (_is_file(place) or not place.is_dir() or any(place.iterdir())):
         raise SourceError(f"{place} is there already", "a name that is not taken, or an empty folder",
                           "choose another, or remove it")  # fmt: skip
+    if place.exists() and (os.path.ismount(place) or place.samefile(os.curdir)):
+        raise SourceError(f"{place} is a mount or the current folder, which nothing can be renamed to",
+                          "another folder", "name a new one in it")  # fmt: skip
     if not place.parent.is_dir():
         raise SourceError(f"{place.parent} is no folder", "one that exists", "make it, or choose another")
 
@@ -250,10 +267,11 @@ def _layout(
         stem = index.name.removesuffix(safetensors_layout.INDEX)
     told = {} if index is None else dict(safetensors.read_index(LocalFile(index)).metadata)
     told.pop("total_size", None)
-    words = {key.removeprefix(_RESERVED): value for key, value in checkpoint.metadata.items()
+    words = {key.removeprefix(safetensors.METADATA): value for key, value in checkpoint.metadata.items()
              if isinstance(value, str)}  # fmt: skip
     tensors.sort(key=lambda tensor: tensor.name)
-    return safetensors_layout.layout(tensors, stem, shard_bytes, words, {**told, **left_out.same_as}), []
+    notes = list(checkpoint.metadata.get("notes", ()))
+    return safetensors_layout.layout(tensors, stem, shard_bytes, words, {**told, **left_out.same_as}), notes
 
 
 def _index(origin: Path) -> Path | None:
@@ -286,7 +304,13 @@ def _copy_beside(origin: Path, part: Path, checkpoint: Checkpoint) -> list[str]:
     read = {*(file.name for file in checkpoint.files), *(path.name for path in taken)}
     behind = sorted(path.name for path in origin.iterdir()
                     if path.is_file() and path.name not in read and not path.name.endswith(".index.json"))  # fmt: skip
-    return [f"{name} stays behind: it is none of this model's files" for name in behind]
+    modules = {path.parent for path in taken}
+    folders = sorted(path.name for path in origin.iterdir()
+                     if path.is_dir() and path not in modules and not path.name.startswith("."))  # fmt: skip
+    return [
+        *(f"{name} stays behind: it is none of this model's files" for name in behind),
+        *(f"{name} stays behind: it is a folder of no module of this model" for name in folders),
+    ]
 
 
 def _settle(part: Path, diary: Path, place: Path, layout: Layout) -> None:

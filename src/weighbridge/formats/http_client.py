@@ -2,8 +2,9 @@
 
 HTTP/1.1 after RFC 9110 and 9112, over sockets that stay open between requests. A response is a head (at most 64 KiB)
 and a body whose length the head gives, as a number or in chunks. Redirects are followed to `http` and `https` only,
-never from `https` to `http`, and never from a public host to an address of this machine or its network. A token goes to
-its own origin and nowhere else. Servers that are busy are asked again a few times; every wait and every request ends.
+never from `https` to `http`, and never from a public host to an address of this machine or its network; nor does a name
+that was public become one later. A token goes to its own origin and nowhere else. Servers that are busy are asked again
+a few times; every wait and every request ends.
 
 The standard library's client is not used: it takes 25 ms to load and 0.2 ms for the head of a response.
 """
@@ -35,7 +36,7 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 _PORTS = {"http": 80, "https": 443}
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-9][0-9][0-9])(?: [^\r\n]*)?")
-_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*")
+_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)")
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")
 _RATE_LIMIT = re.compile(r"r\s*=\s*0\s*;\s*t\s*=\s*([0-9]{1,9})")
@@ -104,6 +105,8 @@ class Client:
     traffic: Traffic = field(default_factory=Traffic)
     _begun: float = field(default_factory=time.monotonic, repr=False)
     _idle: dict[tuple[str, str, int], list[_Connection]] = field(default_factory=dict, repr=False)
+    _public: set[str] = field(default_factory=set, repr=False)
+    """Hosts that have had a public address: what they resolve to later must be one, too."""
     _is_closed: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _tls: ssl.SSLContext | None = field(default=None, repr=False)
@@ -178,6 +181,8 @@ class Client:
         proxy = self._proxy(parts.scheme, host, port)
         if public_only and _is_private(host):
             raise _private(host)
+        with self._lock:
+            public_only = public_only or host in self._public
         key = (parts.scheme, host, port)
         head = _request(parts, span, token, None if proxy is None or parts.scheme == "https" else proxy)
         while True:
@@ -202,6 +207,9 @@ class Client:
                     self.traffic.bytes_read += connection.taken()
             if keep:
                 self._keep(key, connection)
+            if is_public(connection.peer):
+                with self._lock:
+                    self._public.add(host)
             return response, connection.peer
 
     def _keep(self, key: tuple[str, str, int], connection: _Connection) -> None:
@@ -269,12 +277,21 @@ class _Connection:
 
     def __init__(self, sock: socket.socket, peer: str, idle_s: float, deadline: float) -> None:
         self.sock, self.peer, self.idle_s, self.deadline = sock, peer, idle_s, deadline
-        self._held = b""
+        self._held, self._at = b"", 0  # bytes that have come, and how far they are used up
         self._is_used = False
         self._taken = 0
 
     def close(self) -> None:
         self.sock.close()
+
+    def _unused(self, most: int | None = None) -> bytes:
+        """The next bytes of those that have come, which are then used up."""
+        begin = self._at
+        self._at = len(self._held) if most is None else min(begin + most, len(self._held))
+        return self._held[begin : self._at]
+
+    def _has_more(self) -> bool:
+        return self._at < len(self._held)
 
     def taken(self) -> int:
         """Bytes of bodies since this was last asked."""
@@ -289,6 +306,8 @@ class _Connection:
         status, _ = self._head(host)
         if status != 200:
             raise SourceError(f"the proxy refuses {host} with status {status}", "a way through", "check the proxy")
+        if self._has_more():  # it would be taken for what the host says, which has not been encrypted yet
+            raise SourceError(f"the proxy speaks in the place of {host}", "a way through", "check the proxy")
         self._is_used = False
 
     def exchange(self, url: str, request: bytes, span: tuple[int, int] | None, most: int) -> tuple[Response, bool]:
@@ -305,8 +324,8 @@ class _Connection:
         if why:
             raise CutError(response, why)
         has_end = "content-length" in headers or "transfer-encoding" in headers or status == 204
-        keep = is_whole and has_end and "close" not in headers.get("connection", "").lower() and not self._held
-        return response, keep
+        keep = is_whole and has_end and "close" not in headers.get("connection", "").lower()
+        return response, keep and not self._has_more()
 
     def _send(self, data: bytes, url: str) -> None:
         try:
@@ -350,8 +369,7 @@ class _Connection:
 
     def _until_blank(self, url: str) -> bytes:
         """The bytes of a head, without the empty line that ends it."""
-        data = bytearray(self._held)
-        self._held = b""
+        data = bytearray(self._unused())
         while (end := data.find(b"\r\n\r\n")) < 0:
             if len(data) > MAX_HEAD_BYTES:
                 raise _broken(url, f"answers with a head of more than {MAX_HEAD_BYTES:,} bytes", "a shorter one")
@@ -368,7 +386,7 @@ class _Connection:
             data += piece
         if end > MAX_HEAD_BYTES:
             raise _broken(url, f"answers with a head of more than {MAX_HEAD_BYTES:,} bytes", "a shorter one")
-        self._held = bytes(data[end + 4 :])
+        self._held, self._at = bytes(data[end + 4 :]), 0
         return bytes(data[:end])
 
     def _body(self, url: str, status: int, headers: Mapping[str, str], most: int) -> tuple[bytes, bool, str]:
@@ -392,8 +410,7 @@ class _Connection:
 
     def _take(self, url: str, most: int) -> tuple[bytes, str]:
         """So many bytes of the body, and why there are fewer. Nothing is allocated before it has come."""
-        body = bytearray(self._held[:most])
-        self._held = self._held[most:]
+        body = bytearray(self._unused(most))
         why = ""
         while len(body) < most:
             try:
@@ -442,17 +459,15 @@ class _Connection:
         while not data.endswith(b"\n"):
             if len(data) >= most:
                 raise _broken(url, f"sends the line {bytes(data[:40])!r} between chunks", "a chunk's size")
-            if not self._held:
+            if not self._has_more():
                 try:
-                    self._held = self._receive(url, _PIECE)
+                    self._held, self._at = self._receive(url, _PIECE), 0
                 except OSError as error:
                     return bytes(data), error.strerror or "the connection was reset"
                 if not self._held:
                     return bytes(data), "the connection was closed"
-            end = self._held.find(b"\n") + 1
-            cut = min(end or len(self._held), most - len(data))
-            data += self._held[:cut]
-            self._held = self._held[cut:]
+            end = self._held.find(b"\n", self._at, self._at + most - len(data)) + 1
+            data += self._unused(end - self._at if end else most - len(data))
         return bytes(data), ""
 
 
@@ -525,6 +540,7 @@ def _parts(url: str, what: str, with_user: bool = False) -> SplitResult:
     try:
         parts = urlsplit(url)
         port = parts.port
+        _ascii(parts.hostname or "")
     except ValueError as error:
         raise SourceError(f"{what} is {shown(url)!r} ({error})", expected, action) from error
     if parts.scheme not in _PORTS:
@@ -534,6 +550,15 @@ def _parts(url: str, what: str, with_user: bool = False) -> SplitResult:
     if "@" in parts.netloc and not with_user:
         raise SourceError(f"{what} holds a user or a password", "an address without", "leave it out")
     return parts
+
+
+def _ascii(host: str) -> str:
+    """A host as it is spelled in a request.
+
+    Raises:
+        UnicodeError: when an international name breaks the rules of such names.
+    """
+    return host if host.isascii() else host.encode("idna").decode()
 
 
 def _joined(url: str, target: str) -> str:
@@ -549,8 +574,8 @@ def _request(parts: SplitResult, span: tuple[int, int] | None, token: str | None
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (
         "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~-._?") if parts.query else ""
     )
-    host = (parts.hostname or "").encode("idna").decode() if not (parts.hostname or "").isascii() else parts.hostname
-    host = f"[{host}]" if ":" in (host or "") else host
+    host = _ascii(parts.hostname or "")
+    host = f"[{host}]" if ":" in host else host
     place = host if parts.port in (None, _PORTS[parts.scheme]) else f"{host}:{parts.port}"
     lines = [
         f"GET {path if proxy is None else f'http://{place}{path}'} HTTP/1.1", f"Host: {place}",
@@ -591,7 +616,7 @@ def _parse_head(data: bytes, url: str) -> tuple[int, dict[str, str]]:
         pair = _HEADER.fullmatch(line)
         if pair is None:
             raise _broken(url, f"answers with the header {line[:60]!r}", "a name, a colon and a value")
-        name, value = pair[1].decode("ascii").lower(), pair[2].decode("latin-1")
+        name, value = pair[1].decode("ascii").lower(), pair[2].strip(b" \t").decode("latin-1")
         if name in headers and (name != "content-length" or headers[name] != value):
             value = f"{headers[name]}, {value}"
         headers[name] = value
@@ -618,7 +643,11 @@ def _open_socket(host: str, port: int, idle_s: float, deadline: float, public_on
         raise _private(host)
     last: OSError | None = None
     for family, kind, protocol, _, place in found[:8]:
-        sock = socket.socket(family, kind, protocol)
+        try:
+            sock = socket.socket(family, kind, protocol)
+        except OSError as error:  # a machine without IPv6
+            last = error
+            continue
         try:
             sock.settimeout(max(0.01, min(idle_s, deadline - time.monotonic())))
             sock.connect(place)
@@ -666,6 +695,6 @@ def _unreachable(place: str, error: Exception) -> SourceError:
 
 def _private(host: str) -> SourceError:
     return SourceError(
-        f"a public server redirects to {host[:100]}, an address of this machine or its network",
-        "a redirect that stays in the public internet", "do not use this address",
+        f"a public server leads to {host[:100]}, an address of this machine or its network",
+        "one that stays in the public internet", "do not use this address",
     )  # fmt: skip

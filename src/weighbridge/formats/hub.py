@@ -39,6 +39,8 @@ ENDPOINT = "https://huggingface.co"
 MAX_LISTING_BYTES = 64 * 2**20
 MAX_LISTING_ITEMS = 2_000_000
 MAX_PAGES = 200
+MAX_FILES = 500_000
+"""Of a repository; the hub itself advises against more than 100,000."""
 WORKERS = 8
 """Files that are asked for at once; the library's own number."""
 
@@ -313,6 +315,9 @@ class Hub:
         about = about if isinstance(about, dict) else {}
         commit = about.get("sha")
         commit = commit if isinstance(commit, str) and _COMMIT.fullmatch(commit) else revision
+        if _COMMIT.fullmatch(revision) and commit != revision:
+            raise SourceError(f"the hub answers with commit {commit} of {self.name} where {revision} was asked for",
+                              "the commit that was named", "do not use this hub")  # fmt: skip
         siblings = about.get("siblings")
         if isinstance(siblings, list) and siblings:
             return commit, _files(siblings, "rfilename")
@@ -329,6 +334,8 @@ class Hub:
             if not isinstance(page, list):
                 raise FormatError(f"the hub lists the files of {self.name} as no list", "a list", "try again later")
             files |= _files(page, "path")
+            if len(files) > MAX_FILES:
+                raise SourceError(f"{self.name} has more than {MAX_FILES:,} files", "fewer", "name a file's address")
             following = _NEXT.search(response.headers.get("link", ""))
             if following is None:
                 return files

@@ -99,13 +99,14 @@ def _is_repository(name: str) -> bool:
 def _read_remote(name: str) -> Checkpoint:
     """What lies behind an address or the name of a repository."""
     from weighbridge.formats import hub
+    from weighbridge.formats.http_client import shown
 
     place = hub.find(name, ENDINGS)
     try:
         found = _read_folder(place.folder) if place.file is None else read_file(place.folder, place.file)
     finally:
         place.client.close()
-    return replace(found, source=name, notes=(*found.notes, *place.notes), remote=place.remote())
+    return replace(found, source=shown(name), notes=(*found.notes, *place.notes), remote=place.remote())
 
 
 def named(model: NamedModel, name: str | None = None) -> Checkpoint:

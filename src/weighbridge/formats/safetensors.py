@@ -57,6 +57,8 @@ _U64 = 2**64 - 1
 _LENGTH_BYTES = 8
 _PART = re.compile(r"(.*?)-?([0-9]{1,9})-of-([0-9]{1,9})\.safetensors", re.DOTALL)
 _KIND = re.compile(r'([A-Z0-9_]{1,20})","shape":\[((?:0|[1-9][0-9]{0,19})(?:,(?:0|[1-9][0-9]{0,19})){0,99})?')
+METADATA = "__metadata__."
+"""Before a file's own keys that look like those which the reader writes itself."""
 _RESERVED = frozenset({"notes", "index_total_size"})
 _AGAIN = "get the file again and compare its size and checksum with the publisher's"
 _OTHER = "check that it is a safetensors file at all, and " + _AGAIN
@@ -462,7 +464,10 @@ def _bad_entry(file: str, name: str, entry: Any) -> FormatError:
 
 def _plain_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
     """The file's own metadata, its keys kept clear of those that the reader writes itself."""
-    return {f"__metadata__.{key}" if key in _RESERVED else key: value for key, value in metadata.items()}
+    return {
+        f"{METADATA}{key}" if key in _RESERVED or key.startswith(METADATA) else key: value
+        for key, value in metadata.items()
+    }
 
 
 def _merge_metadata(shards: Iterable[_Shard], notes: list[str]) -> dict[str, Any]:

@@ -219,7 +219,7 @@ def _outliers(
     edges = edges[: last + 1].astype(np.float64)
     lower, upper = np.append(edges[:-1], -edges[1:]), np.append(edges[1:], -edges[:-1])
     counts = np.append(upper_bits[:last], upper_bits[2**15 : 2**15 + last])
-    below, above = upper <= bounds[0], lower >= bounds[1]
+    below, above = upper < bounds[0], lower > bounds[1]  # an edge may be an element itself
     found = int(counts[below | above].sum())
     low, high = float(upper[below].max(initial=-np.inf)), float(lower[above].min(initial=np.inf))
     return found, (low if math.isfinite(low) else bounds[0], high if math.isfinite(high) else bounds[1])
