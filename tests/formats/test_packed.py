@@ -418,6 +418,24 @@ def test_biases_that_autogptq_adds_are_explained() -> None:
     assert len(found.reconciliation.differences) == 14
 
 
+def test_a_bias_of_some_modules_is_none_that_autogptq_adds() -> None:
+    """Qwen2's q, k and v have biases, Llama's have none: a file of the one is none of the other."""
+    found = packed_llama(
+        quantized(quant_method="gptq", bits=4, group_size=64),
+        lambda rows, columns: {**gptq(rows, columns), **({"bias": ("F16", (rows,))} if rows == 512 else {})},
+    )
+    assert found.reconciliation.status is Status.DIFFERS
+    assert {d.kind for d in found.reconciliation.differences if not d.explained} == {"unexpected"}
+
+
+def test_a_packed_matrix_of_a_linear_layer_is_never_turned() -> None:
+    found = packed_llama(
+        quantized(quant_method="gptq", bits=4, group_size=64), lambda rows, columns: gptq(columns, rows)
+    )
+    assert found.reconciliation.status is Status.DIFFERS
+    assert {d.kind for d in found.reconciliation.differences} == {"shape"}
+
+
 def test_conv1d_of_gpt2_is_turned_by_the_packer() -> None:
     config = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "n_embd": 64, "n_layer": 1, "n_head": 2,
               "vocab_size": 96, "n_positions": 32, **quantized(quant_method="gptq", bits=4, group_size=64)}  # fmt: skip
