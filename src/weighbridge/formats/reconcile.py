@@ -155,11 +155,11 @@ def _is_of(stored: TensorSpec, shape: tuple[int, ...]) -> bool:
     if stored.stands_for is None:
         return stored.shape == shape
     own = stored.stands_for.shape
-    is_turned = own == shape[::-1] and len(shape) == 2 and own != stored.shape and _is_conv1d(_name(stored))
+    is_turned = own == shape[::-1] and len(shape) == 2 and own != stored.shape and is_conv1d(_name(stored))
     return own == shape or is_turned or own == (math.prod(shape),)
 
 
-def _is_conv1d(name: str) -> bool:
+def is_conv1d(name: str) -> bool:
     """Whether a weight has the name that GPT-2 and the models like it give their `Conv1D`."""
     return _module(name).rpartition(".")[2] in ("c_attn", "c_fc", "c_proj", "q_attn")
 
