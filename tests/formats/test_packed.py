@@ -213,6 +213,7 @@ def test_exl2_and_exl3() -> None:
                      }  # fmt: skip
     weight, sums = one(exl2, quantized(quant_method="exl2", bits=4.0, head_bits=6))
     assert weight == Weight("q.weight", (512, 256)) and sums.bytes_by_role["weights"] * 8 / sums.weights == 4.0
+    assert sums.weight_bits is None  # 5 of some, 3 of others
     assert set(sums.overhead_bits_per_weight) == {"group_index", "scale"}
     exl3: Tensors = {"q.trellis": ("I16", (16, 32, 48)), "q.suh": ("F16", (256,)), "q.svh": ("F16", (512,)),
                      "q.mcg": ("I32", ())}  # fmt: skip
