@@ -27,5 +27,6 @@ def _home(factory: pytest.TempPathFactory) -> Path:
     """One empty home of the hub for all tests."""
     return factory.getbasetemp() / "hf-home"
 
+
 collect_ignore_glob = ["golden/formats/make_*.py"]
 """What made the golden files needs libraries that the tests do not have."""
