@@ -14,6 +14,7 @@ import gguf
 import numpy as np
 import pytest
 import safetensors.numpy
+from tests.pickles import Writer
 
 import weighbridge
 from weighbridge.errors import ConfigError, FormatError, SourceError, UnknownNameError, WeighbridgeError
@@ -111,6 +112,15 @@ def test_a_config_of_another_model_beside_a_file_is_left_aside(tmp_path: Path) -
     assert found.architecture is None and found.parameters.total == 9
     assert any("describes another model" in note for note in found.notes)
     assert inspect(tmp_path).reconciliation.status is Status.DIFFERS  # the folder was named as one model
+
+
+def test_a_config_beside_a_file_without_tensors_is_left_aside(tmp_path: Path) -> None:
+    save(tmp_path, {})
+    file = Writer().file({"epoch": 3})
+    (tmp_path / "training_args.bin").write_bytes(file.read(0, file.size))
+    found = inspect(tmp_path / "training_args.bin")
+    assert found.architecture is None and found.parameters.total == 0
+    assert any("describes another model" in note for note in found.notes)
 
 
 def test_settings_are_labelled_and_never_counted(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from weighbridge.errors import SourceError
 from weighbridge.formats import peft
 from weighbridge.formats.peft import Adapter, Module
-from weighbridge.formats.reconcile import Difference, Reconciliation, Status
+from weighbridge.formats.reconcile import Difference, Reconciliation, Status, is_conv1d
 from weighbridge.inspection import Inspection
 from weighbridge.model import encodings
 from weighbridge.model.tensors import TensorSpec
@@ -36,7 +36,7 @@ class Adapted:
         """The adapter's parameters as a share of those of base and adapter together; None without a base."""
         if self.base is None:
             return None
-        return self.adapter.parameters / (self.adapter.parameters + self.base.parameters.total)
+        return self.adapter.parameters / max(1, self.adapter.parameters + self.base.parameters.total)
 
     @property
     def merged_bytes(self) -> dict[str, int]:
@@ -139,8 +139,10 @@ def _differences(
 
 
 def _fits(module: Module, weight: TensorSpec) -> bool:
-    """Whether the product of low-rank matrices has the shape of the weight; a Conv1D or a table lies on its side."""
+    """Whether the product of low-rank matrices has the shape of the weight, which is turned in a `Conv1D`."""
     if module.rank is None or not weight.shape:
         return True
     rows, columns = weight.shape[0], weight.elements // max(1, weight.shape[0])
-    return (rows, columns) in ((module.outputs, module.inputs), (module.inputs, module.outputs))
+    if is_conv1d(weight.name):
+        rows, columns = columns, rows
+    return (rows, columns) == (module.outputs, module.inputs)

@@ -547,6 +547,6 @@ def _reconcile(
 def _foreign(source: str | Path, checkpoint: Checkpoint, architecture: Architecture) -> bool:
     """Whether a weight file that was named itself has little to do with the configuration beside it."""
     is_repository = checkpoint.remote is not None and checkpoint.remote.revision is not None
-    if is_repository or Path(source).is_dir() or checkpoint.config is None or not checkpoint.tensors:
+    if is_repository or Path(source).is_dir() or checkpoint.config is None or not checkpoint.files:
         return False
     return reconcile.overlap(architecture, checkpoint) < 0.5

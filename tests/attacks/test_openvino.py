@@ -65,9 +65,17 @@ VALID = net(
 )  # fmt: skip
 
 
+def test_names_that_are_made_of_others_are_told_apart() -> None:
+    """The names that a second `w` would get are taken already."""
+    names = ["w", "/w", "w#2", "/w#5", "w#3", "w", "w", "", "unnamed", ""]
+    layers = "".join(const(n).replace('name="w"', f'name="{name}"') for n, name in enumerate(names))
+    found = [tensor.name for tensor in read(net(layers)).tensors]
+    assert len(set(found)) == len(names) and found[:5] == names[:5] and found[5] == "w#4"
+
+
 def test_the_valid_file() -> None:
     """What the attacks below change is a file that reads."""
-    assert [tensor.name for tensor in read(VALID).tensors] == ["w", "/w"]
+    assert [tensor.name for tensor in read(VALID).tensors] == ["w", "w#2"]
 
 
 # XML

@@ -130,6 +130,30 @@ def test_one_tensor_many_times() -> None:
     refuse(model(25_000, FOUR), "again and again")
 
 
+def test_one_tensor_of_many_subgraphs() -> None:
+    """A name that thousands of subgraphs give costs no more than others."""
+    made = Made()
+    count = 4000
+    root = made.table(VERSION, b"", REFERENCE, b"", REFERENCE)
+    buffers, graphs = (made.put(struct.pack("<I", n) + bytes(4 * n)) for n in (2, count))
+    made.refer(root, 4, buffers)
+    made.refer(root, 2, graphs)
+    tables = [made.table(b""), made.table(REFERENCE), *(made.table(REFERENCE) for _ in range(count))]
+    places = [*(buffers + 4 + 4 * i for i in range(2)), *(graphs + 4 + 4 * i for i in range(count))]
+    for at, table in zip(places, tables, strict=True):
+        struct.pack_into("<I", made.data, at, table - at)
+    made.refer(tables[1], 0, made.put(struct.pack("<I", 16) + bytes(16)))
+    tensors = made.put(struct.pack("<I", 1) + bytes(4))
+    for graph in tables[2:]:
+        made.refer(graph, 0, tensors)
+    tensor = made.table(REFERENCE, b"\0", struct.pack("<I", 1), REFERENCE)
+    struct.pack_into("<I", made.data, tensors + 4, tensor - tensors - 4)
+    made.refer(tensor, 0, made.put(FOUR))
+    made.refer(tensor, 3, made.put(struct.pack("<I", 1) + b"a\0"))
+    found = read(made.file(root)).tensors
+    assert len({tensor.name for tensor in found}) == count == 1 + sum(tensor.tied_to == "a" for tensor in found)
+
+
 @pytest.mark.parametrize(
     "shape",
     [struct.pack("<Ii", 1, -4), struct.pack("<Iii", 2, -2, -2), struct.pack("<I4i", 4, *[2**31 - 1] * 4),

@@ -141,3 +141,11 @@ def test_an_array_by_columns_that_is_too_long_to_turn(monkeypatch: pytest.Monkey
     monkeypatch.setattr(npz, "MAX_COLUMNS_BYTES", 40)
     with pytest.raises(FormatError, match="column by column"):
         list(npz.pieces(folder, tensor))
+
+
+def test_names_that_differ_by_their_case_are_two() -> None:
+    folder = pack(False, {"W": np.ones((2, 3), "<f4"), "w": np.zeros((5,), "<f4")})
+    model = npz.read(folder, "a.npz")
+    assert {tensor.name: tensor.shape for tensor in model.tensors} == {"W": (2, 3), "w": (5,)}
+    held = {tensor.name: b"".join(contents.pieces(model, tensor, folder)) for tensor in model.tensors}
+    assert held == {"W": np.ones(6, "<f4").tobytes(), "w": bytes(20)}

@@ -214,6 +214,7 @@ def test_exl2_and_exl3() -> None:
                      }  # fmt: skip
     weight, sums = one(exl2, quantized(quant_method="exl2", bits=4.0, head_bits=6))
     assert weight == Weight("q.weight", (512, 256)) and sums.bytes_by_role["weights"] * 8 / sums.weights == 4.0
+    assert sums.weight_bits is None  # 5 of some, 3 of others
     assert set(sums.overhead_bits_per_weight) == {"group_index", "scale"}
     exl3: Tensors = {"q.trellis": ("I16", (16, 32, 48)), "q.suh": ("F16", (256,)), "q.svh": ("F16", (512,)),
                      "q.mcg": ("I32", ())}  # fmt: skip
@@ -417,6 +418,24 @@ def test_biases_that_autogptq_adds_are_explained() -> None:
     assert found.reconciliation.status is Status.AGREES
     assert {d.kind for d in found.reconciliation.differences} == {"packing"}
     assert len(found.reconciliation.differences) == 14
+
+
+def test_a_bias_of_some_modules_is_none_that_autogptq_adds() -> None:
+    """Qwen2's q, k and v have biases, Llama's have none: a file of the one is none of the other."""
+    found = packed_llama(
+        quantized(quant_method="gptq", bits=4, group_size=64),
+        lambda rows, columns: {**gptq(rows, columns), **({"bias": ("F16", (rows,))} if rows == 512 else {})},
+    )
+    assert found.reconciliation.status is Status.DIFFERS
+    assert {d.kind for d in found.reconciliation.differences if not d.explained} == {"unexpected"}
+
+
+def test_a_packed_matrix_of_a_linear_layer_is_never_turned() -> None:
+    found = packed_llama(
+        quantized(quant_method="gptq", bits=4, group_size=64), lambda rows, columns: gptq(columns, rows)
+    )
+    assert found.reconciliation.status is Status.DIFFERS
+    assert {d.kind for d in found.reconciliation.differences} == {"shape"}
 
 
 def test_conv1d_of_gpt2_is_turned_by_the_packer() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,42 @@ def test_an_mlx_adapter_is_read(tmp_path: Path) -> None:
     held = adapted(inspect(tmp_path), inspect(GOLDEN["bases"]["llama"] | {"num_hidden_layers": 1}))
     assert held.adapter.ranks == (2,) and held.adapter.parameters == 128
     assert held.reconciliation.status is Status.AGREES
+
+
+def test_matrices_the_wrong_way_round_do_not_fit(tmp_path: Path) -> None:
+    """v_proj is 16 x 32 in the base: a change of 32 x 16 is one of another matrix."""
+    adapter = write_adapter(tmp_path / "a", "lora", target_modules=["v_proj"])
+    path = "base_model.model.model.layers.{}.self_attn.v_proj.lora_{}.weight"
+    for rows, columns, status in ((16, 32, Status.AGREES), (32, 16, Status.DIFFERS)):
+        shapes = {path.format(n, "A"): [4, columns] for n in range(2)} | {
+            path.format(n, "B"): [rows, 4] for n in range(2)
+        }
+        write_tensors(adapter / "adapter_model.safetensors", shapes)
+        assert adapted(inspect(adapter), inspect(write_base(tmp_path / "b"))).reconciliation.status is status
+
+
+def test_a_table_of_tokens_lies_on_its_side_in_an_adapter(tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "a", "lora", target_modules=["embed_tokens"])
+    path = "base_model.model.model.embed_tokens.lora_embedding_"
+    for tokens, width, status in ((100, 32, Status.AGREES), (32, 100, Status.DIFFERS)):
+        write_tensors(adapter / "adapter_model.safetensors", {path + "A": [4, tokens], path + "B": [width, 4]})
+        assert adapted(inspect(adapter), inspect(write_base(tmp_path / "b"))).reconciliation.status is status
+
+
+@pytest.mark.parametrize(
+    ("settings", "targets", "alpha"),
+    [({"target_modules": 5}, (), None), ({"target_modules": True}, (), None), ({"lora_alpha": 10**400}, (), None),
+     ({"lora_alpha": math.inf}, (), None), ({"lora_alpha": math.nan}, (), None), ({"lora_alpha": True}, (), None),
+     ({"lora_parameters": {"keys": 7}}, (), None), ({"target_modules": ["q", 3, None]}, ("q",), None),
+     ({"target_modules": "q", "lora_alpha": 8}, ("q",), 8.0)],
+)  # fmt: skip
+def test_settings_of_any_kind_are_taken_or_left_aside(
+    tmp_path: Path, settings: dict[str, Any], targets: tuple[str, ...], alpha: float | None
+) -> None:
+    write_adapter(tmp_path, "lora")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", **settings}))
+    found = adapted(inspect(tmp_path)).adapter
+    assert (found.targets, found.alpha) == (targets, alpha)
 
 
 def test_what_is_no_adapter_is_refused(tmp_path: Path) -> None:

@@ -61,6 +61,17 @@ def test_a_model_without_variables_has_its_weights_in_the_graph() -> None:
     assert inspect(model).parameters.total == 6
 
 
+def test_equal_constants_of_one_function_are_several_and_of_several_functions_one() -> None:
+    """Two biases of zeros in a function are two; its copy for training stores both again."""
+    zeros = [node(name, "Const", value=tf_tensor((3,), bytes(12))) for name in ("a/bias", "b/bias")]
+    functions = [
+        field(1, field(1, name)) + b"".join(field(3, one) for one in zeros) for name in ("serving", "training")
+    ]
+    model = read({"saved_model.pb": saved_model([node("x", "Placeholder")], functions=functions)})
+    assert [tensor.name for tensor in model.tensors] == ["serving/a/bias", "serving/b/bias"]
+    assert model.notes == ("2 constants are stored again in further functions and count once",)
+
+
 def test_before_objects_a_collection_or_the_name_tells_what_is_trained() -> None:
     variables = {
         "dense/kernel": (1, (2, 2), bytes(16)), "dense/kernel/Adam": (1, (2, 2), bytes(16)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from weighbridge.cli import main
 from weighbridge.errors import ConfigError, SourceError, WeighbridgeError
 from weighbridge.formats.reconcile import Status
 from weighbridge.inspection import inspect
+from weighbridge.model.tensors import Weight
 
 BERT = {
     "model_type": "bert", "architectures": ["BertModel"], "vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1,
@@ -49,6 +51,30 @@ def test_modules_without_weights_leave_an_ordinary_model(tmp_path: Path) -> None
     assert (found.format, found.parameters.total) == ("safetensors", 3680)
     assert found.reconciliation.status is Status.AGREES
     assert any("modules without weights: Pooling, Normalize" in note for note in found.notes)
+
+
+def test_a_packed_transformer_beside_a_dense_layer_is_read_in_its_own_folder(tmp_path: Path) -> None:
+    """The shape of an NF4 weight lies in the file, which is in the repository's folder and in none of its name."""
+    write_dense(tmp_path / "2_Dense")
+    write(tmp_path, ("", "Transformer"), ("2_Dense", "Dense"))
+    state = b'{"quant_type": "nf4", "blocksize": 64, "dtype": "float16", "shape": [16, 32]}'
+    parts = {
+        "weight": ("U8", [256, 1]), "weight.absmax": ("F32", [8]), "weight.quant_map": ("F32", [16]),
+        "weight.quant_state.bitsandbytes__nf4": ("U8", [len(state)]),
+    }  # fmt: skip
+    header, data = {}, b""
+    for name, (dtype, shape) in parts.items():
+        content = state if "state" in name else bytes(math.prod(shape) * (4 if dtype == "F32" else 1))
+        offsets = [len(data), len(data) + len(content)]
+        header["encoder.layer.0.output.dense." + name] = {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+        data += content
+    text = json.dumps(header).encode()
+    (tmp_path / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data)
+    found = inspect(tmp_path)
+    assert found.packing is not None and found.packing.weights == 512
+    assert Weight("0_Transformer.encoder.layer.0.output.dense.weight", (16, 32)) in [
+        tensor.stands_for for tensor in found.checkpoint.tensors
+    ]
 
 
 @pytest.mark.parametrize(("more", "dense"), [({}, 8 * 16 + 8), ({"use_residual": True}, 2 * 8 * 16 + 8)])

@@ -14,7 +14,7 @@ from tests.pickles import SIZES, Call, Global, Writer, archive, opcodes, shapes
 
 from weighbridge.errors import FormatError
 from weighbridge.formats import torch_zip
-from weighbridge.formats.byte_source import LocalFile, MemoryFile
+from weighbridge.formats.byte_source import LocalFile, MemoryFile, MemoryFolder
 from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.model.tensors import Kind
 
@@ -104,6 +104,46 @@ def test_an_optimizer_alone_has_no_model_to_be_beside() -> None:
     writer = Writer()
     checkpoint = torch_zip.read(writer.file({"optimizer": {"0": writer.tensor((2,))}}))
     assert [tensor.kind for tensor in checkpoint.tensors] == [Kind.PARAMETER] and checkpoint.notes == ()
+
+
+def test_what_an_optimizer_saves_by_itself_is_no_parameter() -> None:
+    writer = Writer()
+    state = {0: {"step": writer.tensor(()), "exp_avg": writer.tensor((2, 3))}}
+    checkpoint = torch_zip.read(writer.file({"state": state, "param_groups": [{"lr": 0.1, "params": [0]}]}))
+    assert [tensor.kind for tensor in checkpoint.tensors] == [Kind.BUFFER] * 2
+    assert checkpoint.notes == ("what lies under state is the state of a training run, no parameters",)
+
+
+def test_shards_are_joined_with_their_notes_and_foreign_names() -> None:
+    first, second = Writer(), Writer()
+    files = {
+        "m-00001-of-00002.bin": first.file({"a": first.tensor((2,)), "x": Call("mine.Thing", ())}),
+        "m-00002-of-00002.bin": second.file({"b": second.tensor((3,)), "optimizer": {"m": second.tensor((3,))}}),
+    }
+    folder = MemoryFolder({name: file.read(0, file.size) for name, file in files.items()})
+    checkpoint = torch_zip.read_sharded(folder, list(files))
+    assert {tensor.name: (tensor.file, tensor.kind) for tensor in checkpoint.tensors} == {
+        "a": ("m-00001-of-00002.bin", Kind.PARAMETER),
+        "b": ("m-00002-of-00002.bin", Kind.PARAMETER),
+        "optimizer.m": ("m-00002-of-00002.bin", Kind.BUFFER),
+    }
+    assert checkpoint.metadata["foreign_names"] == ("mine.Thing",) and checkpoint.byte_order == "little"
+    assert checkpoint.notes == ("what lies under optimizer is the state of a training run, no parameters",)
+
+
+def test_big_endian_shards_are_told_as_such_and_not_mixed() -> None:
+    contents = {}
+    for name, order in (("m-00001-of-00002.bin", "big"), ("m-00002-of-00002.bin", "big"), ("little.bin", "little")):
+        writer = Writer()
+        with zipfile.ZipFile(file := io.BytesIO(), "w") as zipped:
+            zipped.writestr("archive/data.pkl", opcodes({name: writer.tensor((2,))}))
+            zipped.writestr("archive/data/0", bytes(8))
+            zipped.writestr("archive/byteorder", order)
+        contents[name] = file.getvalue()
+    folder = MemoryFolder(contents)
+    assert torch_zip.read_sharded(folder, ["m-00001-of-00002.bin", "m-00002-of-00002.bin"]).byte_order == "big"
+    with pytest.raises(FormatError, match="some shards are little-endian and some big-endian"):
+        torch_zip.read_sharded(folder, ["m-00001-of-00002.bin", "little.bin"])
 
 
 def test_a_lone_tensor_has_a_name() -> None:

@@ -37,8 +37,8 @@ SHARD_BYTES = 5_000_000_000
 """Of the tensors in one file; what is larger is cut."""
 PER_WEIGHT_BYTES = 24
 """Of a block in work: what is read, fp32, its parts, what they are then, and the difference."""
-WEIGHT_ENDINGS = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".pt", ".pth", ".gguf", ".onnx",
-                  ".h5", ".msgpack", ".onnx_data", ".ot", ".mlmodel")  # fmt: skip
+WEIGHT_ENDINGS = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".pt", ".pth", ".ckpt", ".gguf",
+                  ".onnx", ".h5", ".msgpack", ".onnx_data", ".ot", ".mlmodel")  # fmt: skip
 """Of files that hold weights in whatever form: they are not copied beside the new ones."""
 _WORDS = {encoding.name: word for word, encoding in DTYPES.items()}
 

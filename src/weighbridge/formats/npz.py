@@ -86,7 +86,7 @@ def read(folder: Folder, name: str) -> Checkpoint:
         stem = file_name(source).removesuffix(".npy")
         rows.append((stem, header, 0, header.data_bytes))
     else:
-        archive = ZipArchive(source)
+        archive = ZipArchive(source, tells_case=True)
         digest = hashlib.sha256(archive.directory)
         for entry in archive.entries.values():
             if not entry.name.endswith(".npy"):
@@ -133,7 +133,7 @@ def pieces(folder: Folder, tensor: TensorSpec) -> Iterator[bytes]:
         steps = range(header.header_bytes, source.size, PIECE_BYTES)
         parts: Iterator[bytes] = (source.read(at, min(PIECE_BYTES, source.size - at)) for at in steps)
     else:
-        archive = ZipArchive(source)
+        archive = ZipArchive(source, tells_case=True)
         entry = archive.entries.get(f"{tensor.name}.npy")
         if entry is None:
             _fail(source, f"it has no array {tensor.name[:100]!r} any more", "an unchanged file", _GET_AGAIN)

@@ -37,6 +37,7 @@ from weighbridge.formats.checkpoint import Checkpoint, StoredFile
 from weighbridge.formats.graph_constants import Constant, Node, Role
 from weighbridge.formats.onnx_operators import MICROSOFT, RULES, unpacked
 from weighbridge.formats.protobuf import BYTES, FIXED32, VARINT, Field, Fields
+from weighbridge.formats.unique_names import UniqueNames
 from weighbridge.model import encodings
 from weighbridge.model.encodings import Encoding
 from weighbridge.model.tensors import Kind, TensorSpec, Weight
@@ -526,10 +527,10 @@ def _unpacked(walk: _Walk, nodes: Iterable[Node], constants: Mapping[int, Consta
 
 def _specs(walk: _Walk, found: Mapping[int, Role], shapes: Mapping[int, tuple[int, ...]]) -> tuple[TensorSpec, ...]:
     """The stored tensors with a name of their own each, the main graph's first, and what the graph makes of them."""
-    free = _Names()
+    free = UniqueNames()
     names = {}
     for tensor in sorted(walk.tensors, key=lambda tensor: tensor.path != ""):
-        names[id(tensor)] = free.take(tensor.name or "unnamed", tensor.path)
+        names[id(tensor)] = free.take(name := tensor.name or "unnamed", tensor.path and f"{tensor.path}/{name}")
     owners: dict[tuple[str, tuple[int, int]], str] = {}
     specs = []
     role = Role.NONE
@@ -549,23 +550,6 @@ def _specs(walk: _Walk, found: Mapping[int, Role], shapes: Mapping[int, tuple[in
             spec = replace(spec, tied_to=None if owner == name else owner)
         specs.append(spec)
     return tuple(specs)
-
-
-class _Names:
-    """Names that occur once: with the graph's path in front, and at last a number behind."""
-
-    def __init__(self) -> None:
-        self._taken: dict[str, int] = {}
-
-    def take(self, name: str, path: str) -> str:
-        """A name for one more tensor."""
-        candidate = name if name not in self._taken or not path else f"{path}/{name}"
-        found = candidate
-        while found in self._taken:
-            self._taken[candidate] += 1
-            found = f"{candidate}#{self._taken[candidate]}"
-        self._taken[found] = 1
-        return found
 
 
 def _files(walk: _Walk) -> tuple[StoredFile, ...]:

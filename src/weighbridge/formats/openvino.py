@@ -28,6 +28,7 @@ from weighbridge.formats import graph_constants
 from weighbridge.formats.byte_source import ByteSource, Folder, file_name
 from weighbridge.formats.checkpoint import Checkpoint, StoredFile
 from weighbridge.formats.graph_constants import EVERY, Constant, Node, Role, Rules, places
+from weighbridge.formats.unique_names import UniqueNames
 from weighbridge.model import encodings
 from weighbridge.model.tensors import TensorSpec, Weight
 
@@ -309,13 +310,11 @@ def _number(text: str) -> int | None:
 
 def _specs(stored: list[_Stored], found: Mapping[int, Role], weights: str) -> tuple[TensorSpec, ...]:
     """The constants with a name of their own each; all but the first of one range are tied."""
-    taken: set[str] = set()
+    free = UniqueNames()
     owners: dict[tuple[int, int], str] = {}
     specs = []
-    for number, one in enumerate(stored):
-        names = (one.name or "unnamed", f"{one.path}/{one.name}", f"{one.path}/{one.name}#{number}")
-        name = next(name for name in names if name not in taken)
-        taken.add(name)
+    for one in stored:
+        name = free.take(one.name or "unnamed", one.path and f"{one.path}/{one.name}")
         role = found[one.value]
         owner = owners.setdefault(one.span, name) if one.span[0] < one.span[1] else name
         spec = TensorSpec(name, one.constant.shape, one.constant.encoding, role=role.words, kind=role.kind,

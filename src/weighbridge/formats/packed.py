@@ -113,8 +113,8 @@ def packing(checkpoint: Checkpoint) -> Packing | None:
         if tensor.stands_for is not None and tensor.weights:
             weights += tensor.weights
             sizes["weights"] += tensor.size_bytes
-            is_sparse = tensor.name.endswith(".compressed")  # of some places there is nothing
-            bits.add(None if is_sparse else 8 * tensor.size_bytes // tensor.weights)
+            differs = tensor.name.endswith((".compressed", ".q_weight"))  # nothing in some places, or bits of each row
+            bits.add(None if differs else 8 * tensor.size_bytes // tensor.weights)
         elif tensor.kind is Kind.QUANTIZATION:
             role = tensor.role or "metadata"
             sizes[role] = sizes.get(role, 0) + tensor.size_bytes
@@ -277,8 +277,10 @@ def _told(checkpoint: Checkpoint, said: Declared, methods: Counter[str], refused
 
 def _pipeline(checkpoint: Checkpoint, folder: Folder | None) -> Checkpoint:
     """A pipeline whose parts are unpacked, each with the configuration of its own."""
-    parts = {key: unpacked(part, None if folder is None else folder.below(key))
-             for key, part in checkpoint.parts.items()}  # fmt: skip
+    parts = {}
+    for key, part in checkpoint.parts.items():
+        path = checkpoint.metadata.get("folders", {}).get(key, key)
+        parts[key] = unpacked(part, folder.below(path) if folder is not None and path else folder)
     notes = (f"{key}: {note}" for key, part in parts.items() for note in part.notes[len(checkpoint.parts[key].notes) :])
     methods = sorted({part.packed_by for part in parts.values() if part.packed_by})
     changed = {f"{key}.{tensor.name}": _below(key, tensor)

@@ -159,13 +159,14 @@ def adapter_of(checkpoint: Checkpoint) -> Adapter:
     targets = settings.get("target_modules")
     if targets is None and isinstance(settings.get("lora_parameters"), Mapping):
         targets = settings["lora_parameters"].get("keys")
-    named = (targets,) if isinstance(targets, str) else tuple(str(t) for t in targets or () if isinstance(t, str))
+    listed = targets if isinstance(targets, list) else [targets]
     alpha = settings.get("lora_alpha")
+    is_number = isinstance(alpha, int | float) and not isinstance(alpha, bool) and abs(alpha) < 1e300
     return Adapter(
         str(settings.get("peft_type", settings.get("fine_tune_type"))).lower(),
         settings["base_model_name_or_path"] if isinstance(settings.get("base_model_name_or_path"), str) else None,
-        named,
-        float(alpha) if isinstance(alpha, int | float) and not isinstance(alpha, bool) else None,
+        tuple(target for target in listed if isinstance(target, str)),
+        float(alpha) if is_number and alpha is not None else None,
         tuple(_module(checkpoint.source, path, tensors) for path, tensors in parts.items()),
         whole,
         others,
@@ -192,7 +193,7 @@ def _module(source: str, path: str, tensors: Mapping[str, TensorSpec]) -> Module
     elif "lora_a" in tensors and "lora_b" in tensors:
         a, b = tensors["lora_a"].shape[::-1], tensors["lora_b"].shape[::-1]
     elif "lora_embedding_A" in tensors and "lora_embedding_B" in tensors:
-        a, b = tensors["lora_embedding_A"].shape, tensors["lora_embedding_B"].shape
+        a, b = tensors["lora_embedding_B"].shape[::-1], tensors["lora_embedding_A"].shape[::-1]
     else:
         return Module(path, parameters)
     if len(a) < 2 or len(b) < 2 or a[0] != b[1]:

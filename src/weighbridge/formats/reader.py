@@ -19,7 +19,7 @@ from weighbridge.formats.parallel import workers
 if TYPE_CHECKING:
     from weighbridge.model.catalogue import NamedModel
 
-TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".jit", ".pt2")
+TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".jit", ".pt2")
 OTHER_SUFFIXES = {
     ".onnx": "onnx", ".h5": "keras", ".hdf5": "keras", ".keras": "keras", ".tflite": "tflite",
     ".npz": "npz", ".npy": "npz",
@@ -29,11 +29,13 @@ OTHER_SUFFIXES = {
 """Further endings of files with weights, and the module whose `read(folder, name)` reads them."""
 ENDINGS = (".json", ".safetensors", ".gguf", *TORCH_SUFFIXES, *OTHER_SUFFIXES)
 """All endings of files that can be read."""
+LEFT_ASIDE = (".msgpack", ".ot")
+"""Endings of the same weights for Flax and Rust, which are not read."""
 MARKS = {"saved_model.pb": "saved_model", "Manifest.json": "coreml", "config.cfg": "spacy"}
 """Files that tell what their folder is, and the module whose `read(folder, name)` reads it."""
 READABLE = (
     "a folder of a model, adapter or pipeline, config.json, or a weight file: *.safetensors, *.index.json, *.gguf, "
-    "*.pt, *.pth, *.bin, *.onnx, *.h5, *.keras, *.tflite, *.npz, *.xml, *.pb, *.mlpackage and others"
+    "*.pt, *.pth, *.bin, *.ckpt, *.onnx, *.h5, *.keras, *.tflite, *.npz, *.xml, *.pb, *.mlpackage and others"
 )
 _VARIANT = re.compile(r"\.(fp16|bf16|fp32|ema|non_ema)[.-]")
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.[a-z]+$)")
@@ -249,7 +251,15 @@ def _read_one_model(folder: Folder) -> Checkpoint:
         found = _read_json(folder, "config.json")
     else:
         raise SourceError(f"{folder.name} holds no model that can be read", READABLE, "name the file itself")
-    return replace(found, source=folder.name)
+    return replace(found, source=folder.name, notes=(*found.notes, *(() if marks else _not_read(found, names))))
+
+
+def _not_read(found: Checkpoint, names: list[str]) -> list[str]:
+    """A note that names the files of weights beside those that were read, which nothing is said of."""
+    read_ = {file.name for file in found.files}
+    others = [name for name in names if name.lower().endswith((*ENDINGS[1:], *LEFT_ASIDE)) and name not in read_]
+    shown = ", ".join(others[:5]) + (f" and {len(others) - 5:,} more" if len(others) > 5 else "")
+    return [f"beside it, and not read: {shown}"] if others and found.files else []
 
 
 def _numbered(folder: Folder, index: str, names: list[str]) -> list[str]:
@@ -293,9 +303,13 @@ def _siblings(folder: Folder, name: str) -> list[str]:
 
 
 def _one_model(folder: Folder, names: list[str]) -> list[str]:
-    """The files of the one model among these: one file, or the shards of one; a variant yields to the plain file."""
+    """The files of the one model among these: one file, or the shards of one.
+
+    A variant yields to the plain file, and all others to what transformers loads.
+    """
     plain = [name for name in names if not _VARIANT.search(name)]
     names = plain or names
+    names = [name for name in names if _SHARD.sub("", name) == "model.safetensors"] or names
     models = {_SHARD.sub("", name) for name in names}
     if len(models) > 1:
         _only_one(folder, names)

@@ -149,21 +149,29 @@ def _name(tensor: TensorSpec) -> str:
 def _is_of(stored: TensorSpec, shape: tuple[int, ...]) -> bool:
     """Whether a stored tensor has this shape, unpacked.
 
-    Packers do not tell a matrix from its transpose, which is how the Conv1D of GPT-2 lies in its file; where the file
-    gives only the number of weights, as those of bitsandbytes and HQQ do by their headers, that is compared.
+    Packers write a `Conv1D` of transformers, which lies in its own file turned, as a linear layer; where the file gives
+    only the number of weights, as those of bitsandbytes and HQQ do by their headers, that is compared.
     """
     if stored.stands_for is None:
         return stored.shape == shape
     own = stored.stands_for.shape
-    is_turned = own == shape[::-1] and len(shape) == 2 and own != stored.shape
+    is_turned = own == shape[::-1] and len(shape) == 2 and own != stored.shape and is_conv1d(_name(stored))
     return own == shape or is_turned or own == (math.prod(shape),)
 
 
+def is_conv1d(name: str) -> bool:
+    """Whether a weight has the name that GPT-2 and the models like it give their `Conv1D`."""
+    return _module(name).rpartition(".")[2] in ("c_attn", "c_fc", "c_proj", "q_attn")
+
+
 def _added_biases(stored: Mapping[str, TensorSpec]) -> set[str]:
-    """Names of biases that AutoGPTQ up to 0.7 gives every module that it packs, of zeros where the model has none."""
+    """Names of biases that AutoGPTQ up to 0.7 gives every module that it packs, of zeros where the model has none.
+
+    Where one module has none, nothing was added: then a bias is one of another model.
+    """
     rows = {f"{_module(weight.stands_for.name)}.bias": weight.stands_for.shape[:1] for weight in stored.values()
             if weight.stands_for is not None and weight.name.endswith(".qweight")}  # fmt: skip
-    return {name for name, shape in rows.items() if name in stored and stored[name].shape == shape}
+    return set(rows) if all(name in stored and stored[name].shape == shape for name, shape in rows.items()) else set()
 
 
 def _extra(tensor: TensorSpec, added: Collection[str] = ()) -> Difference:

@@ -28,6 +28,7 @@ from weighbridge.formats import tensor_bundle, tensorflow_graph
 from weighbridge.formats.byte_source import ByteSource, Folder
 from weighbridge.formats.checkpoint import Checkpoint, StoredFile
 from weighbridge.formats.protobuf import BYTES, VARINT, Field, Fields
+from weighbridge.formats.unique_names import UniqueNames
 from weighbridge.model.tensors import Kind, TensorSpec
 
 MAX_BYTES = 2**31
@@ -101,12 +102,12 @@ def read(folder: Folder, name: str) -> Checkpoint:
     elif any(found.variable is not None for found in objects):
         read_ = f"{folder.name} has no variables/variables.index"
         raise SourceError(read_, "the variables that its objects name", "get the folder variables, too")
-    names = Counter(tensor.name for tensor in tensors)
+    free = UniqueNames()
+    for tensor in tensors:
+        free.take(tensor.name)
     for constant in found.constants:
         kind = Kind.BUFFER if bundle is not None or constant.is_statistic else Kind.PARAMETER
-        names[constant.name] += 1
-        told = constant.name if names[constant.name] == 1 else f"{constant.name}#{names[constant.name]}"
-        tensors.append(TensorSpec(told, constant.shape, constant.encoding, kind=kind, file=name,
+        tensors.append(TensorSpec(free.take(constant.name), constant.shape, constant.encoding, kind=kind, file=name,
                                   byte_range=constant.place))  # fmt: skip
     held = sum(constant.place[1] - constant.place[0] for constant in found.constants)
     for tensor in tensors:

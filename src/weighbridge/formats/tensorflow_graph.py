@@ -6,7 +6,8 @@ shape (2) and either all its bytes (4) or numbers of its type. Fewer numbers tha
 repeated.
 
 The rule of what counts: constants of floats with a dimension are weights or tables; what has none, fills, integers and
-texts are settings and are left out. The same numbers in several functions are one constant, stored again.
+texts are settings and are left out. The same numbers in several functions are one constant, stored again; the same
+numbers twice in one function are two.
 
 Source: tensorflow/tensorflow, `core/framework/graph.proto`, `node_def.proto`, `function.proto`, `attr_value.proto`,
 `tensor.proto`.
@@ -15,6 +16,7 @@ Source: tensorflow/tensorflow, `core/framework/graph.proto`, `node_def.proto`, `
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -69,9 +71,10 @@ def constants(source: ByteSource, walk: Fields, graphs: list[tuple[int, int]]) -
     """
     found = Found([])
     compared = 0
-    seen: set[tuple[str, tuple[int, ...], bytes]] = set()
+    seen: Counter[tuple[str, tuple[int, ...], bytes]] = Counter()
     for graph in graphs:
         for name, nodes in _bodies(walk, graph):
+            own: Counter[tuple[str, tuple[int, ...], bytes]] = Counter()
             for constant in _of_body(walk, name, nodes):
                 size = constant.place[1] - constant.place[0]
                 compared += size
@@ -79,11 +82,13 @@ def constants(source: ByteSource, walk: Fields, graphs: list[tuple[int, int]]) -
                     found.constants.append(constant)
                     continue
                 key = constant.encoding.name, constant.shape, sha256(source.read(constant.place[0], size)).digest()
-                if name and key in seen:
+                own[key] += 1
+                if name and own[key] <= seen[key]:
                     found.copies += 1
                 else:
-                    seen.add(key)
                     found.constants.append(constant)
+            for key, count in own.items():
+                seen[key] = max(seen[key], count)
     return found
 
 

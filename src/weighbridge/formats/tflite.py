@@ -32,6 +32,7 @@ from weighbridge.errors import FormatError
 from weighbridge.formats.byte_source import Folder, file_name
 from weighbridge.formats.checkpoint import Checkpoint, StoredFile
 from weighbridge.formats.flatbuffer import FlatBuffer, Table
+from weighbridge.formats.unique_names import UniqueNames
 from weighbridge.model.encodings import Encoding, find
 from weighbridge.model.tensors import Kind, TensorSpec, Weight
 
@@ -144,7 +145,7 @@ class _Constants:
     def __init__(self, file: FlatBuffer, buffers: list[_Buffer]) -> None:
         self._file, self._buffers = file, buffers
         self._owners: dict[int, str] = {}
-        self._names: set[str] = set()
+        self._names = UniqueNames()
         self._odd: list[str] = []
         self._zero_points = 0
         self._sparse = 0
@@ -181,7 +182,8 @@ class _Constants:
             buffer = self._buffers[index]
             if index == 0 or buffer.size == 0:
                 continue
-            name = self._name(tensor.text(3, MAX_NAME_BYTES), number)
+            own = tensor.text(3, MAX_NAME_BYTES)
+            name = self._names.take(own or f"#{number}", f"{own}#{number}")
             kind = tensor.number(1, 1)
             if kind not in _TYPES:
                 self._odd.append(f"{name[:100]}, which holds {'texts' if kind == 5 else f'elements of type {kind}'}")
@@ -207,14 +209,6 @@ class _Constants:
         for _ in range(3):
             weights |= {before[tensor] for tensor in weights if tensor in before}
         return weights, biases
-
-    def _name(self, name: str, number: int) -> str:
-        """A name of its own: names may be empty, or those of another subgraph."""
-        name = name if name and name not in self._names else f"{name}#{number}"
-        while name in self._names:
-            name += "'"
-        self._names.add(name)
-        return name
 
     def _take(self, name: str, tensor: Table, index: int, encoding: Encoding, is_weight: bool, of_blocks: str) -> None:
         shape = tensor.numbers(0, 4, MAX_RANK)

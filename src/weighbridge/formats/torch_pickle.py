@@ -33,6 +33,8 @@ TRAINING = frozenset(
      "last_optimizer_state", "lr_scheduler", "lr_schedulers", "scheduler", "extra_state"}
 )  # fmt: skip
 """Keys at the top under which a training run keeps its state; beside a model they hold no parameters."""
+OPTIMIZER = ["state", "param_groups"]
+"""The keys of what `Optimizer.state_dict()` gives, which is saved by itself too (`optimizer.pt`)."""
 
 _UNTRUSTED = "do not load this file with torch.load(weights_only=False)"
 _SAVE_AGAIN = "load it where it was made and save plain tensors with torch.save"
@@ -197,6 +199,8 @@ def table(walk: TorchWalk, root: Any) -> TensorTable:
     aliases = {a: b for a, b in paths.aliases.items() if b and any(n == b or n.startswith(b + ".") for n in names)}
     strip = len(wrapper) + 1 if wrapper else 0
     beside = set(paths.heads) & TRAINING if set(paths.heads) - TRAINING else set()
+    if isinstance(root, Node) and root.keys is not None and list(root.keys) == OPTIMIZER:
+        beside = set(paths.heads)
     found = [
         (path[strip:], tensor, Kind.BUFFER if head in beside else kind)
         for (path, tensor, kind), head in zip(paths.found, paths.heads, strict=True)

@@ -126,7 +126,7 @@ def read_sharded(folder: Folder, names: Sequence[str]) -> Checkpoint:
     Of the metadata only `foreign_names` are joined. The digest is the SHA-256 of the shards' digests.
 
     Raises:
-        FormatError: when a shard is damaged, or two hold a tensor of one name.
+        FormatError: when a shard is damaged, two hold a tensor of one name, or they differ in their byte order.
         SourceError: when a shard is missing.
     """
     shards = [read(folder.open(name)) for name in sorted(names)]
@@ -135,9 +135,13 @@ def read_sharded(folder: Folder, names: Sequence[str]) -> Checkpoint:
         if holders.setdefault(tensor.name, tensor.file) != tensor.file:
             read_ = f"{folder.name}: {tensor.name[:100]!r} is in {holders[tensor.name]} and in {tensor.file}"
             raise FormatError(read_, "each tensor in one shard", "get the shards again, all of one model")
+    if len({shard.byte_order for shard in shards}) > 1:
+        read_ = f"{folder.name}: some shards are little-endian and some big-endian"
+        raise FormatError(read_, "one byte order", "get the shards again, all of one model")
     foreign = sorted({name for shard in shards for name in shard.metadata["foreign_names"]})
     return Checkpoint(
         folder.name, "torch", tuple(file for shard in shards for file in shard.files),
         tuple(tensor for shard in shards for tensor in shard.tensors), metadata={"foreign_names": tuple(foreign)},
         digest=hashlib.sha256(b"".join(bytes.fromhex(shard.digest) for shard in shards)).hexdigest(),
+        notes=tuple(dict.fromkeys(note for shard in shards for note in shard.notes)), byte_order=shards[0].byte_order,
     )  # fmt: skip

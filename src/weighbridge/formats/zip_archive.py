@@ -50,6 +50,9 @@ class Entry(NamedTuple):
 class ZipArchive:
     """The entries of an archive, in the order of its directory, checked to have names of their own and to lie apart.
 
+    Names that differ by their case alone are one name, as they are to torch's reader, unless `tells_case`: to Python's
+    they are two, and NumPy writes them.
+
     Raises:
         FormatError: for damage, encryption, more than one disk, and what readers would take in several ways.
 
@@ -63,10 +66,11 @@ class ZipArchive:
         b'abc'
     """
 
-    def __init__(self, source: ByteSource) -> None:
+    def __init__(self, source: ByteSource, tells_case: bool = False) -> None:
         self.source = source
         self.directory, count, offset = _directory(source)
-        self.entries = {entry.name: entry for entry in _entries(source, self.directory, count, offset)}
+        found = _entries(source, self.directory, count, offset, tells_case)
+        self.entries = {entry.name: entry for entry in found}
 
     def data_start(self, entry: Entry) -> int:
         """Where an entry's bytes begin, from its local header: one read.
@@ -165,7 +169,9 @@ def _directory(source: ByteSource) -> tuple[bytes, int, int]:
     return tail[offset - start :][:size] if offset >= start else source.read(offset, size), count, offset
 
 
-def _entries(source: ByteSource, directory: bytes, count: int, directory_offset: int) -> list[Entry]:
+def _entries(
+    source: ByteSource, directory: bytes, count: int, directory_offset: int, tells_case: bool
+) -> list[Entry]:  # fmt: skip
     """The directory's entries in its order, checked to have names of their own and to lie apart."""
     found: list[Entry] = []
     names: set[str] = set()
@@ -182,9 +188,10 @@ def _entries(source: ByteSource, directory: bytes, count: int, directory_offset:
         name = raw_name.decode("utf-8", "replace")
         if at > len(directory) or not name or not name.isprintable() or "\ufffd" in name:
             _fail(source, f"it has the zip entry name {name[:100]!r}", "a readable name", _GET_AGAIN)
-        if name.lower() in names:
+        folded = name if tells_case else name.lower()
+        if folded in names:
             _fail(source, f"it has two zip entries named {name[:100]!r}", "names of their own", _DO_NOT_USE)
-        names.add(name.lower())
+        names.add(folded)
         if flags & 0x2041:
             _fail(source, f"the zip entry {name[:100]!r} is encrypted", "open entries", "save it without a password")
         wide = iter(_zip64(fields))
