@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from tests.convert.test_gguf_layouts import write as write_gguf
 from tests.formats.hub_double import safetensors_file, serve
 from tests.pages import small_llama
+from tests.pickles import Call, Global, Writer
 
 import weighbridge
 from weighbridge.cli import main
@@ -493,3 +494,21 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     index = {"weight_map": {"w": "../../secret.safetensors"}}
     (tmp_path / "m/model.safetensors.index.json").write_text(json.dumps(index))
     assert "points outside" in str(refusal(tmp_path / "m", tmp_path / "out"))
+
+
+def test_scales_and_sizes_beside_a_tensor_are_not_lost(tmp_path: Path) -> None:
+    """A quantized tensor of PyTorch would become bare integers, a sparse one two tensors without its size."""
+    writer = Writer()
+    hooks = Call("collections.OrderedDict", ())
+    quantizer = (Global("torch.per_tensor_affine"), 0.1, 0)
+    quantized = Call("torch._utils._rebuild_qtensor",
+                     (writer.storage(12, "QInt8"), 0, (3, 4), (4, 1), quantizer, False, hooks))  # fmt: skip
+    parts = (writer.tensor((1, 3), "Long"), writer.tensor((3,)), (3, 3))
+    layout = Call("torch.serialization._get_layout", ("torch.sparse_coo",))
+    sparse = Call("torch._utils._rebuild_sparse_tensor", (layout, parts))
+    for name, value in {"quantized": quantized, "sparse": sparse}.items():
+        file = writer.file({"w": value, "plain": writer.tensor((2,))})
+        (tmp_path / f"{name}.pt").write_bytes(file.read(0, file.size))
+        result = weigh(tmp_path / f"{name}.pt", "-o", tmp_path / "out.safetensors")
+        assert result.exit_code == 2 and "quantized or sparse tensors" in result.stderr, result.output
+        assert not (tmp_path / "out.safetensors").exists()

@@ -125,6 +125,14 @@ def test_a_server_that_ignores_ranges_is_read_from_the_start(double: Double) -> 
     assert (read.size, read.read(100_000, 50)) == (len(DATA), DATA[100_000:100_050])
 
 
+def test_a_server_that_ignores_ranges_is_asked_for_the_whole_once(double: Double) -> None:
+    double.twist = lambda asked, answer, before: part(DATA, None, {})
+    read = file(double)
+    for offset in (0, len(DATA) - 20, 70_000, 140_000, 0):
+        assert read.read(offset, 20) == DATA[offset : offset + 20]
+    assert len(double.asked) == 2
+
+
 def test_a_server_that_ignores_ranges_is_not_read_to_a_far_place(
     double: Double, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,7 +93,8 @@ FILES = (
     RealFile("fracast", "model.safetensors", "safetensors", "85,001", 85_001, 85_001),
     RealFile("fracast", "model.int8.safetensors", "safetensors", "79,872 and 6,739", 86_611, 85_001, "1,610 scales"),
     RealFile("basic-pitch", "nmp.onnx", "onnx", "35,740 fp32", 36_037, 16_700,
-             "19,033 numbers of constant-Q kernels, 7 numbers, 297 settings; 80 of the trained 16,782 are folded"),
+             "19,033 numbers of constant-Q kernels, 7 numbers, 297 settings; of the trained 16,782, 80 are folded and "
+             "2 single numbers left out"),
     RealFile("basic-pitch", "nmp.tflite", "tflite", "not counted", 35_905, 16_706,
              "the same kernels, 165 settings; 4 single numbers of arithmetic are in"),
     RealFile("basic-pitch", "nmp.mlpackage", "coreml", "not counted", 36_025, 36_023,

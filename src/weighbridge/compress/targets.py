@@ -6,6 +6,7 @@ Either is planned, sized and written through the same few methods.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +25,8 @@ from weighbridge.compress.gguf_file import GgufModel, GgufSource
 from weighbridge.compress.plan import Chosen, Option
 from weighbridge.compress.schemes import Scheme
 from weighbridge.compress.sensitivity import Sensitivity, role_of
-from weighbridge.errors import ConfigError, UnitError, UnknownNameError
+from weighbridge.errors import ConfigError, SourceError, UnitError, UnknownNameError
+from weighbridge.formats.http_client import shown
 from weighbridge.inspection import inspect
 from weighbridge.model import encodings, recipes
 from weighbridge.model.architecture import Architecture
@@ -124,6 +126,9 @@ def target_of(source: str | Path, form: str) -> Target:
     """
     if form not in FORMATS:
         raise UnknownNameError("format", form, FORMATS, "name one of these")
+    if not os.path.lexists(source):
+        raise SourceError(f"{shown(str(source))} is no path on this machine", "weights that lie here",
+                          "check the spelling, or download it and name its folder")  # fmt: skip
     if form == "safetensors":
         if not Path(source).is_dir():
             raise ConfigError(f"{source} is no folder", "a folder of safetensors, to write such a folder",

@@ -30,6 +30,7 @@ from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.formats.http_client import shown
 from weighbridge.inspection import inspect
 from weighbridge.measuring.process import peak_resident_bytes
+from weighbridge.model.tensors import Kind
 from weighbridge.units import format_bytes
 
 ENDINGS = {"safetensors": ".safetensors", "torch": ".safetensors", "gguf": ".gguf"}
@@ -99,7 +100,7 @@ def convert(
     folder, paths = LocalFolder(home), [home / file.name for file in checkpoint.files]
     left_out, notes = _tied(checkpoint, source, folder, drop_tied)
     layout, more = _layout(checkpoint, origin, home, shard_bytes, left_out)
-    notes += more
+    notes += [*more, *(checkpoint.notes if checkpoint.format == "torch" else ())]
     choices = {file.name: hashlib.sha256(file.header).hexdigest() for file in layout.files}
     key = _key(checkpoint, paths, choices)
     part, diary = (place.with_name(f"{place.name}.{end}") for end in ("part", "part.json"))
@@ -195,6 +196,12 @@ def _check(
             f"{place.name} would be another format than {checkpoint.format} becomes", f"a folder, or a file *{ending}",
             "a change of names and axes is no layout: `weigh shrink` makes GGUF from safetensors, none the reverse",
         )  # fmt: skip
+    if checkpoint.format == "torch" and (
+        checkpoint.metadata.get("sparse")
+        or any(tensor.stands_for is not None or tensor.kind is Kind.QUANTIZATION for tensor in checkpoint.tensors)
+    ):
+        raise ConfigError(f"{origin} has quantized or sparse tensors", "plain ones, as safetensors knows no others",
+                          "save them dense with torch")  # fmt: skip
     if checkpoint.byte_order == "big" and checkpoint.format != "gguf":
         raise ConfigError(f"{origin} has big-endian tensors", "little-endian ones, as safetensors are",
                           "save them again on a little-endian machine")  # fmt: skip

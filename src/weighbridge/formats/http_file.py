@@ -48,6 +48,7 @@ class HttpFile:
         self._refusal = refusal or plain_refusal
         self._place = url
         self._validator = ""
+        self._ignores_ranges = False
         self._begin, self._held = 0, b""
 
     @property
@@ -110,10 +111,13 @@ class HttpFile:
 
     def _ask(self, begin: int, stop: int) -> Response:
         """One range; when a redirect's target is no longer good, from the first address again."""
-        response = self._client.get(self._place, span=(begin, stop - 1), most=_most(begin, stop))
+        most = _most(begin, stop)
+        if self._ignores_ranges and self._size is not None and self._size <= MAX_WHOLE_BYTES:
+            most = self._size  # once, rather than from the start again for each part
+        response = self._client.get(self._place, span=(begin, stop - 1), most=most)
         if self._place != self._url and response.status in FORGOTTEN:
             self._place = self._url
-            response = self._client.get(self._url, span=(begin, stop - 1), most=_most(begin, stop))
+            response = self._client.get(self._url, span=(begin, stop - 1), most=most)
         if response.status == 416 and self._size is None and _range(response) == "bytes */0":
             return Response(response.url, 200, {"content-length": "0"}, b"", True)
         if response.status not in (200, 206):
@@ -148,6 +152,7 @@ class HttpFile:
                 "download the file and name it here",
             )
         self._learn_size(size)
+        self._ignores_ranges = True
         self._begin, self._held = 0, response.body
 
     def _learn_size(self, size: int) -> None:

@@ -87,6 +87,7 @@ def read(source: ByteSource) -> Opened:
         "foreign_names": tuple(sorted(walk.foreign.union(*(other.foreign for other in (*first, last))))),
         "values": table.values,
         "aliases": table.aliases,
+        "sparse": table.sparse,
         "unnamed_storages": len(storages) - len({row.tensor.storage.key for row in table.tensors}),
     }
     checkpoint = Checkpoint(

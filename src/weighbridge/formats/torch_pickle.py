@@ -159,6 +159,8 @@ class TensorTable:
     aliases: dict[str, str]
     values: dict[str, Any]
     notes: tuple[str, ...] = ()
+    sparse: int = 0
+    """Sparse tensors, which are listed by their parts: indices and values."""
 
 
 def read(where: str, data: bytes, stored_bytes: int | None = None) -> TensorTable:
@@ -206,12 +208,13 @@ def table(walk: TorchWalk, root: Any) -> TensorTable:
         for (path, tensor, kind), head in zip(paths.found, paths.heads, strict=True)
     ]
     storages = tuple(walk.storages.values())
-    notes = (
-        (f"what lies under {', '.join(sorted(beside))} is the state of a training run, no parameters",)
-        if beside
-        else ()
-    )
-    return TensorTable(rows(walk.where, found), storages, wrapper, foreign, aliases, kept_values(root), notes)
+    notes = []
+    if beside:
+        notes.append(f"what lies under {', '.join(sorted(beside))} is the state of a training run, no parameters")
+    if walk.sparse:
+        notes.append(f"sparse tensors are listed by their indices and values: {walk.sparse:,} of them")
+    return TensorTable(rows(walk.where, found), storages, wrapper, foreign, aliases, kept_values(root), tuple(notes),
+                       walk.sparse)  # fmt: skip
 
 
 def rows(where: str, found: list[tuple[str, Tensor, Kind]]) -> tuple[Entry, ...]:
@@ -249,6 +252,7 @@ class TorchWalk(Walk):
     ) -> None:
         super().__init__(where, stream, stored_bytes)
         self.folder, self.is_legacy = folder, is_legacy
+        self.sparse = 0
         self.storages: dict[str, Storage] = {}
 
     def persistent(self, key: Any) -> Any:
@@ -313,6 +317,7 @@ class TorchWalk(Walk):
         if name == "torch.Size" and isinstance(first, tuple):
             return first
         if name == _SPARSE and len(arguments) == 2 and isinstance(arguments[1], tuple):
+            self.sparse += 1
             return arguments[1]
         made = super().call(Name(name), arguments)
         if state is not None:

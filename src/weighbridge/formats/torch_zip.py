@@ -109,6 +109,7 @@ def _read_zip(archive: ZipArchive, top: str) -> Opened:
         "foreign_names": table.foreign_names,
         "values": table.values,
         "aliases": table.aliases,
+        "sparse": table.sparse,
         "unnamed_storages": len(storages) - len({row.tensor.storage.key for row in table.tensors}),
     }
     checkpoint = Checkpoint(
