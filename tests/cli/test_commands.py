@@ -281,3 +281,16 @@ def test_a_run_that_is_stopped_has_an_exit_code_of_its_own(monkeypatch: pytest.M
     monkeypatch.setattr("weighbridge.inspection.inspect", stopped)
     done = weigh("inspect", "config.json")
     assert done.exit_code == 130 and "stopped" in done.stderr and not done.stdout
+
+
+def test_masks_are_no_pruned_parameters(tmp_path: Path) -> None:
+    """Of a file with a half-zeroed matrix and a causal mask both counts are told, and the mask is in neither share."""
+    weights = np.ones((4, 8), "float16")
+    weights[:2] = 0
+    mask = np.tril(np.ones((1, 1, 8, 8), "uint8"))
+    safetensors.numpy.save_file({"w.weight": weights, "attn.bias": mask}, tmp_path / "m.safetensors")
+    document = json.loads(weigh("inspect", str(tmp_path / "m.safetensors"), "--values", "--json").stdout)
+    values = document["values"]
+    assert (document["parameters"]["total"], values["parameters_read"], values["parameters_zero"]) == (32, 32, 16)
+    assert (values["elements_read"], values["zero"]) == (32 + 64, 16 + 28)
+    assert values["storage"]["zero_share"] == 0.5

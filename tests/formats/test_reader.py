@@ -68,3 +68,14 @@ def test_a_checkpoint_of_lightning_is_read_by_its_ending(tmp_path: Path) -> None
     for source in (tmp_path, tmp_path / "last.ckpt"):
         found = reader.read(source)
         assert (found.format, [tensor.shape for tensor in found.tensors]) == ("torch", [(4,)])
+
+
+def test_weights_in_a_folder_below_are_pointed_at(tmp_path: Path) -> None:
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / "model.onnx").write_bytes(b"x")
+    with pytest.raises(SourceError, match=r"name the file itself, such as .*onnx/model\.onnx"):
+        reader.read(tmp_path)
+    for name in ("a.gguf", "b.gguf"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(SourceError, match=r"name one of the files, such as .*a\.gguf"):
+        reader.read(tmp_path)

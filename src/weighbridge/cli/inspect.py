@@ -62,17 +62,19 @@ def command(
     name that `weigh models` lists; or a repository of a hub, org/name[@revision]. Only headers are read, unless
     --values is given.
     """
-    from weighbridge.inspection import inspect
+    from weighbridge.inspection import inspect, is_parameter
 
     inspection = inspect(source, context_tokens=context, settings=_settings(pairs), like=like,
                          with_transformers=with_transformers)  # fmt: skip
     adapter = _adapted(inspection, base) if base is not None or inspection.format == "peft" else None
     values = _read_values(inspection, source) if read_values else None
-    storage = None
+    storage, among = None, (0, 0)
     if values is not None:
         from weighbridge.compress.sparse import storage_of
 
-        storage = storage_of(values.tensors, inspection.checkpoint.tensors)
+        learned = [tensor for tensor in inspection.checkpoint.tensors if is_parameter(tensor)]
+        storage = storage_of(values.tensors, learned)
+        among = values.among({tensor.name for tensor in learned})
     if svg is not None or html is not None:
         output.check_outputs(inspection, source, svg, html)
         _draw(inspection, svg, html)
@@ -86,7 +88,11 @@ def command(
         if list_tensors:
             document["tensors"] = inspection.tensors_json()
         if values is not None:
-            document["values"] = values.to_json() | {"storage": None if storage is None else storage.to_json()}
+            document["values"] = (
+                values.to_json()
+                | dict(zip(("parameters_read", "parameters_zero"), among, strict=True))
+                | {"storage": None if storage is None else storage.to_json()}
+            )
         output.print_json(document)
     else:
         from weighbridge.show import tables
@@ -100,7 +106,7 @@ def command(
         if values is not None:
             from weighbridge.show.weight_values import value_lines
 
-            output.print_lines(value_lines(values, storage, every=list_tensors))
+            output.print_lines(value_lines(values, among, storage, every=list_tensors))
         for path in filter(None, (svg, html)):
             click.echo(f"wrote {path}", err=True)
     held = inspection.reconciliation if adapter is None else adapter.reconciliation

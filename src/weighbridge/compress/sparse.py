@@ -115,12 +115,15 @@ def storage_of(counted: Iterable[TensorValues], tensors: Iterable[TensorSpec]) -
 
     Args:
         counted: how many elements of each tensor are not zero.
-        tensors: the tensors of the checkpoint. Leading axes count as rows; vectors and block encodings are left out.
+        tensors: the tensors to look at: those that were learned. Leading axes count as rows; vectors and block
+            encodings are left out.
     """
     by_name = {tensor.name: tensor for tensor in tensors}
     matrices = []
     for one in counted:
-        tensor = by_name[one.name]
+        tensor = by_name.get(one.name)
+        if tensor is None:
+            continue
         is_plain = tensor.encoding.elements_per_block == 1
         if one.nonzero is not None and one.elements and len(tensor.shape) > 1 and is_plain:
             shape = one.elements // tensor.shape[-1], tensor.shape[-1]

@@ -55,6 +55,9 @@ class Folder(Protocol):
             SourceError: when there is no such file or it cannot be read.
         """
 
+    def place_of(self, name: str) -> str:
+        """How a user names the file of this name, or of this path below the folder."""
+
     def below(self, name: str) -> Folder:
         """The folder of this name in it, which need not exist: then it lists nothing.
 
@@ -213,6 +216,10 @@ class LocalFolder:
             self._files[name] = LocalFile(self._path / name)
         return self._files[name]
 
+    def place_of(self, name: str) -> str:
+        """The path."""
+        return str(self._path / name)
+
     def below(self, name: str) -> Folder:
         """The folder of this name in it; an empty one where there is none."""
         check_name(self.name, name)
@@ -279,6 +286,10 @@ class MemoryFolder:
         if name not in self._files:
             raise SourceError(f"{self._name} has no file {name}", "a file of that name", "get the missing file")
         return self._files[name]
+
+    def place_of(self, name: str) -> str:
+        """The name behind that of the folder."""
+        return f"{self._name}/{name}"
 
     def below(self, name: str) -> MemoryFolder:
         """The files whose names begin with this one and a slash."""

@@ -235,6 +235,10 @@ class HttpFolder:
                 self._files[name] = HttpFile(self._client, f"{self._base}/{quote(name)}{query}", name)
             return self._files[name]
 
+    def place_of(self, name: str) -> str:
+        """The address."""
+        return shown(f"{self._base}/{quote(name)}")
+
     def below(self, name: str) -> HttpFolder:
         """The folder of this name in it."""
         check_name(self.name, name)

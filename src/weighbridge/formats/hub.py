@@ -482,6 +482,10 @@ class HubFolder:
         url = self.hub.address(self._commit, path)
         return HttpFile(self.hub.client, url, f"{self.hub.name}/{path}", self._files[path], self.hub.file_refusal)
 
+    def place_of(self, name: str) -> str:
+        """The address."""
+        return self.hub.address(self._commit, self._prefix + name)
+
     def below(self, name: str) -> HubFolder:
         """The folder of this name in it."""
         check_name(self.name, name)

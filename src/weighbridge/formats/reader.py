@@ -33,6 +33,8 @@ LEFT_ASIDE = (".msgpack", ".ot")
 """Endings of the same weights for Flax and Rust, which are not read."""
 MARKS = {"saved_model.pb": "saved_model", "Manifest.json": "coreml", "config.cfg": "spacy"}
 """Files that tell what their folder is, and the module whose `read(folder, name)` reads it."""
+COMMON_PLACES = ("onnx", "openvino", "coreml", "gguf", "model", "models", "weights")
+"""Folders of a repository where people put its weights in other forms."""
 READABLE = (
     "a folder of a model, adapter or pipeline, config.json, or a weight file: *.safetensors, *.index.json, *.gguf, "
     "*.pt, *.pth, *.bin, *.ckpt, *.onnx, *.h5, *.keras, *.tflite, *.npz, *.xml, *.pb, *.mlpackage and others"
@@ -250,7 +252,10 @@ def _read_one_model(folder: Folder) -> Checkpoint:
     elif "config.json" in names:
         found = _read_json(folder, "config.json")
     else:
-        raise SourceError(f"{folder.name} holds no model that can be read", READABLE, "name the file itself")
+        inside = [f"{place}/{name}" for place in COMMON_PLACES
+                  for name in folder.below(place).names() if name.lower().endswith(ENDINGS[1:])]  # fmt: skip
+        action = f"name the file itself, such as {folder.place_of(inside[0])}" if inside else "name the file itself"
+        raise SourceError(f"{folder.name} holds no model that can be read", READABLE, action)
     return replace(found, source=folder.name, notes=(*found.notes, *(() if marks else _not_read(found, names))))
 
 
@@ -339,8 +344,9 @@ def _only_one(folder: Folder, names: list[str]) -> None:
     if len(names) > 1:
         shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
         raise SourceError(
-            f"{folder.name} holds several models: {shown}", "one model in the folder", "name one of the files"
-        )
+            f"{folder.name} holds several models: {shown}", "one model in the folder",
+            f"name one of the files, such as {folder.place_of(names[0])}",
+        )  # fmt: skip
 
 
 def _read_safetensors(folder: Folder, names: list[str]) -> Checkpoint:

@@ -9,7 +9,7 @@ compared by its bytes alone and said so.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -92,6 +92,11 @@ class Values:
     def nonzero(self) -> int:
         """Those of them that are not zero."""
         return sum(t.nonzero for t in self.tensors if t.nonzero is not None)
+
+    def among(self, names: Container[str]) -> tuple[int, int]:
+        """Elements of these tensors whose values were read, and those of them that are zero."""
+        told = [(t.elements, t.nonzero) for t in self.tensors if t.nonzero is not None and t.name in names]
+        return sum(elements for elements, _ in told), sum(elements - nonzero for elements, nonzero in told)
 
     @property
     def unread(self) -> int:

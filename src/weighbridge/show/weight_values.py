@@ -17,9 +17,15 @@ LOW_RANK = 0.25
 """A sample that reaches into a smaller share of the directions that it could stands out."""
 
 
-def value_lines(values: Values, storage: Storage | None = None, every: bool = False) -> Iterator[str]:
-    """The weights that were read: sums, what stands out or every tensor, and what matrices take without zeros."""
+def value_lines(
+    values: Values, parameters: tuple[int, int], storage: Storage | None = None, every: bool = False
+) -> Iterator[str]:
+    """The weights that were read: sums, what stands out or every tensor, and what matrices take without zeros.
+
+    `parameters` are how many of the elements may be learned, and how many of those are zero.
+    """
     counts = {"elements read": values.read, "not zero": values.nonzero, "zero": values.read - values.nonzero,
+              "parameters among those read": parameters[0], "parameters that are zero": parameters[1],
               "in rows, columns or vectors of zeros": values.dead, "NaN": values.nan, "infinite": values.infinite,
               "elements not read": values.unread, "distinct by content": values.distinct}  # fmt: skip
     rows = [(name, f"{count:,}") for name, count in counts.items()]
@@ -32,7 +38,9 @@ def value_lines(values: Values, storage: Storage | None = None, every: bool = Fa
             share = "" if size is None else f"{size / storage.dense_bytes:.1%}"
             sizes.append((form, known, share, f"{storage.break_even[form]:.1%}"))
         heads = ("stored as", "bytes", "share", "pays above zeros")
-        yield from table(f"matrices with {storage.zero_share:.1%} zeros (exact)", heads, sizes, right=(1, 2, 3))
+        yield from table(
+            f"matrices that may be learned, with {storage.zero_share:.1%} zeros (exact)", heads, sizes, right=(1, 2, 3)
+        )
         if storage.bytes_by_form["2:4"] is not None:
             yield "note: 2:4 needs two zeros in each four elements of a row, which was not looked at"
     yield from (f"note: {note}" for note in values.notes)
