@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import time
 import tracemalloc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
+import pytest
 from hypothesis import strategies as st
 
 from weighbridge.errors import WeighbridgeError
@@ -14,6 +18,53 @@ from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.inspection import inspect
 
 HUGE_BYTES = 2**40
+MOST_BYTES = 100_000_000
+MOST_CPU_S = 3
+"""Alone each takes a fraction of a second; the machine has other work."""
+T = TypeVar("T")
+
+
+def within(read: Callable[[], T], more: Callable[[], object] | None = None) -> T:
+    """What a reading gives or raises, within the bounds of processor time and, read again, of memory.
+
+    `more` is read the second time instead: what is only asked for once the file has been opened.
+    """
+    begin = time.process_time()
+    try:
+        return read()
+    finally:
+        assert time.process_time() - begin < MOST_CPU_S
+        tracemalloc.start()
+        try:
+            (more or read)()
+        except WeighbridgeError:
+            pass
+        finally:
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        assert peak < MOST_BYTES, peak
+
+
+def refused(read: Callable[[], object], part: str = "") -> None:
+    """Asserts that a reading ends in an error that can be printed, says what to do, and holds these words."""
+    with pytest.raises(WeighbridgeError) as error:
+        read()
+    assert error.value.action and len(str(error.value)) < 1000 and str(error.value).isprintable()
+    assert part in str(error.value)
+
+
+RUNNING = ((os, "system"), (os, "popen"), (os, "execv"), (pickle, "loads"), (pickle, "load"), (pickle, "Unpickler"))
+"""Functions that would run what a pickle names."""
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, *functions: tuple[object, str]) -> None:
+    """Makes the test fail when one of these is called: what would run or open what a file names."""
+
+    def called(*arguments: object, **options: object) -> None:
+        raise AssertionError(f"executed: {arguments}")
+
+    for module, name in functions:
+        monkeypatch.setattr(module, name, called)
 
 
 class SparseFile(MemoryFile):

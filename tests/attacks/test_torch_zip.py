@@ -6,8 +6,6 @@ import io
 import os
 import pickle
 import struct
-import time
-import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.attacks.bounds import forbid, refused, within
 
 from weighbridge.errors import WeighbridgeError
 from weighbridge.formats import pickle_symbols, torch_zip
@@ -25,42 +24,25 @@ from weighbridge.formats.checkpoint import Checkpoint
 @pytest.fixture(autouse=True)
 def _watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each attack takes less than a second and 100 MB, unpickles nothing and starts nothing."""
-
-    def called(*arguments: object, **options: object) -> None:
-        raise AssertionError(f"executed: {arguments}")
-
-    for module, name in (
-        (os, "system"), (os, "popen"), (os, "execv"), (pickle, "loads"), (pickle, "load"), (pickle, "Unpickler"),
-    ):  # fmt: skip
-        monkeypatch.setattr(module, name, called)
+    forbid(
+        monkeypatch,
+        (os, "system"),
+        (os, "popen"),
+        (os, "execv"),
+        (pickle, "loads"),
+        (pickle, "load"),
+        (pickle, "Unpickler"),
+    )
     yield
 
 
 def read(source: MemoryFile) -> Checkpoint:
     """The reading, within its bounds of processor time (before the tracing, which slows it) and of memory."""
-    begin = time.process_time()
-    try:
-        return torch_zip.read(source)
-    finally:
-        assert time.process_time() - begin < 3  # alone it is a fraction of a second
-        tracemalloc.start()
-        try:
-            torch_zip.read(source)
-        except WeighbridgeError:
-            pass
-        finally:
-            peak = tracemalloc.get_traced_memory()[1]
-            tracemalloc.stop()
-        assert peak < 100_000_000, peak
+    return within(lambda: torch_zip.read(source))
 
 
 def refuse(source: MemoryFile, part: str = "") -> None:
-    with pytest.raises(WeighbridgeError) as error:
-        read(source)
-    assert error.value.action
-    assert len(str(error.value)) < 1000
-    assert str(error.value).isprintable()
-    assert part in str(error.value)
+    refused(lambda: read(source), part)
 
 
 def text(value: str | bytes) -> bytes:

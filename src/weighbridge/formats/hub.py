@@ -232,6 +232,9 @@ def _repository(name: str, revision: str, found: Settings) -> Place:
             )
         return cached
     hub = Hub(client, found, name)
+    if urlsplit(found.endpoint).scheme not in ("http", "https") or not urlsplit(found.endpoint).hostname:
+        raise SourceError(f"HF_ENDPOINT is {found.endpoint[:100]!r}", "an address such as https://huggingface.co",
+                          "correct it, or unset it")  # fmt: skip
     _tell(f"asking {urlsplit(found.endpoint).hostname} for {name}" + (f"@{revision}" if revision != "main" else ""))
     try:
         commit, files = hub.listing(revision, store)

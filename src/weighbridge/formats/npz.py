@@ -79,7 +79,11 @@ def read(folder: Folder, name: str) -> Checkpoint:
     odd: list[str] = []
     # Name, header, where the entry begins unless it is deflated, bytes that its elements take in the file.
     rows: list[tuple[str, Header, int | None, int]] = []
-    if source.read(0, min(6, source.size)) == _MAGIC:
+    start = source.read(0, min(6, source.size))
+    if start != _MAGIC and start[:2] != b"PK":
+        read_ = f"{source.name} begins with {start!r}"
+        raise FormatError(read_, "an array of NumPy, or a zip archive of them", "check what the file is")
+    if start == _MAGIC:
         heads = source.read(0, min(source.size, 12 + MAX_HEADER_BYTES))
         header = _header(source, file_name(source), heads, source.size)
         digest = hashlib.sha256(heads[: header.header_bytes])

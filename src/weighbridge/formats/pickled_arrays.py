@@ -155,7 +155,7 @@ def open_file(source: ByteSource) -> Opened:
             _fail(source.name, f"it is packed by {packing}", "a pickle, plain or packed by zlib or gzip", _SAVE_AGAIN)
     is_packed = head[:2] == b"\x1f\x8b" or (head[:1] == b"\x78" and int.from_bytes(head[:2], "big") % 31 == 0)
     if not is_packed and not (head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5")):
-        _fail(source.name, f"it begins with {head[:4]!r}", "a pickle of protocol 2 to 5", _SAVE_AGAIN)
+        _fail(source.name, f"it begins with {head[:4]!r}", "a pickle of protocol 2 to 5", "check that it is one")
     stream = InflatedStream(source) if is_packed else SourceStream(source)
     walk = ArrayWalk(f"{source.name}: its pickle", stream, source.size if is_packed else None)
     root = walk.run()

@@ -62,6 +62,9 @@ def read(path: str | Path) -> Checkpoint:
     place = Path(path)
     try:
         is_folder, exists = place.is_dir(), place.exists()
+    except PermissionError as error:
+        read_ = f"{str(path)[:200]} cannot be reached ({error.strerror})"
+        raise SourceError(read_, "a path that may be read", "check the permissions of its folders") from error
     except (OSError, ValueError) as error:  # a name that no file can have
         raise SourceError(f"{str(path)[:100]!r} is no path ({error})", READABLE, "check the spelling") from error
     if is_folder:

@@ -85,7 +85,8 @@ def _open(source: ByteSource) -> Opened:
         return pickled_arrays.open_file(source)
     torch_legacy.refuse_tar(source, head)
     if not head.startswith(b"PK\3\4"):
-        _fail(source, f"it begins with {head[:4]!r}", "a checkpoint of torch.save", _NO_TORCH_FILE)
+        expected = "a checkpoint of torch.save, or as *.bin one of GGUF, CTranslate2, Marian or fastText"
+        _fail(source, f"it begins with {head[:4]!r}", expected, "check what the file is")
     archive = ZipArchive(source)
     top, slash, _ = next(iter(archive.entries), "").partition("/")
     if torch_export.is_export(archive, top):
