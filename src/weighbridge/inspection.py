@@ -489,7 +489,8 @@ def _describe(checkpoint: Checkpoint) -> tuple[Hyperparameters | None, Architect
 
             found = gguf_config.hyperparameters(checkpoint)
         elif checkpoint.config is not None:
-            found = config_format.hyperparameters(checkpoint.config, checkpoint.source)
+            where = f"the configuration beside {checkpoint.source}" if checkpoint.files else checkpoint.source
+            found = config_format.hyperparameters(checkpoint.config, where)
         else:
             return None, None, _UNDESCRIBED[checkpoint.format == "peft"]
         return found, families.build(found), ""

@@ -10,12 +10,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from weighbridge.compress.codecs import Values
+from weighbridge.errors import SourceError
 
 _PIECE_BYTES = 1 << 20
 
@@ -49,8 +52,30 @@ def key_of(
 def begin(path: Path, key: str, done: Sequence[Mapping[str, Any]] = ()) -> None:
     """Begins a journal with what is known to be finished; what was there is replaced."""
     fresh = path.with_suffix(".new")
-    fresh.write_text("".join(json.dumps(entry) + "\n" for entry in ({"key": key}, *done)), encoding="utf-8")
-    fresh.replace(path)
+    try:
+        fresh.write_text("".join(json.dumps(entry) + "\n" for entry in ({"key": key}, *done)), encoding="utf-8")
+        fresh.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        raise
+
+
+def begin_folder(part: Path, path: Path, key: str) -> None:
+    """Begins a journal and makes the folder of its work; what an earlier run of other work left there is removed.
+
+    Raises:
+        SourceError: when the folder is there and no journal is, so that it is somebody else's.
+        OSError: when they cannot be made.
+    """
+    there = [place for place in (part, path) if os.path.lexists(place)]
+    if there and entries(path) is None:
+        raise SourceError(f"{there[0]} is there and is no unfinished work", "a name beside which nothing lies",
+                          "choose another, or remove it")  # fmt: skip
+    if part.exists():
+        shutil.rmtree(part)
+    begin(path, key)
+    part.mkdir()
 
 
 def add(log: TextIO, entry: Mapping[str, Any]) -> None:

@@ -257,13 +257,7 @@ def _finished(part: Path, diary: Path, key: str, layout: _Layout) -> dict[str, t
 
 def _begin(part: Path, diary: Path, key: str, layout: _Layout) -> None:
     """Empty files with their headers; what an earlier run of other work left there is removed."""
-    if part.exists():
-        if journal.entries(diary) is None:
-            raise SourceError(f"{part} is there and is no unfinished work", "a name beside which nothing lies",
-                              "choose another, or remove it")  # fmt: skip
-        shutil.rmtree(part)
-    journal.begin(diary, key)
-    part.mkdir()
+    journal.begin_folder(part, diary, key)
     for name, head in layout.headers.items():
         with (part / name).open("wb") as file:
             file.write(head)

@@ -42,14 +42,7 @@ def begin(part: Path, diary: Path, layout: Layout, key: str) -> dict[str, str]:
     """
     done = _finished(part, diary, layout, key)
     if not done:
-        there = [path for path in (part, diary) if os.path.lexists(path)]
-        if there and journal.entries(diary) is None:
-            raise SourceError(f"{there[0]} is there and is no unfinished work", "a name beside which nothing lies",
-                              "choose another, or remove it")  # fmt: skip
-        if part.exists():
-            shutil.rmtree(part)
-        journal.begin(diary, key)
-        part.mkdir()
+        journal.begin_folder(part, diary, key)
         for file in layout.files:
             with (part / file.name).open("wb") as out:
                 out.write(file.header)
