@@ -156,7 +156,7 @@ class Inspection:
     @cached_property
     def unpacked_elements(self) -> int:
         """The parameters that a file keeps as plain numbers."""
-        return sum(tensor.elements for tensor in self.checkpoint.tensors
+        return sum(tensor.elements * count for tensor, count in groups(self.checkpoint.tensors)
                    if tensor.tied_to is None and tensor.stands_for is None and is_parameter(tensor))  # fmt: skip
 
     @cached_property
