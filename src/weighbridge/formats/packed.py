@@ -20,10 +20,8 @@ from weighbridge.errors import WeighbridgeError, printable
 from weighbridge.formats import contents
 from weighbridge.formats.byte_source import Folder
 from weighbridge.formats.checkpoint import Checkpoint
-from weighbridge.formats.packing import alike
 from weighbridge.formats.packing.declared import declared
-from weighbridge.formats.packing.endings import ALONE, HOLDERS, ROLES, cut
-from weighbridge.formats.packing.layouts import found_in
+from weighbridge.formats.packing.endings import ALONE, HOLDERS, ROLES, cut, parts_of
 from weighbridge.formats.packing.module import Declared, MismatchError, Module
 from weighbridge.formats.tensor_table import TensorTable, groups
 from weighbridge.model.tensors import Kind, TensorSpec, Weight
@@ -105,8 +103,12 @@ def unpacked(checkpoint: Checkpoint, folder: Folder | None = None) -> Checkpoint
         return _pipeline(checkpoint, folder)
     table = checkpoint.tensors
     if isinstance(table, TensorTable):
-        parts = alike.parts_of(table.weights)
+        parts = parts_of(table.weights)
         said = declared(checkpoint.config, folder if _is_packed({part.ending for part in parts}) else None)
+        if not parts:
+            return _told(checkpoint, said, Counter(), {})
+        from weighbridge.formats.packing import alike  # the layouts are not loaded for what is not packed
+
         answer = alike.unpacked(table, parts, said, lambda: _one_by_one(checkpoint, _modules(table), said, None)[0])
         if answer is not None:
             return _told(replace(checkpoint, tensors=answer[0]), said, answer[1], {})
@@ -122,6 +124,8 @@ def _one_by_one(
     """The tensors unpacked, how many modules each method packed, and why modules were not unpacked, by their names."""
     if not modules:
         return checkpoint.tensors, Counter(), {}
+    from weighbridge.formats.packing.layouts import found_in
+
     tensors = {tensor.name: tensor for tensor in checkpoint.tensors}
 
     def peek(tensor: TensorSpec) -> bytes | None:
@@ -206,8 +210,8 @@ def _told(checkpoint: Checkpoint, said: Declared, methods: Counter[str], refused
         )
     elif method and not methods and checkpoint.tensors:
         notes.append(f"the config says packed by {method}: not unpacked; stored elements are counted")
-    unread = sum(count for tensor, count in groups(checkpoint.tensors)
-                 if tensor.stands_for is not None and len(tensor.stands_for.shape) == 1 < len(tensor.shape))  # fmt: skip
+    packed = ((tensor, tensor.stands_for, count) for tensor, count in groups(checkpoint.tensors))
+    unread = sum(count for tensor, weight, count in packed if weight and len(weight.shape) == 1 < len(tensor.shape))
     if unread:
         notes.append(f"the shapes of {unread:,} packed weights lie in the data, which was not read: "
                      "only their numbers of elements are known")  # fmt: skip

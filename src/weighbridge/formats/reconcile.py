@@ -182,7 +182,6 @@ def _extra(tensor: TensorSpec, added: Collection[str] = ()) -> Difference:
                       f"stored with shape {list(tensor.shape)}, not described")  # fmt: skip
 
 
-
 def _modern_names(stored: dict[str, TensorSpec], described: dict[str, TensorSpec]) -> dict[str, TensorSpec]:
     """The stored tensors under the names of today, where only the old one is in the file."""
     renamed = {}

@@ -7,12 +7,12 @@ here: the answer is then None, and the modules are taken one by one.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 
-from weighbridge.formats.packing.endings import ALONE, HOLDERS, ROLES, cut
+from weighbridge.formats.packing.endings import ALONE, HOLDERS, ROLES, Part
 from weighbridge.formats.packing.layouts import found_in
 from weighbridge.formats.packing.module import Declared, MismatchError, Module
 from weighbridge.formats.tensor_table import TensorTable, patterns
@@ -20,9 +20,6 @@ from weighbridge.model.tensors import Kind, TensorSpec, Weight
 
 MOST_ROWS = 1000
 """Modules that are not alike. A model has some ten; where each module is another one, nothing is gained here."""
-MOST_ENDINGS = 16
-"""Endings of names that are looked for in all of them."""
-
 Row = tuple[str | bool | None, ...]
 """What modules have in common: the kind of each of their parts, that of the tensor `weight`, that of the tensor called
 like the module, and whether the module is called like a weight itself. None where there is no such tensor."""
@@ -30,15 +27,6 @@ like the module, and whether the module is called like a weight itself. None whe
 
 class UnlikeError(Exception):
     """Modules of which not all is known from one of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Tensors that end alike: `suffix` is what follows the name of the module, `ending` what it means."""
-
-    suffix: str
-    ending: str
-    names: Sequence[str]
 
 
 class UnpackedTable(TensorTable):
@@ -80,7 +68,8 @@ class UnpackedTable(TensorTable):
 class _Unpacked:
     """What is found: the model's weights with the keys of their kinds, and what lies beside them, counted.
 
-    `plain` are the keys of tensors that are as they are stored. A spec of `beside` has the name of the first of its tensors in the file.
+    `plain` are the keys of tensors that are as they are stored. A spec of `beside` has the name of the first of its
+    tensors in the file.
     """
 
     weights: dict[str, str]
@@ -125,42 +114,6 @@ class _Modules:
         return _Modules([stem for stem, _ in chosen], [number for _, number in chosen], self.rows)
 
 
-def parts_of(names: Iterable[str]) -> list[Part]:
-    """The tensors that may belong to something packed.
-
-    Example:
-        >>> parts_of(["h.0.w.weight", "h.0.w.weight_scale", "h.0.up_scale"])[0]
-        Part(suffix='.weight_scale', ending='weight_scale', names=['h.0.w.weight_scale'])
-    """
-    found: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    for last, own in _by_last([name for name in names if not name.endswith(".weight")]):  # which is never such a part
-        of = cut(last.removeprefix("."))
-        if of is None:
-            continue
-        ending, length = of
-        if length <= len(last):
-            found[last[-length:], ending] += own
-        else:
-            for name in own:
-                found[name[-length:], ending].append(name)
-    return [Part(suffix, ending, own) for (suffix, ending), own in found.items()]
-
-
-def _by_last(names: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
-    """The names by their last part, with the dot before it where there is one."""
-    # Most names have one of a few endings, and to look for one in all names is three times as fast as to cut each.
-    for _ in range(MOST_ENDINGS):
-        if not names or "." not in names[0]:
-            break
-        last = names[0][names[0].rfind(".") :]
-        yield last, [name for name in names if name.endswith(last)]
-        names = [name for name in names if not name.endswith(last)]
-    rest: defaultdict[str, list[str]] = defaultdict(list)
-    for name in names:
-        rest["".join(name.rpartition(".")[1:])].append(name)
-    yield from rest.items()
-
-
 def unpacked(
     table: TensorTable, parts: Sequence[Part], said: Declared, make: Callable[[], Sequence[TensorSpec]]
 ) -> tuple[TensorTable, Counter[str]] | None:
@@ -174,8 +127,6 @@ def unpacked(
     """
     if said.modules:  # settings of their own make modules unlike
         return None
-    if not parts:
-        return table, Counter()
     found = _Unpacked(dict(table.weights), dict(table.kinds), frozenset(table.kinds))
     try:
         modules = _modules(table, parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from weighbridge.formats.packing import bitsandbytes, compressed_tensors, exl, hqq, scaled, words
+from weighbridge.formats.packing.endings import SCALES
 from weighbridge.formats.packing.module import Found, Module
 
 LAYOUTS: Mapping[str, Callable[[Module], Found | None]] = {
@@ -12,7 +13,7 @@ LAYOUTS: Mapping[str, Callable[[Module], Found | None]] = {
     "bitmask": compressed_tensors.sparse, "absmax": bitsandbytes.four_bits, "quant_state": bitsandbytes.four_bits,
     "SCB": bitsandbytes.eight_bits,
     "W_q": hqq.w_q, "trellis": exl.exl3, "q_weight": exl.exl2, "blocks": scaled.blocks,
-    **dict.fromkeys(scaled.SCALES, scaled.scaled),
+    **dict.fromkeys(SCALES, scaled.scaled),
 }  # fmt: skip
 """The layout that a tensor's ending points to; `scales` may also be those of MLX, `qweight` one of an int8 pair."""
 
