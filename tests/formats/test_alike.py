@@ -85,7 +85,7 @@ def entries(config: dict[str, Any], packer: str, spared: int = 0) -> list[Entry]
     pack, found = PACKERS[packer][0], []
     for place, tensor in enumerate(architecture.tensors()):
         is_packed = pack is not None and tensor.name.endswith(("proj.weight", "w1.weight", "w2.weight", "w3.weight"))
-        if tensor.tied_to is not None:
+        if tensor.tied_to is not None and not tensor.mtp:
             continue
         if pack is not None and is_packed and not (spared and place % 7 == spared):
             found += pack(tensor.name, *tensor.shape)

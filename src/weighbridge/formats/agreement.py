@@ -43,11 +43,11 @@ def of(architecture: Architecture, table: TensorTable) -> Agreement | None:
             may_be_absent = group.mtp or weight.tied_to is not None
             if not may_be_absent or any(name in twins or _may_be_there(table, name) for name in absent):
                 return None
-        if kinds and weight.tied_to is not None:
+        if kinds and weight.tied_to is not None and not group.mtp:
             return None
         for stored in kinds.values():
-            is_number = stored.encoding.is_float or stored.stands_for is not None or weight.kind is not Kind.PARAMETER
-            if not is_number or not is_of(stored, weight.shape):
+            is_weight = stored.encoding.is_float or stored.stands_for is not None
+            if not is_of(stored, weight.shape) or (weight.kind is Kind.PARAMETER and not is_weight):
                 return None
         if group.mtp:
             next_token += [(name, kinds[kind].weights) for name, kind in zip(names, found, strict=True) if kind]

@@ -252,11 +252,12 @@ def _set_aside(
         if not keys:
             continue
         found.take([stem + part.suffix for stem in modules.only(keys).stems])
-        first = next(name for name in part.names if name not in found.weights)
         for key in dict.fromkeys(keys.values()):
-            spec = TensorSpec(first, table.kinds[key].shape, table.kinds[key].encoding, ROLES[part.ending],
-                              kind=Kind.QUANTIZATION)  # fmt: skip
-            found.beside.append((spec, sum(counted[number] for number, own in keys.items() if own == key)))
+            first = next(n for n in part.names if table.weights[n] == key and n not in found.weights)
+            count = sum(counted[number] for number, own in keys.items() if own == key)
+            kind = table.kinds[key]
+            spec = TensorSpec(first, kind.shape, kind.encoding, ROLES[part.ending], kind=Kind.QUANTIZATION)
+            found.beside.append((spec, count))
 
 
 def _leave(found: _Unpacked, table: TensorTable, parts: Sequence[Part], modules: _Modules) -> None:
