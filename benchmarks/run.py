@@ -42,7 +42,7 @@ CONFIG_BAR_CPU_S = 0.15
 """`weigh inspect config.json`, the whole process, median."""
 REMOTE_BAR_CPU_S = 0.5
 REMOTE_BAR_SHARE = 0.25
-"""`weigh inspect org/name --json` of the repositories of many shards: the whole process, median, and of hf-mem's time."""
+"""`weigh inspect org/name --json` of the repositories of many shards: the whole process, median, and of hf-mem."""
 COUNT_BAR_S = 0.001
 PLAN_BARS_S = {"plan of a model": 0.002, "a sweep of a million plans": 5.0}
 """Counting the parameters of a described model, median."""
