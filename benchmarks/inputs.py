@@ -4,7 +4,7 @@ The data of a weight file is a hole: the file has its full length and takes only
 layouts are written out here and not taken from weighbridge, so that a fault of ours does not write its own input.
 
 Sources: the format of safetensors (huggingface/safetensors, `README.md`), `docs/gguf.md` of ggml-org/ggml, and the
-published shapes of Llama 3 8B, Llama 3.1 405B and GPT-3 175B.
+published shapes of Llama 3 8B, Llama 3.1 405B, GPT-3 175B and DeepSeek-V3 (its config.json and index).
 """
 
 from __future__ import annotations
@@ -59,6 +59,17 @@ GPT_3 = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "n_embd": 1
 LLAMA_8B = llama_config(hidden=4096, layers=32, heads=32, kv_heads=8, feed_forward=14336, vocab=128256)
 LLAMA_1B_LARGE_VOCABULARY = llama_config(hidden=2048, layers=16, heads=32, kv_heads=8, feed_forward=8192, vocab=262_144)
 
+DEEPSEEK_V3 = {
+    "architectures": ["DeepseekV3ForCausalLM"], "first_k_dense_replace": 3, "hidden_size": 7168,
+    "intermediate_size": 18432, "kv_lora_rank": 512, "max_position_embeddings": 163840, "model_type": "deepseek_v3",
+    "moe_intermediate_size": 2048, "n_group": 8, "n_routed_experts": 256, "n_shared_experts": 1,
+    "num_attention_heads": 128, "num_experts_per_tok": 8, "num_hidden_layers": 61, "num_key_value_heads": 128,
+    "num_nextn_predict_layers": 1, "q_lora_rank": 1536, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64,
+    "quantization_config": {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8",
+                            "weight_block_size": [128, 128]},
+    "tie_word_embeddings": False, "topk_group": 4, "torch_dtype": "bfloat16", "v_head_dim": 128, "vocab_size": 129280,
+}  # fmt: skip
+
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:
     """A folder with this `config.json`."""
@@ -101,6 +112,44 @@ def expert_entries(count: int) -> list[Entry]:
     return entries[:count]
 
 
+def deepseek_entries() -> list[Entry]:
+    """The 91,991 tensors of DeepSeek-V3 as published: matrices of the layers in fp8 with scales of blocks of 128."""
+    hidden, vocab = 7168, 129_280
+    attention: dict[str, Shape] = {
+        "q_a_proj": (1536, hidden), "q_b_proj": (128 * 192, 1536), "kv_a_proj_with_mqa": (512 + 64, hidden),
+        "kv_b_proj": (128 * 256, 512), "o_proj": (hidden, 128 * 128),
+    }  # fmt: skip
+
+    def feed_forward(name: str, width: int) -> dict[str, Shape]:
+        return {f"{name}.gate_proj": (width, hidden), f"{name}.up_proj": (width, hidden),
+                f"{name}.down_proj": (hidden, width)}  # fmt: skip
+
+    entries: list[Entry] = [("model.embed_tokens.weight", "BF16", (vocab, hidden))]
+    for layer in range(62):  # the last predicts the token after the next
+        packed = {f"self_attn.{name}": shape for name, shape in attention.items()}
+        plain: dict[str, Shape] = {
+            "self_attn.q_a_layernorm.weight": (1536,), "self_attn.kv_a_layernorm.weight": (512,),
+            "input_layernorm.weight": (hidden,), "post_attention_layernorm.weight": (hidden,),
+        }  # fmt: skip
+        if layer < 3:
+            packed |= feed_forward("mlp", 18432)
+        else:
+            plain |= {"mlp.gate.weight": (256, hidden), "mlp.gate.e_score_correction_bias": (256,)}
+            packed |= feed_forward("mlp.shared_experts", 2048)
+            for expert in range(256):
+                packed |= feed_forward(f"mlp.experts.{expert}", 2048)
+        if layer == 61:
+            plain |= {"enorm.weight": (hidden,), "hnorm.weight": (hidden,), "shared_head.norm.weight": (hidden,),
+                      "eh_proj.weight": (hidden, 2 * hidden), "embed_tokens.weight": (vocab, hidden),
+                      "shared_head.head.weight": (vocab, hidden)}  # fmt: skip
+        path = f"model.layers.{layer}."
+        for name, shape in packed.items():
+            scales = (-(-shape[0] // 128), -(-shape[1] // 128))
+            entries += [(f"{path}{name}.weight", "F8_E4M3", shape), (f"{path}{name}.weight_scale_inv", "F32", scales)]
+        entries += [(path + n, "F32" if n.endswith("_bias") else "BF16", shape) for n, shape in plain.items()]
+    return [*entries, ("model.norm.weight", "BF16", (hidden,)), ("lm_head.weight", "BF16", (vocab, hidden))]
+
+
 def safetensors_header(entries: Iterable[Entry], metadata: dict[str, str] | None = None) -> tuple[bytes, int]:
     """The header as the reference library writes it, padded to 8 bytes, and the bytes of data that follow it."""
     offset = 0
@@ -124,6 +173,12 @@ def write_safetensors(path: Path, header: bytes, data_bytes: int) -> None:
     """One safetensors file: the length, the header, a hole."""
     head = struct.pack("<Q", len(header)) + header
     write_with_hole(path, head, len(head) + data_bytes)
+
+
+def write_described(folder: Path, shards: int) -> None:
+    """DeepSeek-V3 with its configuration."""
+    write_config(folder, DEEPSEEK_V3)
+    write_cut(folder, deepseek_entries(), shards)
 
 
 def write_sharded(folder: Path, config: dict[str, Any], shards: int) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 
 from weighbridge.errors import SourceError
 from weighbridge.formats import peft
+from weighbridge.formats.agreement import is_conv1d
 from weighbridge.formats.peft import Adapter, Module
-from weighbridge.formats.reconcile import Difference, Reconciliation, Status, is_conv1d
+from weighbridge.formats.reconcile import Difference, Reconciliation, Status
 from weighbridge.inspection import Inspection
 from weighbridge.model import encodings
 from weighbridge.model.tensors import TensorSpec

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weighbridge import family_guess, what_if
 from weighbridge.errors import ConfigError, UnitError, UnknownNameError, WeighbridgeError, printable
 from weighbridge.estimate import Basis, weakest
 from weighbridge.family_guess import FamilyGuess
 from weighbridge.formats import config as config_format
-from weighbridge.formats import packed, reader, reconcile
+from weighbridge.formats import reader, reconcile
 from weighbridge.formats.byte_source import LocalFolder
 from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.formats.reconcile import Reconciliation, Status
@@ -32,6 +32,10 @@ from weighbridge.model.recipes import Fallback, Packing
 from weighbridge.model.tensors import Kind, TensorSpec
 from weighbridge.predict import counts
 from weighbridge.predict.counts import ParameterCount, StateCount
+
+if TYPE_CHECKING:
+    from weighbridge.formats import packed
+    from weighbridge.formats.byte_source import Folder
 
 STATE_ENCODINGS = ("bf16", "fp8", "q8_0")
 DENOISER = "unet"
@@ -178,12 +182,16 @@ class Inspection:
     @cached_property
     def packing(self) -> packed.Packing | None:
         """What is packed in the file and what that takes; None when nothing is."""
+        if not self.checkpoint.tensors:
+            return None
+        from weighbridge.formats import packed
+
         return packed.packing(self.checkpoint)
 
     @cached_property
     def unpacked_elements(self) -> int:
         """The parameters that a file keeps as plain numbers."""
-        return sum(tensor.elements for tensor in self.checkpoint.tensors
+        return sum(tensor.elements * count for tensor, count in groups(self.checkpoint.tensors)
                    if tensor.tied_to is None and tensor.stands_for is None and is_parameter(tensor))  # fmt: skip
 
     @cached_property
@@ -466,12 +474,12 @@ def _reference(checkpoint: Checkpoint, like: str | None) -> Checkpoint:
 
 def _checkpoint(source: Any) -> Checkpoint:
     if isinstance(source, Checkpoint):
-        return packed.unpacked(source)
+        return _unpacked(source)
     if isinstance(source, str | Path):
         checkpoint, place = reader.read(source), Path(source)
         is_remote = checkpoint.remote is not None
         folder = None if is_remote else LocalFolder(place if place.is_dir() else place.parent)
-        return packed.unpacked(checkpoint, folder)
+        return _unpacked(checkpoint, folder)
     if isinstance(source, NamedModel):
         return reader.named(source)
     if isinstance(source, Mapping) and not any(hasattr(value, "shape") for value in source.values()):
@@ -479,6 +487,15 @@ def _checkpoint(source: Any) -> Checkpoint:
     from weighbridge.formats import torch_module
 
     return torch_module.read_module(source)
+
+
+def _unpacked(checkpoint: Checkpoint, folder: Folder | None = None) -> Checkpoint:
+    """The checkpoint, whose packed tensors say what they stand for."""
+    if not checkpoint.tensors and not checkpoint.parts:
+        return checkpoint
+    from weighbridge.formats import packed  # not loaded for a bare configuration
+
+    return packed.unpacked(checkpoint, folder)
 
 
 def _describe(checkpoint: Checkpoint) -> tuple[Hyperparameters | None, Architecture | None, str]:

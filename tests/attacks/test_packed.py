@@ -15,7 +15,8 @@ from tests.formats.test_packed import BITS, LLAMA, checkpoint, gptq, header, nf4
 from weighbridge.formats import safetensors as reader
 from weighbridge.formats.byte_source import MemoryFolder
 from weighbridge.formats.checkpoint import Checkpoint
-from weighbridge.formats.packed import ATTACHED, ROLES, packing, unpacked
+from weighbridge.formats.packed import packing, unpacked
+from weighbridge.formats.packing.endings import ATTACHED, ROLES
 from weighbridge.formats.reconcile import Status
 from weighbridge.inspection import inspect
 from weighbridge.model.encodings import find

@@ -12,16 +12,17 @@ The layouts are in `formats.packing`, one module each, with their sources.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from weighbridge.errors import WeighbridgeError, printable
 from weighbridge.formats import contents
 from weighbridge.formats.byte_source import Folder
 from weighbridge.formats.checkpoint import Checkpoint
-from weighbridge.formats.packing import bitsandbytes, compressed_tensors, exl, hqq, scaled, words
 from weighbridge.formats.packing.declared import declared
-from weighbridge.formats.packing.module import Declared, Found, MismatchError, Module
+from weighbridge.formats.packing.endings import ALONE, HOLDERS, ROLES, cut, parts_of
+from weighbridge.formats.packing.module import Declared, MismatchError, Module
 from weighbridge.formats.tensor_table import TensorTable, groups
 from weighbridge.model.tensors import Kind, TensorSpec, Weight
 
@@ -29,53 +30,8 @@ FORMATS = frozenset({"safetensors", "torch", "npz"})
 """Formats whose tensors carry the packers' names; others have encodings or readers of their own for what is packed."""
 MOST_PEEKED_BYTES = 8192
 
-LAYOUTS: Mapping[str, Callable[[Module], Found | None]] = {
-    "qweight": words.qweight, "B": words.marlin, "weight_packed": compressed_tensors.packed,
-    "bitmask": compressed_tensors.sparse, "absmax": bitsandbytes.four_bits, "quant_state": bitsandbytes.four_bits,
-    "SCB": bitsandbytes.eight_bits,
-    "W_q": hqq.w_q, "q_weight": exl.exl2, "trellis": exl.exl3, "blocks": scaled.blocks,
-    **dict.fromkeys(scaled.SCALES, scaled.scaled),
-}  # fmt: skip
-"""The layout that a tensor's ending points to; `scales` may also be those of MLX, `qweight` one of an int8 pair."""
-
-ROLES: Mapping[str, str] = {
-    ending: role for role, endings in {
-        "weights": ("qweight", "weight_packed", "compressed", "W_q", "q_weight", "trellis", "B", "blocks"),
-        "scale": (*scaled.SCALES, "absmax", "nested_absmax", "SCB", "q_scale", "q_scale_max", "suh", "svh", "su", "sv",
-                  "s", "weight_scale_2", "scale_2", "weight_global_scale", "input_scale", "input_global_scale",
-                  "output_scale", "activation_scale", "input_activation_scale", "output_activation_scale", "k_scale",
-                  "v_scale", "pre_quant_scale"),
-        "zero_point": ("qzeros", "zero", "biases", "qbiases", "weight_zero_point", "input_zero_point",
-                       "output_zero_point"),
-        "group_index": ("g_idx", "weight_g_idx", "q_perm", "q_invperm", "q_groups", "q_group_map"),
-        "codebook": ("quant_map", "nested_quant_map", "mcg", "mul1"),
-        "metadata": ("weight_shape", "shape", "quant_state", "weight_format", "bitmask", "row_offsets", "nbits", "axis",
-                     "group_size", "packing", "view_as_float", "unpack_view_dtype", "compute_dtype", "channel_wise",
-                     "optimize", "round_zero", "quant_scale", "quant_zero", "offload_meta", "encoded_state_dict",
-                     "stores_quant_config", "workspace"),
-    }.items() for ending in endings
-}  # fmt: skip
-"""What a tensor is for, by the last part of its name, where its module is packed."""
-
-HOLDERS = frozenset(ending for ending, role in ROLES.items() if role == "weights")
-"""Endings of the tensors that hold the weights themselves."""
-
-ATTACHED = (
-    "_activation_scale",
-    "_input_scale",
-    "_weight_scale",
-    "_scale_inv",
-    "_scale_2",
-    "_blocks",
-    "_scales",
-    "_scale",
-)
-"""Endings that stand in the last part of a name behind the name of a weight: `gate_up_proj_scales`."""
 UNREAD = frozenset({"aqlm", "eetq", "higgs", "qqq", "quanto", "spqr", "torchao", "vptq"})
 """Methods of transformers whose layouts are not read here: such files are not held against a description."""
-_STATE = ".quant_state."
-ALONE = frozenset({"k_scale", "v_scale", "input_scale", "output_scale"})
-"""Scales of the key-value cache and of activations, which belong to a packed model even where no weight is beside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +63,17 @@ def packing(checkpoint: Checkpoint) -> Packing | None:
     sizes: dict[str, int] = {"weights": 0}
     bits: set[int | None] = set()
     weights = 0
-    for tensor in () if isinstance(checkpoint.tensors, TensorTable) else checkpoint.tensors:  # a table is as stored
+    for tensor, count in groups(checkpoint.tensors):
         if tensor.tied_to is not None:
             continue
         if tensor.stands_for is not None and tensor.weights:
-            weights += tensor.weights
-            sizes["weights"] += tensor.size_bytes
+            weights += tensor.weights * count
+            sizes["weights"] += tensor.size_bytes * count
             differs = tensor.name.endswith((".compressed", ".q_weight"))  # nothing in some places, or bits of each row
             bits.add(None if differs else 8 * tensor.size_bytes // tensor.weights)
         elif tensor.kind is Kind.QUANTIZATION:
             role = tensor.role or "metadata"
-            sizes[role] = sizes.get(role, 0) + tensor.size_bytes
+            sizes[role] = sizes.get(role, 0) + tensor.size_bytes * count
     if not weights:
         return None
     return Packing(checkpoint.packed_by or checkpoint.format, weights, bits.pop() if len(bits) == 1 else None, sizes)
@@ -148,11 +104,31 @@ def unpacked(checkpoint: Checkpoint, folder: Folder | None = None) -> Checkpoint
         return checkpoint
     if checkpoint.parts:
         return _pipeline(checkpoint, folder)
-    may_be = any(_cut(tensor.name.rpartition(".")[2]) for tensor, _ in groups(checkpoint.tensors))
-    modules = _modules(checkpoint.tensors) if may_be else {}
-    said = declared(checkpoint.config, folder if any(_is_packed(parts) for parts in modules.values()) else None)
+    table = checkpoint.tensors
+    if isinstance(table, TensorTable):
+        parts = parts_of(table.weights)
+        said = declared(checkpoint.config, folder if _is_packed({part.ending for part in parts}) else None)
+        if not parts:
+            return _told(checkpoint, said, Counter(), {})
+        from weighbridge.formats.packing import alike  # the layouts are not loaded for what is not packed
+
+        answer = alike.unpacked(table, parts, said, lambda: _one_by_one(checkpoint, _modules(table), said, None)[0])
+        if answer is not None:
+            return _told(replace(checkpoint, tensors=answer[0]), said, answer[1], {})
+    modules = _modules(table)
+    said = declared(checkpoint.config, folder if _is_packed(set(chain.from_iterable(modules.values()))) else None)
+    tensors, methods, refused = _one_by_one(checkpoint, modules, said, folder)
+    return _told(replace(checkpoint, tensors=tensors), said, methods, refused)
+
+
+def _one_by_one(
+    checkpoint: Checkpoint, modules: Mapping[str, Mapping[str, TensorSpec]], said: Declared, folder: Folder | None
+) -> tuple[Sequence[TensorSpec], Counter[str], dict[str, str]]:
+    """The tensors unpacked, how many modules each method packed, and why modules were not unpacked, by their names."""
     if not modules:
-        return _told(checkpoint, said, Counter(), {})
+        return checkpoint.tensors, Counter(), {}
+    from weighbridge.formats.packing.layouts import found_in
+
     tensors = {tensor.name: tensor for tensor in checkpoint.tensors}
 
     def peek(tensor: TensorSpec) -> bytes | None:
@@ -169,7 +145,7 @@ def unpacked(checkpoint: Checkpoint, folder: Folder | None = None) -> Checkpoint
     weights: set[str] = set()
     for stem, parts in modules.items():
         try:
-            found = _found(Module(stem, parts, tensors, said, peek))
+            found = found_in(Module(stem, parts, tensors, said, peek))
             if found is None:
                 continue
             weight = found.weight
@@ -186,42 +162,26 @@ def unpacked(checkpoint: Checkpoint, folder: Folder | None = None) -> Checkpoint
         for ending, tensor in parts.items():
             if tensor is not found.data:
                 changed[tensor.name] = _marked(tensor, Kind.QUANTIZATION, ROLES[ending], None)
-    if changed:
-        for stem, parts in modules.items():
-            is_beside = f"{stem}.weight" in weights
-            for ending, tensor in parts.items():
-                if tensor.name not in changed and ending not in HOLDERS and (
-                        is_beside or (ending in ALONE and tensor.elements == 1)):  # fmt: skip
-                    changed[tensor.name] = _marked(tensor, Kind.QUANTIZATION, ROLES[ending], None)
-        checkpoint = replace(checkpoint, tensors=tuple([changed.get(t.name, t) for t in checkpoint.tensors]))
-    return _told(checkpoint, said, methods, refused)
+    if not changed:
+        return checkpoint.tensors, methods, refused
+    for stem, parts in modules.items():
+        is_beside = f"{stem}.weight" in weights
+        for ending, tensor in parts.items():
+            if tensor.name not in changed and ending not in HOLDERS and (
+                    is_beside or (ending in ALONE and tensor.elements == 1)):  # fmt: skip
+                changed[tensor.name] = _marked(tensor, Kind.QUANTIZATION, ROLES[ending], None)
+    return tuple([changed.get(tensor.name, tensor) for tensor in checkpoint.tensors]), methods, refused
 
 
-def _is_packed(parts: Mapping[str, TensorSpec]) -> bool:
-    """Whether a module has a tensor that only packers write."""
-    return any(ROLES[ending] in ("weights", "zero_point") or ending.startswith("weight_scale") for ending in parts)
+def _is_packed(endings: Iterable[str]) -> bool:
+    """Whether among tensors of these endings is one that only packers write."""
+    return any(ROLES[ending] in ("weights", "zero_point") or ending.startswith("weight_scale") for ending in endings)
 
 
 def _marked(tensor: TensorSpec, kind: Kind, role: str, weight: Weight | None) -> TensorSpec:
     """A stored tensor that says what it is. Field by field, as `replace` takes three times as long."""
     return TensorSpec(tensor.name, tensor.shape, tensor.encoding, role, tensor.component, tensor.layer, tensor.active,
                       tensor.held, kind, None, tensor.mtp, tensor.file, tensor.byte_range, weight)  # fmt: skip
-
-
-def _found(module: Module) -> Found | None:
-    """What the first layout that knows the module says of it.
-
-    Raises:
-        MismatchError: when the tensors contradict each other or the configuration.
-    """
-    for ending in module.parts:
-        layout = LAYOUTS.get(ending)
-        found = None if layout is None else layout(module)
-        if found is None and ending == "scales":
-            found = words.mlx(module)
-        if found is not None:
-            return found
-    return None
 
 
 def _modules(tensors: Iterable[TensorSpec]) -> dict[str, dict[str, TensorSpec]]:
@@ -232,25 +192,13 @@ def _modules(tensors: Iterable[TensorSpec]) -> dict[str, dict[str, TensorSpec]]:
         name = tensor.name
         last = name[name.rfind(".") + 1 :]
         try:
-            cut = cuts[last]
+            found = cuts[last]
         except KeyError:
-            cut = cuts[last] = _cut(last)
-        if cut is not None and tensor.stands_for is None and tensor.kind is Kind.PARAMETER and tensor.tied_to is None:
-            ending, length = cut
+            found = cuts[last] = cut(last)
+        if found is not None and tensor.stands_for is None and tensor.kind is Kind.PARAMETER and tensor.tied_to is None:
+            ending, length = found
             modules.setdefault(name[:-length], {})[ending] = tensor
     return modules
-
-
-def _cut(last: str) -> tuple[str, int] | None:
-    """What a tensor is by the last part of its name, and how many letters at the end of the name say so."""
-    if last in ROLES:
-        return last, len(last) + 1
-    if last.startswith("bitsandbytes__"):
-        return "quant_state", len(_STATE + last)
-    for attached in ATTACHED:
-        if last.endswith(attached) and last != attached:
-            return attached[1:], len(attached)
-    return None
 
 
 def _told(checkpoint: Checkpoint, said: Declared, methods: Counter[str], refused: Mapping[str, str]) -> Checkpoint:
@@ -265,9 +213,10 @@ def _told(checkpoint: Checkpoint, said: Declared, methods: Counter[str], refused
         )
     elif method and not methods and checkpoint.tensors:
         notes.append(f"the config says packed by {method}: not unpacked; stored elements are counted")
-    unread = [t for t in checkpoint.tensors if t.stands_for is not None and len(t.stands_for.shape) == 1 < len(t.shape)]
+    packed = ((tensor, tensor.stands_for, count) for tensor, count in groups(checkpoint.tensors))
+    unread = sum(count for tensor, weight, count in packed if weight and len(weight.shape) == 1 < len(tensor.shape))
     if unread:
-        notes.append(f"the shapes of {len(unread):,} packed weights lie in the data, which was not read: "
+        notes.append(f"the shapes of {unread:,} packed weights lie in the data, which was not read: "
                      "only their numbers of elements are known")  # fmt: skip
     packed_by = (method or ", ".join(sorted(methods))) if methods else ""
     is_unread = method.lower() in UNREAD and not methods and checkpoint.tensors

@@ -22,10 +22,9 @@ from weighbridge.errors import ConfigError, FormatError, SourceError
 from weighbridge.formats import config as config_format
 from weighbridge.formats.byte_source import Folder
 from weighbridge.formats.checkpoint import Checkpoint
+from weighbridge.formats.marks import ADAPTER, ADAPTER_WEIGHTS
 from weighbridge.model.tensors import Kind, TensorSpec
 
-CONFIG = "adapter_config.json"
-FILES = ("adapter_model.safetensors", "adapter_model.bin", "adapters.safetensors")
 ALL_LINEAR = "all-linear"
 """What `target_modules` says for all linear maps but the head."""
 
@@ -101,16 +100,16 @@ def read(folder: Folder, weights: Checkpoint) -> Checkpoint:
         >>> from weighbridge.formats.byte_source import MemoryFolder
         >>> header = b'{"base_model.model.q.lora_A.weight": {"dtype": "F16", "shape": [2, 3], "data_offsets": [0, 12]}}'
         >>> files = {"adapter_model.safetensors": len(header).to_bytes(8, "little") + header + bytes(12),
-        ...          CONFIG: b'{"peft_type": "LORA", "target_modules": ["q"]}'}
+        ...          ADAPTER: b'{"peft_type": "LORA", "target_modules": ["q"]}'}
         >>> folder = MemoryFolder(files)
         >>> checkpoint = read(folder, safetensors.read(folder.open("adapter_model.safetensors")))
         >>> checkpoint.format, adapter_of(checkpoint).by_target()
         ('peft', {'q': (1, 6)})
     """
-    settings = config_format.parse(folder.open(CONFIG))
+    settings = config_format.parse(folder.open(ADAPTER))
     if not isinstance(settings.get("peft_type", settings.get("fine_tune_type")), str):
         raise ConfigError(
-            f"{folder.name}/{CONFIG} names no method", 'a "peft_type" such as "LORA"', "get the file that PEFT wrote"
+            f"{folder.name}/{ADAPTER} names no method", 'a "peft_type" such as "LORA"', "get the file that PEFT wrote"
         )
     tensors = tuple(
         replace(tensor, kind=Kind.BUFFER) if any(part in _FROZEN for part in tensor.name.split(".")) else tensor
@@ -126,12 +125,12 @@ def weights_name(folder: Folder, names: Iterable[str]) -> str:
     Raises:
         SourceError: when there is none, or more than one.
     """
-    found = [name for name in FILES if name in names]
-    if len(found) == 2 and found == list(FILES[:2]):
+    found = [name for name in ADAPTER_WEIGHTS if name in names]
+    if len(found) == 2 and found == list(ADAPTER_WEIGHTS[:2]):
         found.pop()  # the same weights in both forms
     if len(found) != 1:
-        read_ = f"{folder.name} has an {CONFIG} and {len(found) or 'no'} files of weights"
-        raise SourceError(read_, " or ".join(FILES), "get the missing file, or name the one that is meant")
+        read_ = f"{folder.name} has an {ADAPTER} and {len(found) or 'no'} files of weights"
+        raise SourceError(read_, " or ".join(ADAPTER_WEIGHTS), "get the missing file, or name the one that is meant")
     return found[0]
 
 

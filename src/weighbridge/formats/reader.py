@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from weighbridge.errors import SourceError, UnknownNameError, WeighbridgeError
 from weighbridge.formats import config as config_format
-from weighbridge.formats import peft, sentence_transformers
 from weighbridge.formats.byte_source import Folder, LocalFolder
 from weighbridge.formats.checkpoint import Checkpoint
+from weighbridge.formats.marks import ADAPTER, ADAPTER_WEIGHTS, SENTENCE_TRANSFORMERS
 from weighbridge.formats.parallel import workers
 
 if TYPE_CHECKING:
@@ -144,7 +144,9 @@ def read_file(folder: Folder, name: str) -> Checkpoint:
         return _read_json(folder, name)
     if ending.endswith((".safetensors", ".gguf", *TORCH_SUFFIXES, *OTHER_SUFFIXES)):
         _refuse_pointer(folder, name)
-    if name in peft.FILES and peft.CONFIG in folder.names():
+    if name in ADAPTER_WEIGHTS and ADAPTER in folder.names():
+        from weighbridge.formats import peft
+
         return peft.read(
             folder, _read_safetensors(folder, [name]) if ending.endswith("s") else _read_torch(folder, [name])
         )
@@ -195,7 +197,7 @@ def _refuse_pointer(folder: Folder, name: str) -> None:
 
 
 def _read_json(folder: Folder, name: str) -> Checkpoint:
-    if name in ("model_index.json", sentence_transformers.INDEX):
+    if name in ("model_index.json", SENTENCE_TRANSFORMERS):
         return _read_folder(folder)
     if name.endswith(".index.json"):
         return _with_config(folder, _read_index(folder, name))
@@ -221,7 +223,9 @@ def _read_folder(folder: Folder) -> Checkpoint:
         from weighbridge.formats import pipeline
 
         return pipeline.read(folder, _read_one_model)
-    if sentence_transformers.INDEX in names:
+    if SENTENCE_TRANSFORMERS in names:
+        from weighbridge.formats import sentence_transformers
+
         return sentence_transformers.read(folder, _read_one_model)
     return _read_one_model(folder)
 
@@ -229,7 +233,9 @@ def _read_folder(folder: Folder) -> Checkpoint:
 def _read_one_model(folder: Folder) -> Checkpoint:
     """The model of a folder, whatever repository it is the first part of."""
     names = list(folder.names())
-    if peft.CONFIG in names:
+    if ADAPTER in names:
+        from weighbridge.formats import peft
+
         return read_file(folder, peft.weights_name(folder, names))
     indexes = [name for name in names if name.endswith(".safetensors.index.json")]
     marks = [name for name in MARKS if name in names]

@@ -7,13 +7,14 @@ only explained ones remain, every stored element is accounted for and the counts
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+from weighbridge.formats import agreement
 from weighbridge.formats.checkpoint import Checkpoint
+from weighbridge.formats.tensor_table import TensorTable
 from weighbridge.model.architecture import Architecture
 from weighbridge.model.buffers import named_buffer
 from weighbridge.model.tensors import Kind, TensorSpec
@@ -74,6 +75,16 @@ def reconcile(architecture: Architecture, checkpoint: Checkpoint, inferred: tupl
     may hold either. Packed weights are compared by what they stand for; scales and the like are left aside. The readers
     have already held each tensor's bytes against its shape and encoding.
     """
+    if isinstance(checkpoint.tensors, TensorTable) and checkpoint.format != "gguf":
+        found = agreement.of(architecture, checkpoint.tensors)
+        if found is not None:
+            ahead = tuple(_next_token(name, weights) for name, weights in found.next_token)
+            return Reconciliation(Status.AGREES, ahead, found.matched, inferred)
+    return _by_tensors(architecture, checkpoint, inferred)
+
+
+def _by_tensors(architecture: Architecture, checkpoint: Checkpoint, inferred: tuple[str, ...]) -> Reconciliation:
+    """`reconcile` tensor by tensor, whatever they are."""
     described, spelling = _best_spelling(architecture, checkpoint)
     stored = _modern_names({_name(tensor): tensor for tensor in _weights(checkpoint)}, described)
     added = _added_biases(stored)
@@ -84,12 +95,12 @@ def reconcile(architecture: Architecture, checkpoint: Checkpoint, inferred: tupl
         found = stored.get(tensor.name)
         if found is None:
             twin = stored.get(twins.get(tensor.name, ""))
-            if twin is not None and _is_of(twin, tensor.shape):
+            if twin is not None and agreement.is_of(twin, tensor.shape):
                 matched += 1  # the file keeps the one matrix under its other name
             elif tensor.tied_to is None and not tensor.mtp:
                 note = f"described with shape {list(tensor.shape)}, not in the file"
                 differences.append(Difference("missing", tensor.name, -tensor.elements, False, note))
-        elif not _is_of(found, tensor.shape):
+        elif not agreement.is_of(found, tensor.shape):
             shape = found.shape if found.stands_for is None else found.stands_for.shape
             note = f"described as {list(tensor.shape)}, stored as {list(shape)}"
             differences.append(Difference("shape", tensor.name, found.weights - tensor.elements, False, note))
@@ -97,7 +108,7 @@ def reconcile(architecture: Architecture, checkpoint: Checkpoint, inferred: tupl
             note = f"a parameter, stored as {found.encoding.name}: packed or another tensor"
             differences.append(Difference("encoding", tensor.name, 0, False, note))
         elif tensor.mtp:
-            differences.append(Difference("mtp", tensor.name, found.weights, True, "a next-token-prediction layer"))
+            differences.append(_next_token(tensor.name, found.weights))
         elif tensor.tied_to is not None:
             if tensor.tied_to not in stored:
                 continue
@@ -146,24 +157,6 @@ def _name(tensor: TensorSpec) -> str:
     return tensor.name if tensor.stands_for is None else tensor.stands_for.name
 
 
-def _is_of(stored: TensorSpec, shape: tuple[int, ...]) -> bool:
-    """Whether a stored tensor has this shape, unpacked.
-
-    Packers write a `Conv1D` of transformers, which lies in its own file turned, as a linear layer; where the file gives
-    only the number of weights, as those of bitsandbytes and HQQ do by their headers, that is compared.
-    """
-    if stored.stands_for is None:
-        return stored.shape == shape
-    own = stored.stands_for.shape
-    is_turned = own == shape[::-1] and len(shape) == 2 and own != stored.shape and is_conv1d(_name(stored))
-    return own == shape or is_turned or own == (math.prod(shape),)
-
-
-def is_conv1d(name: str) -> bool:
-    """Whether a weight has the name that GPT-2 and the models like it give their `Conv1D`."""
-    return _module(name).rpartition(".")[2] in ("c_attn", "c_fc", "c_proj", "q_attn")
-
-
 def _added_biases(stored: Mapping[str, TensorSpec]) -> set[str]:
     """Names of biases that AutoGPTQ up to 0.7 gives every module that it packs, of zeros where the model has none.
 
@@ -172,6 +165,10 @@ def _added_biases(stored: Mapping[str, TensorSpec]) -> set[str]:
     rows = {f"{_module(weight.stands_for.name)}.bias": weight.stands_for.shape[:1] for weight in stored.values()
             if weight.stands_for is not None and weight.name.endswith(".qweight")}  # fmt: skip
     return set(rows) if all(name in stored and stored[name].shape == shape for name, shape in rows.items()) else set()
+
+
+def _next_token(name: str, weights: int) -> Difference:
+    return Difference("mtp", name, weights, True, "a next-token-prediction layer")
 
 
 def _extra(tensor: TensorSpec, added: Collection[str] = ()) -> Difference:
@@ -188,16 +185,12 @@ def _extra(tensor: TensorSpec, added: Collection[str] = ()) -> Difference:
                       f"stored with shape {list(tensor.shape)}, not described")  # fmt: skip
 
 
-# TensorFlow's names of a normalisation's scale and shift, in files converted before 2019.
-_OLD_ENDINGS = {"gamma": "weight", "beta": "bias"}
-
-
 def _modern_names(stored: dict[str, TensorSpec], described: dict[str, TensorSpec]) -> dict[str, TensorSpec]:
     """The stored tensors under the names of today, where only the old one is in the file."""
     renamed = {}
     for name, tensor in stored.items():
         module, _, ending = name.rpartition(".")
-        modern = f"{module}.{_OLD_ENDINGS[ending]}" if ending in _OLD_ENDINGS else name
+        modern = f"{module}.{agreement.OLD_ENDINGS[ending]}" if ending in agreement.OLD_ENDINGS else name
         renamed[modern if modern in described and modern not in stored else name] = tensor
     return renamed
 

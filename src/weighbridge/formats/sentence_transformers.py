@@ -16,8 +16,8 @@ from weighbridge.errors import ConfigError, SourceError
 from weighbridge.formats import json_text, pipeline
 from weighbridge.formats.byte_source import Folder
 from weighbridge.formats.checkpoint import Checkpoint
+from weighbridge.formats.marks import SENTENCE_TRANSFORMERS
 
-INDEX = "modules.json"
 DENSE = "sentence_transformers_dense"
 """The model type under which a dense layer is described."""
 MAX_MODULES = 100
@@ -48,7 +48,9 @@ def read(folder: Folder, read_folder: Callable[[Folder], Checkpoint]) -> Checkpo
         else:
             without.append(kind)
     if not parts:
-        raise SourceError(f"{folder.name}/{INDEX} names no module with weights", "a transformer", "get its files")
+        raise SourceError(
+            f"{folder.name}/{SENTENCE_TRANSFORMERS} names no module with weights", "a transformer", "get its files"
+        )
     note = f"a sentence-transformers model; modules without weights: {', '.join(without) or 'none'}"
     if len(parts) > 1:
         return pipeline.join(folder.name, parts, [note], "SentenceTransformer", root)
@@ -62,7 +64,7 @@ def _modules(folder: Folder) -> list[tuple[str, str]]:
     Raises:
         ConfigError: when they are not given so.
     """
-    source = folder.open(INDEX)
+    source = folder.open(SENTENCE_TRANSFORMERS)
     if source.size > 1_000_000:
         raise ConfigError(f"{source.name} has {source.size:,} bytes", "a list of modules", "get the file again")
     entries = json_text.parse(source.read(0, source.size), source.name)

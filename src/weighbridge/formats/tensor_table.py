@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import overload
 
 from weighbridge.model.encodings import Encoding
@@ -26,7 +27,8 @@ _ATTACHED = re.compile(r"[A-Za-z]0|0[A-Za-z]")
 class Columns:
     """The tensors of one file, which follow each other in its bytes from `start` on.
 
-    `kinds` names the kind of each by a key of `kind_of`; `ends` are the ends of their bytes, counted from `start`.
+    `kinds` names the kind of each by a key of `kind_of`, which means the same kind in all files of a model; `ends` are
+    the ends of their bytes, counted from `start`.
     """
 
     file: str
@@ -64,6 +66,22 @@ class TensorTable(Sequence[TensorSpec]):
         self._length = sum(len(file.names) for file in files)
         self._groups: tuple[tuple[TensorSpec, int], ...] | None = None
         self._made: tuple[TensorSpec, ...] | None = None
+
+    @cached_property
+    def weights(self) -> Mapping[str, str]:
+        """The tensors of the model by the names they have there, in order, each with a key of `kinds`."""
+        found: dict[str, str] = {}
+        for file in self._files:
+            found.update(zip(file.names, file.kinds, strict=True))
+        return found
+
+    @cached_property
+    def kinds(self) -> Mapping[str, TensorSpec]:
+        """For each key of `weights` a tensor of that kind, whose name says nothing."""
+        known: dict[str, Kind] = {}
+        for file in self._files:
+            known.update(file.kind_of)
+        return {key: TensorSpec("", shape, encoding) for key, (shape, encoding) in known.items()}
 
     def __len__(self) -> int:
         return self._length
@@ -105,21 +123,24 @@ class TensorTable(Sequence[TensorSpec]):
         return self._groups
 
     def _counted(self) -> Iterator[tuple[TensorSpec, int]]:
-        counted: Counter[tuple[str, str, int]] = Counter()
+        counted: Counter[tuple[str, str]] = Counter()
         for file in self._files:
-            names = file.names
-            patterns = "\n".join(names).encode().translate(_ZEROS).decode().split("\n")
-            if len(patterns) != len(names):  # a name with a line break
-                patterns = list(names)
-            attached = {pattern for pattern in set(patterns) if _ATTACHED.search(pattern)}
-            if attached:
-                patterns = [n if p in attached else p for n, p in zip(names, patterns, strict=True)]
-            for (pattern, kind), count in Counter(zip(patterns, file.kinds, strict=True)).items():
-                counted[pattern, kind, id(file.kind_of)] += count
-        tables = {id(file.kind_of): file.kind_of for file in self._files}
-        for (pattern, kind, table), count in counted.items():
-            shape, encoding = tables[table][kind]
-            yield TensorSpec(pattern, shape, encoding), count
+            counted.update(zip(patterns(file.names), file.kinds, strict=True))
+        for (pattern, key), count in counted.items():
+            kind = self.kinds[key]
+            yield TensorSpec(pattern, kind.shape, kind.encoding), count
+
+
+def patterns(names: Sequence[str]) -> Sequence[str]:
+    """For each name the one that it shares with those that differ from it in free-standing numbers only."""
+    # All names at once: a call for each would take longer than all the rest.
+    found: Sequence[str] = "\n".join(names).encode().translate(_ZEROS).decode().split("\n")
+    if len(found) != len(names):  # a name with a line break
+        return names
+    attached = {pattern for pattern in set(found) if _ATTACHED.search(pattern)}
+    if attached:
+        found = [name if pattern in attached else pattern for name, pattern in zip(names, found, strict=True)]
+    return found
 
 
 def groups(tensors: Sequence[TensorSpec]) -> Iterable[tuple[TensorSpec, int]]:

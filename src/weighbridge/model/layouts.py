@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from weighbridge.model import encodings
 from weighbridge.model.blocks import Weight
@@ -45,6 +46,8 @@ GGUF_NAMES = {
     "head": "output",
 }
 """llama.cpp's name for each role; a role that is not here is not stored in GGUF files."""
+_OPEN = "\0"
+"""Stands for the number of an expert that is yet to come. No name holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,16 @@ class TensorGroup:
         """The name with `{layer}` and `{expert}` left open."""
         return f"{self.path}.{self.weight.name}" if self.path else self.weight.name
 
+    def names(self) -> list[str]:
+        """The name of each tensor, layer by layer and in a layer expert by expert."""
+        # A mixture has 90,000 of them: the layer is filled in once for all experts, whose numbers then join the rest.
+        experts = list(map(str, range(self.weight.experts)))
+        found: list[str] = []
+        for layer in self.layers if self.layers is not None else (None,):
+            rest = self.name.format(layer=layer, expert=_OPEN).split(_OPEN)
+            found += [expert.join(rest) for expert in experts]
+        return found
+
 
 def gguf_shape(group: TensorGroup) -> tuple[int, ...]:
     """The shape of the tensor that llama.cpp stores for a group, in reference order."""
@@ -103,13 +116,12 @@ def gguf_name(group: TensorGroup, layer: int | None) -> str | None:
 def huggingface_tensors(groups: Sequence[TensorGroup], encoding: Encoding) -> Iterator[TensorSpec]:
     """Each tensor of each group, layer by layer in the order of the groups, tied copies included."""
     for group in groups:
-        weight, name_of = group.weight, group.name.format
+        weight, names = group.weight, iter(group.names())
         stored = encoding if weight.kind is Kind.PARAMETER else encodings.find("int64")
         is_of_decoder = bool(group.decoder_layers)
         for layer in group.layers if group.layers is not None else (None,):
             place = layer + group.offset if layer is not None and is_of_decoder else None
-            for expert in range(weight.experts):
-                name = name_of(layer=layer, expert=expert)
+            for name in islice(names, weight.experts):
                 yield TensorSpec(name, weight.shape, stored, weight.role, group.component, place, weight.active,
                                  weight.experts * weight.stacked, weight.kind, weight.tied_to, group.mtp)  # fmt: skip
 

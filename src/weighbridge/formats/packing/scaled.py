@@ -25,12 +25,12 @@ import reprlib
 from typing import Any
 
 from weighbridge.formats.packing.compressed_tensors import MICRO
+from weighbridge.formats.packing.endings import SCALES
 from weighbridge.formats.packing.module import Found, MismatchError, Module, Shape, matrix, require
 from weighbridge.model.tensors import TensorSpec
 
 FP8 = frozenset({"fp8", "fp8_e5m2", "fp8_e4m3fnuz", "fp8_e5m2fnuz"})
 MOST_DIMENSIONS = 8
-SCALES = ("weight_scale_inv", "weight_scale", "scale_weight", "scale_inv", "scale", "scales")
 
 
 def scaled(module: Module) -> Found | None:
