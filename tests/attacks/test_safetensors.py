@@ -293,3 +293,14 @@ def test_an_index_among_many_other_files() -> None:
     text = json.dumps({"weight_map": {f"t{i}": f"{i:06}.safetensors" for i in range(20_000)}}).encode()
     names = [f"other{i}.safetensors" for i in range(20_000)]
     assert "lacks" in refused(lambda: reader.read_sharded(MemoryFolder({}), names, MemoryFile("i.json", text)))
+
+
+def test_headers_of_many_shards_have_a_bound_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several shards are read at once: each may have a long header, but not all of them."""
+    monkeypatch.setattr(reader, "MAX_HEADERS_BYTES", 200)
+    files = {f"m-{n}-of-3.safetensors": pack(json.dumps({f"t{n}": GOOD}).encode().ljust(90)) for n in (1, 2, 3)}
+    folder = MemoryFolder(files)
+    with pytest.raises(FormatError, match="more than 200 bytes together"):
+        reader.read_sharded(folder, list(files))
+    monkeypatch.setattr(reader, "MAX_HEADERS_BYTES", 300)
+    assert len(reader.read_sharded(folder, list(files)).tensors) == 3

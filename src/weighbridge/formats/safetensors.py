@@ -16,7 +16,8 @@ import hashlib
 import math
 import re
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -35,6 +36,8 @@ PREFETCH_BYTES = 128 * 1024
 """What the first request asks for: the length and, for a model of up to about 1,000 tensors, the whole header."""
 MAX_HEADER_BYTES = 100_000_000
 """The reference's own limit to N."""
+MAX_HEADERS_BYTES = 2 * MAX_HEADER_BYTES
+"""Of all shards together, of which several are read at once; those of the largest published models have 11 MB."""
 MAX_HEADER_DEPTH = 127
 """The reference's JSON parser stops at the 128th level."""
 MAX_INDEX_BYTES = 100_000_000
@@ -237,9 +240,18 @@ def _total_size(name: str, metadata: Mapping[str, Any], notes: list[str]) -> int
 def _read_shards(folder: Folder, names: Sequence[str]) -> Iterator[_Shard]:
     """The shards in order, their heads read ahead; each is asked for as much as the longest one so far took."""
     longest = [len(_read_head(folder.open(names[0])))]
+    left, lock = MAX_HEADERS_BYTES, threading.Lock()
+
+    def reserve(length: int) -> None:
+        nonlocal left
+        with lock:
+            left -= length
+        if left < 0:
+            raise FormatError(f"the headers of {folder.name} have more than {MAX_HEADERS_BYTES:,} bytes together",
+                              "what the tensors of a model take", _WRITER)  # fmt: skip
 
     def head(name: str) -> bytes:
-        found = _read_head(folder.open(name), -(-max(longest) * 9 // 8 // 4096) * 4096)
+        found = _read_head(folder.open(name), -(-max(longest) * 9 // 8 // 4096) * 4096, reserve)
         longest.append(len(found))
         return found
 
@@ -346,8 +358,13 @@ def _compact_metadata(text: str) -> tuple[dict[str, str], int]:
     return _metadata(metadata, "the metadata"), end + 1
 
 
-def _read_head(source: ByteSource, guess: int = PREFETCH_BYTES) -> bytes:
-    """The length and the header, in one request or, when the header is longer than the guess, two."""
+def _read_head(
+    source: ByteSource, guess: int = PREFETCH_BYTES, reserve: Callable[[int], object] = lambda length: None
+) -> bytes:
+    """The length and the header, in one request or, when the header is longer than the guess, two.
+
+    `reserve` is told the length before more than the guess is asked for, and may refuse it.
+    """
     head = source.read(0, min(source.size, guess))
     if len(head) < _LENGTH_BYTES:
         raise FormatError(f"{source.name} has {source.size} bytes", "8 bytes of header length at least", _AGAIN)
@@ -357,6 +374,7 @@ def _read_head(source: ByteSource, guess: int = PREFETCH_BYTES) -> bytes:
             f"{source.name} declares a header of {length:,} bytes",
             f"a safetensors header of at most {MAX_HEADER_BYTES:,}", _OTHER,
         )  # fmt: skip
+    reserve(length)
     stop = _LENGTH_BYTES + length
     if stop > source.size:
         raise FormatError(f"{source.name} has {source.size:,} bytes", f"a header up to byte {stop:,}", _AGAIN)
