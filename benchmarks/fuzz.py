@@ -64,7 +64,7 @@ def check(target: Target, data: bytes, slowed: float = 1.0) -> None:
         raise Failure(f"{grown:,} bytes of memory")
 
 
-def by_atheris(name: str, runs: int, corpus: str) -> None:
+def by_atheris(name: str, runs: int, corpus: str, seed: int) -> None:
     """Runs one target in this process, which libFuzzer ends."""
     atheris = importlib.import_module("atheris")
     target = TARGETS[name]
@@ -74,7 +74,7 @@ def by_atheris(name: str, runs: int, corpus: str) -> None:
     for seed in target.seeds():
         check(target, seed)
     options = [f"-runs={runs}", f"-max_len={INPUT_BYTES}", "-timeout=60", "-rss_limit_mb=3000", "-print_final_stats=1",
-               "-verbosity=0", "-seed=1", f"-artifact_prefix={FAILURES / name}-"]  # fmt: skip
+               "-verbosity=0", f"-seed={seed}", f"-artifact_prefix={FAILURES / name}-"]  # fmt: skip
     atheris.Setup([sys.argv[0], corpus, *options], lambda data: check(target, data, WATCHED))
     atheris.Fuzz()
 
@@ -100,16 +100,17 @@ def by_hypothesis(name: str, examples: int) -> None:
     bounds(hypothesis.given(inputs)(lambda data: check(target, data)))()
 
 
-def child(name: str, way: str, count: int, corpus: Path) -> tuple[int, int, str]:
+def child(name: str, way: str, count: int, corpus: Path, seed: int) -> tuple[int, int, str]:
     """One process: how many inputs it tried, its exit code, and the end of what it printed."""
-    command = [sys.executable, __file__, "--child", way, "--runs", str(count), "--corpus", str(corpus), name]
+    command = [sys.executable, __file__, "--child", way, "--runs", str(count), "--corpus", str(corpus),
+               "--seed", str(seed), name]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     said = re.findall(r"stat::number_of_executed_units:\s*(\d+)", done.stderr)
     tried = int(said[-1]) if said else (count if done.returncode == 0 else 0)
     return tried, done.returncode, done.stderr[-3000:]
 
 
-def tested(name: str, runs: int) -> dict[str, Any]:
+def tested(name: str, runs: int, seed: int) -> dict[str, Any]:
     """One reader in both ways: how many inputs it was given, how long that took, and what failed."""
     corpus = FAILURES / "corpus" / name
     corpus.mkdir(parents=True, exist_ok=True)
@@ -118,7 +119,7 @@ def tested(name: str, runs: int) -> dict[str, Any]:
     begin = time.monotonic()
     row: dict[str, Any] = {"reader": name}
     for way, count in {"atheris": runs, "hypothesis": EXAMPLES}.items():
-        row[way], code, said = child(name, way, count, corpus)
+        row[way], code, said = child(name, way, count, corpus, seed)
         if code:
             row["failed"] = said
     row["seconds"] = round(time.monotonic() - begin, 1)
@@ -135,6 +136,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("readers", nargs="*", help=f"of {', '.join(TARGETS)}; all when none is named")
     parser.add_argument("--runs", type=int, default=RUNS, help=f"inputs over all readers together; {RUNS:,}")
     parser.add_argument("--jobs", type=int, default=2, help="readers tested at the same time; 2")
+    parser.add_argument("--seed", type=int, default=1, help="where atheris begins; 1")
     parser.add_argument("--child", choices=("atheris", "hypothesis"), help=argparse.SUPPRESS)
     parser.add_argument("--corpus", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -142,7 +144,7 @@ def main(arguments: Sequence[str]) -> int:
     if unknown:
         parser.error(f"no reader is called {unknown[0]}")
     if options.child == "atheris":
-        by_atheris(options.readers[0], options.runs, str(options.corpus))
+        by_atheris(options.readers[0], options.runs, str(options.corpus), options.seed)
     if options.child == "hypothesis":
         by_hypothesis(options.readers[0], options.runs)
         return 0
@@ -150,7 +152,7 @@ def main(arguments: Sequence[str]) -> int:
     names = options.readers or list(TARGETS)
     share = -(-options.runs // len(names))
     with ThreadPoolExecutor(options.jobs) as jobs:
-        rows = list(jobs.map(lambda name: tested(name, share), names))
+        rows = list(jobs.map(lambda name: tested(name, share, options.seed), names))
     tried = sum(row["atheris"] + row["hypothesis"] for row in rows)
     failures = [row["reader"] for row in rows if "failed" in row]
     print(f"{tried:,} inputs over {len(rows)} readers, {len(failures)} of which failed")
