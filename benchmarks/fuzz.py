@@ -71,8 +71,8 @@ def by_atheris(name: str, runs: int, corpus: str, seed: int) -> None:
     with atheris.instrument_imports(include=["weighbridge.formats"]):
         for module in target.modules:
             importlib.import_module(f"weighbridge.formats.{module}")
-    for seed in target.seeds():
-        check(target, seed)
+    for valid in target.seeds():
+        check(target, valid)
     options = [f"-runs={runs}", f"-max_len={INPUT_BYTES}", "-timeout=60", "-rss_limit_mb=3000", "-print_final_stats=1",
                "-verbosity=0", f"-seed={seed}", f"-artifact_prefix={FAILURES / name}-"]  # fmt: skip
     atheris.Setup([sys.argv[0], corpus, *options], lambda data: check(target, data, WATCHED))
@@ -114,8 +114,8 @@ def tested(name: str, runs: int, seed: int) -> dict[str, Any]:
     """One reader in both ways: how many inputs it was given, how long that took, and what failed."""
     corpus = FAILURES / "corpus" / name
     corpus.mkdir(parents=True, exist_ok=True)
-    for number, seed in enumerate(TARGETS[name].seeds()):
-        (corpus / f"seed-{number}").write_bytes(seed)
+    for number, valid in enumerate(TARGETS[name].seeds()):
+        (corpus / f"seed-{number}").write_bytes(valid)
     begin = time.monotonic()
     row: dict[str, Any] = {"reader": name}
     for way, count in {"atheris": runs, "hypothesis": EXAMPLES}.items():
