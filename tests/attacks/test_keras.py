@@ -187,6 +187,12 @@ def test_a_symbol_table_that_leads_to_itself() -> None:
     refuse(file(header(message(17, struct.pack("<QQ", place(1), place(2)))), node, heap), "twice")
 
 
+def test_a_header_of_a_million_empty_messages() -> None:
+    """A sparse file has megabytes of zeros for nothing, and each eight of them are a message of version 1."""
+    begin = struct.pack("<BxHII4x", 1, 0, 1, 8 * 10**6)
+    refuse(file(begin + bytes(8 * 10**6)), "more than 300,000 messages")
+
+
 def test_a_continuation_that_continues_itself() -> None:
     """An object header that goes on in itself ends when its bytes were read often enough."""
     block = b"OCHK" + message(16, struct.pack("<QQ", place(1), 4096))

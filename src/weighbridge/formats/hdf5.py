@@ -23,6 +23,8 @@ from weighbridge.formats.hdf5_storage import Space, Storage
 from weighbridge.formats.hdf5_types import Datatype
 
 MAX_LINKS = 200_000
+MAX_MESSAGES = 300_000
+"""Of all object headers together: a dataset has about ten."""
 MAX_DEPTH = 64
 MAX_PATH_CHARACTERS = 1000
 MAX_TEXT_BYTES = 32 * 2**20
@@ -95,7 +97,7 @@ class Hdf5:
     def __init__(self, source: ByteSource, wanted: Callable[[str], bool]) -> None:
         self._blocks = Blocks(source)
         self._wanted = wanted
-        self._links = self._text_bytes = 0
+        self._links = self._text_bytes = self._messages_read = 0
 
     @property
     def digest(self) -> str:
@@ -202,6 +204,9 @@ class Hdf5:
             cursor.signed_as(b"OCHK")
         # A gap too small for a message may be left at the end.
         while cursor.left >= head_bytes:
+            self._messages_read += 1
+            if self._messages_read > MAX_MESSAGES:
+                blocks.fail(f"more than {MAX_MESSAGES:,} messages in its object headers", "fewer")
             kind = cursor.number(2 if head_bytes == 8 else 1)
             size, flags = cursor.number(2), cursor.number(1)
             cursor.take(head_bytes - (5 if head_bytes == 8 else 4))
