@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import pickle
 import tracemalloc
 import zlib
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.attacks.bounds import forbid, refused, within
+from tests.attacks.bounds import RUNNING, forbid, refused, within
 from tests.pickles import Call, Global, Stored, opcodes
 
 from weighbridge.errors import WeighbridgeError
@@ -29,15 +28,7 @@ VALID = {protocol: pickle.dumps(ARRAYS, protocol) for protocol in (2, 4, 5)}
 @pytest.fixture(autouse=True)
 def _watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing is unpickled and nothing started."""
-    forbid(
-        monkeypatch,
-        (os, "system"),
-        (os, "popen"),
-        (os, "execv"),
-        (pickle, "loads"),
-        (pickle, "load"),
-        (pickle, "Unpickler"),
-    )
+    forbid(monkeypatch, *RUNNING)
     yield
 
 

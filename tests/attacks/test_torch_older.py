@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import pickle
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -12,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.attacks.bounds import forbid, refused, within
+from tests.attacks.bounds import RUNNING, forbid, refused, within
 from tests.pickles import LEGACY_MAGIC, Call, Global, LegacyWriter, Stored, Writer, opcodes, script_archive
 
 from weighbridge.errors import WeighbridgeError
@@ -24,15 +22,7 @@ from weighbridge.formats.checkpoint import Checkpoint
 @pytest.fixture(autouse=True)
 def _watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing is unpickled and nothing started."""
-    forbid(
-        monkeypatch,
-        (os, "system"),
-        (os, "popen"),
-        (os, "execv"),
-        (pickle, "loads"),
-        (pickle, "load"),
-        (pickle, "Unpickler"),
-    )
+    forbid(monkeypatch, *RUNNING)
     yield
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import pickle
 import struct
 import zipfile
 import zlib
@@ -13,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.attacks.bounds import forbid, refused, within
+from tests.attacks.bounds import RUNNING, forbid, refused, within
 
 from weighbridge.errors import WeighbridgeError
 from weighbridge.formats import pickle_symbols, torch_zip
@@ -24,15 +22,7 @@ from weighbridge.formats.checkpoint import Checkpoint
 @pytest.fixture(autouse=True)
 def _watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each attack takes less than a second and 100 MB, unpickles nothing and starts nothing."""
-    forbid(
-        monkeypatch,
-        (os, "system"),
-        (os, "popen"),
-        (os, "execv"),
-        (pickle, "loads"),
-        (pickle, "load"),
-        (pickle, "Unpickler"),
-    )
+    forbid(monkeypatch, *RUNNING)
     yield
 
 
