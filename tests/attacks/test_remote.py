@@ -8,6 +8,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -289,9 +290,10 @@ def test_a_public_name_does_not_become_this_machine_later(double: Double, monkey
         monkeypatch.setattr(socket, "getaddrinfo", lookup)
         double.repositories["cdn"] = {"a.bin": bytes(200_000)}
         double.twist = twist
-        file = HttpFile(Client(), f"{double.endpoint}/org/name/resolve/main/a.bin", "a.bin")
-        assert file.read(0, 8) == bytes(8)
-        refuse(lambda: file.read(150_000, 8), "leads to cdn.example")
+        with closing(Client()) as client:
+            file = HttpFile(client, f"{double.endpoint}/org/name/resolve/main/a.bin", "a.bin")
+            assert file.read(0, 8) == bytes(8)
+            refuse(lambda: file.read(150_000, 8), "leads to cdn.example")
         assert len(looked_up) == 2 and inside.asked == []
 
 
