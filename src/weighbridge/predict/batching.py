@@ -26,7 +26,8 @@ from math import sqrt
 BUSY_S, ENERGY_J, SEQUENCE_S = range(3)
 """Rows of `bins`: seconds at work, energy, and sequences in the machine times seconds."""
 STEPS, PREEMPTED, PROMPT_TOKENS, AGAIN_TOKENS, ANSWER_TOKENS, MOST_PAGES = range(6)
-"""Places of `counts`. `AGAIN_TOKENS` were in a cache that was given back, and are worked on once more."""
+"""Places of `counts`. `AGAIN_TOKENS` were in a cache that was given back, and are worked on once more; `MOST_PAGES` are
+those of the fullest cache, for one that is never full at most so many."""
 
 
 def run(
@@ -40,7 +41,6 @@ def run(
     cached_s: float,
     token_s: float,
     pair_s: float,
-    chunk_s: float,
     budget: int,
     mixes: bool,
     pages: int,
@@ -65,11 +65,11 @@ def run(
         shared: tokens at the start of each prompt that the cache holds already; less than the prompt.
         clients: of a closed loop, who each ask again when they have their answer; 0 for an open one.
         think_s: seconds that a client takes to ask again.
-        base_s: seconds of a step in which 0, 1, 2 ... sequences decode; its length bounds them.
+        base_s: seconds of a step in which 0, 1, 2 ... sequences decode, the first of them being a step of prompts
+            alone; its length bounds the sequences in the machine.
         cached_s: seconds that a step takes more for each token in the cache.
         token_s: seconds for each token of a prompt.
         pair_s: seconds for each pair of a prompt's token and one before it.
-        chunk_s: seconds that a step with prompts takes more.
         budget: the most tokens of a step, more than sequences can run.
         mixes: whether sequences decode in steps with prompts.
         pages: of the cache, enough for any one request; 0 when it is never full.
@@ -84,11 +84,13 @@ def run(
         counts: where what `STEPS` to `MOST_PAGES` name goes.
         block: requests between two yields.
     """
-    busy, energy, inside = bins[BUSY_S], bins[ENERGY_J], bins[SEQUENCE_S]
-    total, most, last_bin = len(prompt), len(base_s) - 1, len(busy) - 1
+    total, most, last_bin = len(prompt), len(base_s) - 1, len(bins[BUSY_S]) - 1
     issued = min(clients, total) if clients else total
     now, step, running, cached, free = arrival[0], 0, 0, 0, pages
     ended, told = 0, 0
+    at, busy, energy, inside = int(now / bin_s), 0.0, 0.0, 0.0  # a bin, and what belongs to it so far
+    at = min(at, last_bin)
+    edge = (at + 1) * bin_s
     head = 0  # the next request
     part, part_begin = -1, 0  # one whose prompt was cut, and how much of it is done
     bounded = pages > 0
@@ -105,13 +107,16 @@ def run(
 
     while ended < total:
         if running == 0 and part < 0 and len(left) == 0 and arrival[head] > now:
-            while now < arrival[head]:
-                at = min(int(now / bin_s), last_bin)
-                until = arrival[head] if at == last_bin else min(arrival[head], (at + 1) * bin_s)
-                if until <= now:  # a bin's edge, as rounded
-                    until = arrival[head]
-                energy[at] += (until - now) * power_w[0]
-                now = until
+            while at < last_bin and edge <= arrival[head]:
+                bins[BUSY_S][at] += busy
+                bins[ENERGY_J][at] += energy + (edge - now) * power_w[0]
+                bins[SEQUENCE_S][at] += inside
+                busy = energy = inside = 0.0
+                now = max(now, edge)
+                at += 1
+                edge = (at + 1) * bin_s
+            energy += (arrival[head] - now) * power_w[0]
+            now = arrival[head]
         gave = False
         if grows:
             while phase[step % page] > free and running + (part >= 0) > 1:
@@ -166,7 +171,9 @@ def run(
                 else:
                     admitted[who] = now
                     head += 1
-            chunk = min(room, whole - begin)
+            chunk = whole - begin
+            if chunk > room:
+                chunk = room
             spent += chunk * (token_s + pair_s * (begin + 0.5 * chunk))
             room -= chunk
             worked += chunk
@@ -178,10 +185,12 @@ def run(
 
         many = 0  # steps in which the running sequences decode
         if worked > 0:
-            seconds = spent + chunk_s
+            seconds = spent
             if mixes and running > 0:
                 many = 1
                 seconds += base_s[running] + cached_s * cached
+            else:
+                seconds += base_s[0]
             counts[PROMPT_TOKENS] += worked
             counts[STEPS] += 1
         else:
@@ -190,23 +199,31 @@ def run(
             square = 0.5 * cached_s * running
             if head < issued and running < most and len(left) == 0 and arrival[head] > now:
                 gap = arrival[head] - now
-                many = min(many, int(2.0 * gap / (line + sqrt(line * line + 4.0 * square * gap))) + 1)
-            if grows:
+                until = int(2.0 * gap / (line + sqrt(line * line + 4.0 * square * gap))) + 1
+                if until < many:
+                    many = until
+            if grows and free < many * running:
                 many = min(many, max(1, free // running * page))
             seconds = many * (line + square * many)
             counts[STEPS] += many
-        at = min(int(now / bin_s), last_bin)
-        busy[at] += seconds
-        energy[at] += seconds * power_w[present]
-        inside[at] += seconds * present
+        busy += seconds
+        energy += seconds * power_w[present]
+        inside += seconds * present
         now += seconds
+        if now >= edge and at < last_bin:
+            bins[BUSY_S][at] += busy
+            bins[ENERGY_J][at] += energy
+            bins[SEQUENCE_S][at] += inside
+            busy = energy = inside = 0.0
+            at = min(int(now / bin_s), last_bin)
+            edge = (at + 1) * bin_s
 
         if many > 0:
             counts[ANSWER_TOKENS] += many * running
             if grows:
                 free -= many // page * running
-                for ahead in range(many % page):
-                    free -= phase[(step + ahead) % page]
+                for ahead in range(step, step + many % page):
+                    free -= phase[ahead % page]
             step += many
             cached += many * running
             while len(ends) > 0 and ends[0][0] <= step:
@@ -252,9 +269,13 @@ def run(
                 if len(started) > 4 * most + 64:
                     started = [x for x in started if due[x] != 0]
         joins.clear()
-        if bounded:
-            counts[MOST_PAGES] = max(counts[MOST_PAGES], pages - free)
+        held = pages - free if bounded else (cached + (prompt[part] if part >= 0 else 0)) // page + running + 1
+        if held > counts[MOST_PAGES]:
+            counts[MOST_PAGES] = held
         if ended - told >= block:
             told = ended
             yield ended
+    bins[BUSY_S][at] += busy
+    bins[ENERGY_J][at] += energy
+    bins[SEQUENCE_S][at] += inside
     yield ended

@@ -221,7 +221,7 @@ def step(
             inside = np.minimum(inside, service.max_sequences)
         terms = steps.served_step(demand, stored, found, running=inside, prompt=prompt, output=output,
                                   cache_bytes_per_element=per_element)  # fmt: skip
-        return Step(steps.SERVED_STEP, terms, _launched(service, fit["served_step"], steps.SERVED_STEP), inside)
+        return Step(steps.SERVED_STEP, terms, served_factors(service), inside)
     device, kind = machine.device, device_class(machine.device)
     terms = steps.decode_step(demand, stored, found, sequences=sequences, context=prompt + output / 2,
                               cache_bytes_per_element=per_element,
@@ -241,6 +241,11 @@ def step(
         terms += [np.maximum(0.0, sequences - 1.0) / np.maximum(output, 1) * others]
         factors += [1.0]
     return Step((*steps.DECODE, "batch", "prompts")[: len(terms)], terms, factors, sequences)
+
+
+def served_factors(service: Service) -> list[float]:
+    """Factors of the terms `SERVED_STEP` under an engine."""
+    return _launched(service, fits()["served_step"], steps.SERVED_STEP)
 
 
 def _launched(service: Service, factors: Mapping[str, float], names: Sequence[str]) -> list[float]:
