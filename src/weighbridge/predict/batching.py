@@ -172,8 +172,7 @@ def run(
                     admitted[who] = now
                     head += 1
             chunk = whole - begin
-            if chunk > room:
-                chunk = room
+            chunk = min(chunk, room)
             spent += chunk * (token_s + pair_s * (begin + 0.5 * chunk))
             room -= chunk
             worked += chunk
@@ -200,8 +199,7 @@ def run(
             if head < issued and running < most and len(left) == 0 and arrival[head] > now:
                 gap = arrival[head] - now
                 until = int(2.0 * gap / (line + sqrt(line * line + 4.0 * square * gap))) + 1
-                if until < many:
-                    many = until
+                many = min(many, until)
             if grows and free < many * running:
                 many = min(many, max(1, free // running * page))
             seconds = many * (line + square * many)
@@ -232,8 +230,7 @@ def run(
             for who in joins:
                 held += prompt[who]
             held = held // page + present
-        if held > counts[MOST_PAGES]:
-            counts[MOST_PAGES] = held
+        counts[MOST_PAGES] = max(counts[MOST_PAGES], held)
         if many > 0:
             while len(ends) > 0 and ends[0][0] <= step:
                 when, who = heappop(ends)
@@ -280,6 +277,10 @@ def run(
         joins.clear()
         if ended - told >= block:
             told = ended
+            bins[BUSY_S][at] += busy
+            bins[ENERGY_J][at] += energy
+            bins[SEQUENCE_S][at] += inside
+            busy = energy = inside = 0.0
             yield ended
     bins[BUSY_S][at] += busy
     bins[ENERGY_J][at] += energy

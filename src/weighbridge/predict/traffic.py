@@ -24,12 +24,14 @@ LONGEST = 8.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """Requests in the order in which they arrive. `shared_tokens` of each prompt are in the cache already."""
+    """Requests in the order in which they arrive. `shared_tokens` of each prompt, or so many of each, are in the cache
+    already.
+    """
 
     arrival_s: NDArray[np.float64]
     prompt_tokens: NDArray[np.int64]
     output_tokens: NDArray[np.int64]
-    shared_tokens: int = 0
+    shared_tokens: int | NDArray[np.int64] = 0
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -46,18 +48,31 @@ class Traffic:
         return len(self) / self.duration_s if self.duration_s else math.inf
 
     def at_rate(self, rate: float) -> Traffic:
-        """The same requests, closer together or further apart."""
+        """The same requests, closer together or further apart.
+
+        Raises:
+            UnitError: when they all come at once, or for a rate that is none.
+        """
+        if not (math.isfinite(rate) and rate > 0):
+            raise UnitError(f"a rate of {rate} requests a second", "more than 0", "correct --rate")
+        if not self.duration_s:
+            read = f"{len(self):,} requests that come at the same time, at another rate"
+            raise UnitError(read, "requests over some time", "leave the rate out, or use a longer log")
         return replace(self, arrival_s=self.arrival_s * (self.rate / rate))
 
     def share(self, place: int, of: int) -> Traffic:
         """What comes to one of several replicas, which take turns."""
-        return replace(self, arrival_s=self.arrival_s[place::of], prompt_tokens=self.prompt_tokens[place::of],
-                       output_tokens=self.output_tokens[place::of])  # fmt: skip
+        return self._picked(slice(place, None, of))
 
     def first(self, requests: int) -> Traffic:
         """The first so many of them."""
-        return replace(self, arrival_s=self.arrival_s[:requests], prompt_tokens=self.prompt_tokens[:requests],
-                       output_tokens=self.output_tokens[:requests])  # fmt: skip
+        return self._picked(slice(requests))
+
+    def _picked(self, which: slice) -> Traffic:
+        shared = self.shared_tokens
+        return replace(self, arrival_s=self.arrival_s[which], prompt_tokens=self.prompt_tokens[which],
+                       output_tokens=self.output_tokens[which],
+                       shared_tokens=shared if isinstance(shared, int) else shared[which])  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
