@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -115,7 +116,7 @@ def test_another_rate_is_the_same_requests_closer_together() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    refused = [
+    refused: list[Callable[[], object]] = [
         lambda: open_loop(0.0, 10, SHORT, seed=1), lambda: open_loop(math.nan, 10, SHORT, seed=1),
         lambda: open_loop(math.inf, 10, SHORT, seed=1), lambda: open_loop(1.0, 0, SHORT, seed=1),
         lambda: open_loop(1.0, MOST_REQUESTS + 1, SHORT, seed=1),
