@@ -32,7 +32,13 @@ TURNS = 10
 """Requests of each client; the first two of each are left out."""
 NO_DELAY = {"start": 0.0, "token": 0.0, "exchange": 0.0, "steps": 0.0}
 PAGE = 16
-TERMS = ("simulated", "token", "exchange", *(f"start.{name}" for name in RUNTIMES), *(f"steps.{name}" for name in RUNTIMES))
+TERMS = (
+    "simulated",
+    "token",
+    "exchange",
+    *(f"start.{name}" for name in RUNTIMES),
+    *(f"steps.{name}" for name in RUNTIMES),
+)
 LOW = [0.9999, 1e-3, 1e-3, *(1e-4 for _ in RUNTIMES), *(1e-2 for _ in RUNTIMES)]
 HIGH = [1.0001, 60.0, 10.0, *(0.5 for _ in RUNTIMES), *(40.0 for _ in RUNTIMES)]
 

@@ -102,3 +102,58 @@ def format_count(count: int) -> str:
         if abs(count) >= scale:
             return f"{count / scale:.4g}{name}"
     return str(count)
+
+
+_SECOND_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "day": 86_400.0,
+                 "days": 86_400.0}  # fmt: skip
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds from text such as `50ms`, `2s`, `10min` or `24h`; a number alone has no unit and is refused.
+
+    Raises:
+        UnitError: without a unit of time.
+
+    Example:
+        >>> parse_seconds("50ms"), parse_seconds("24h")
+        (0.05, 86400.0)
+    """
+    number, unit = _split(text, "time", "50ms, 2s or 24h")
+    if unit not in _SECOND_UNITS:
+        read = f"{text!r} has the unit {unit!r}" if unit else f"{text!r} has no unit"
+        raise UnitError(read, "us, ms, s, min, h or d", "write one, as in 50ms or 2s")
+    return float(number) * _SECOND_UNITS[unit]
+
+
+def parse_rate(text: str) -> float:
+    """Events a second from text such as `115.7`, `10M/day` or `600/min`; a number alone is a second's.
+
+    Raises:
+        UnitError: when it is none.
+
+    Example:
+        >>> parse_rate("2.5"), parse_rate("600/min"), round(parse_rate("10M/day"), 2)
+        (2.5, 10.0, 115.74)
+    """
+    amount, slash, unit = text.partition("/")
+    number, scale = _split(amount, "rate", "2.5, 600/min or 10M/day")
+    time = unit.strip()
+    if scale.lower() not in _COUNT_UNITS or (slash and time not in _SECOND_UNITS):
+        raise UnitError(
+            f"{text!r} is not a rate", "a number for a second, or such as 600/min or 10M/day", "write it so"
+        )
+    return float(number) * _COUNT_UNITS[scale.lower()] / (_SECOND_UNITS[time] if slash else 1.0)
+
+
+def format_seconds(seconds: float) -> str:
+    """A time for people.
+
+    Example:
+        >>> format_seconds(0.0123), format_seconds(90.0), format_seconds(86_400.0), format_seconds(2.5)
+        ('12.3 ms', '1.5 min', '24 h', '2.5 s')
+    """
+    for scale, name in ((172_800.0, "d"), (7200.0, "h"), (90.0, "min"), (1.0, "s"), (1e-3, "ms")):
+        if seconds >= scale or name == "ms":
+            unit = {"d": 86_400.0, "h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3}[name]
+            return f"{seconds / unit:,.3g} {name}" if seconds / unit < 1000 else f"{seconds / unit:,.0f} {name}"
+    raise AssertionError

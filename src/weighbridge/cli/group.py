@@ -17,6 +17,7 @@ from weighbridge.errors import SourceError, WeighbridgeError
 COMMANDS = {
     "inspect": "Weigh a model: parameters, bytes, state and operations.",
     "fit": "Plan a model on a machine: memory, speed, cost.",
+    "load": "Simulate a service under a load: latencies, replicas, cost.",
     "devices": "List the known devices, or rank them for a model.",
     "probe": "Measure this machine.",
     "measure": "Run a model here.",
