@@ -410,9 +410,7 @@ def load(
         outcome = outcome.after(warm_up)
     bounds = _bounds(built, traffic, run, warm_up)
     percents = sorted({*PERCENTS, percent})
-    latency = {
-        name: _latency(built, name, outcome, bounds, percents) for name in ("ttft_s", "tpot_s", "e2e_s", "waiting_s")
-    }
+    latency = {name: _latency(built, name, outcome, bounds, percents) for name in MEASURES}
     found = Load(engine=built, traffic=traffic, outcome=outcome, replicas=replicas, clients=clients or 0,
                  think_s=think_s, seed=seed, latency=latency, limits=tuple(limits), percent=percent, bearable=bearable,
                  capacity=capacity, notes=tuple(notes))  # fmt: skip

@@ -139,9 +139,7 @@ def parse_rate(text: str) -> float:
     number, scale = _split(amount, "rate", "2.5, 600/min or 10M/day")
     time = unit.strip()
     if scale.lower() not in _COUNT_UNITS or (slash and time not in _SECOND_UNITS):
-        raise UnitError(
-            f"{text!r} is not a rate", "a number for a second, or such as 600/min or 10M/day", "write it so"
-        )
+        raise UnitError(f"{text!r} is not a rate", "a number a second, or 600/min or 10M/day", "write it so")
     return float(number) * _COUNT_UNITS[scale.lower()] / (_SECOND_UNITS[time] if slash else 1.0)
 
 

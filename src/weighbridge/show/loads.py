@@ -51,7 +51,8 @@ def load_words(found: Load) -> str:
     runtime = found.engine.plan.service.runtime.name
     prompt, output = traffic.prompt_tokens.mean(), traffic.output_tokens.mean()
     return (f"{runtime}, {found.replicas:,} replica{'s' * (found.replicas > 1)}, {who}{again}, prompts of "
-            f"{prompt:,.0f} and answers of {output:,.0f} tokens on average; {len(outcome):,} requests in {format_seconds(outcome.span_s)} simulated")  # fmt: skip
+            f"{prompt:,.0f} and answers of {output:,.0f} tokens on average; {len(outcome):,} requests in "
+            f"{format_seconds(outcome.span_s)} simulated")  # fmt: skip
 
 
 def latency_rows(found: Load) -> list[tuple[str, ...]]:
