@@ -27,7 +27,7 @@ from weighbridge.model.architecture import Architecture
 from weighbridge.model.catalogue import NamedModel
 from weighbridge.model.recipes import Recipe
 from weighbridge.predict import here, speed
-from weighbridge.predict.carbon import Site, site
+from weighbridge.predict.carbon import ANYWHERE, Site, site
 from weighbridge.predict.cost import cost, energy
 from weighbridge.predict.demand import Demand, StoredWeights, demand, stored_weights, weights_of_file
 from weighbridge.predict.memory import SYSTEM_SHARE, Beside, Draft, MemoryPlan, Planner
@@ -53,7 +53,7 @@ class Plan:
     speed: Speed
     alternatives: tuple[Alternative, ...] = ()
     notes: tuple[str, ...] = ()
-    site: Site = Site()
+    site: Site = ANYWHERE
 
     def to_json(self) -> dict[str, Any]:
         """The document of the JSON contract."""

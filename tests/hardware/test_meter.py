@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from weighbridge.estimate import Estimate
 from weighbridge.hardware import meter
 from weighbridge.hardware.meter import Meter, Sample, integrated
 
@@ -27,7 +28,7 @@ def powers(trace: Any, step_s: float, end_s: float) -> list[Sample]:
     return [Sample(n * step_s, trace(n * step_s)) for n in range(round(end_s / step_s) + 1)]
 
 
-def joules(samples: list[Sample], since_s: float = 0.0, until_s: float = 60.0) -> meter.Estimate:
+def joules(samples: list[Sample], since_s: float = 0.0, until_s: float = 60.0) -> Estimate:
     return integrated(samples, is_counter=False, wraps_j=None, since_s=since_s, until_s=until_s)
 
 

@@ -37,8 +37,13 @@ def machine(runtime: str = "llama.cpp", **changes: Any) -> Device:
 
 def answer(**changes: Any) -> str:
     timings = {"prompt_ms": 1000, "prompt_n": 512, "predicted_per_token_ms": 20}
-    return json.dumps({"timings": timings, "peak_bytes": 5, "warm_up": False, "error": None, "started_s": 1.0,
-                       "ended_s": 2.0} | changes) + "\n"
+    return (
+        json.dumps(
+            {"timings": timings, "peak_bytes": 5, "warm_up": False, "error": None, "started_s": 1.0, "ended_s": 2.0}
+            | changes
+        )
+        + "\n"
+    )
 
 
 def reply(monkeypatch: pytest.MonkeyPatch, stdout: str, code: int = 0, stderr: str = "") -> None:

@@ -60,7 +60,7 @@ def grids() -> tuple[Grid, ...]:
     tables = tomllib.loads(FILE.read_text(encoding="utf-8"))
     found = {name: _grid(name, facts, tables["sources"]) for name, facts in tables["grids"].items()}
     return (*found.values(), *(
-        replace(found[place], name=region, title=f"{CLOUDS[cloud]}, on the grid of {found[place].title}", aliases=(),
+        replace(found[place], name=region, title=f"{CLOUDS[cloud]} {region}, {found[place].title}", aliases=(),
                 note="which grid a region draws from is our choice by its place")
         for cloud, regions in tables["regions"].items() for region, place in regions.items()
     ))  # fmt: skip
@@ -83,7 +83,7 @@ def find_grid(name: str) -> Grid:
         >>> find_grid("France").g_per_kwh, find_grid("fr").year
         (44.18, 2024)
         >>> find_grid("us-east-1").title, find_grid("us-east1").title
-        ('AWS, on the grid of United States, SERC Virginia/Carolina', 'Google Cloud, South Carolina')
+        ('AWS us-east-1, United States, SERC Virginia/Carolina', 'Google Cloud, South Carolina')
     """
     found = _by_name().get(_spelled(name))
     if found is None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -179,19 +180,23 @@ def integrated(
     """
     seen = [(s.time_s, s.value) for s in samples if s.value is not None]
     if len(seen) < 2:
-        return Estimate(None, None, None, "J", Basis.MEASURED, f"the meter answered {len(seen)} of {len(samples)} times")
+        return Estimate(
+            None, None, None, "J", Basis.MEASURED, f"the meter answered {len(seen)} of {len(samples)} times"
+        )
     if seen[0][0] > since_s or seen[-1][0] < until_s or until_s <= since_s:
         return Estimate(None, None, None, "J", Basis.MEASURED, "the meter was not read over the whole time")
     joules = low = high = blind_s = 0.0
     least, most = min(value for _, value in seen), max(value for _, value in seen)
-    for (start, before), (end, after) in zip(seen, seen[1:], strict=False):
+    for (start, before), (end, after) in itertools.pairwise(seen):
         inside = min(end, until_s) - max(start, since_s)
         if inside <= 0:
             continue
         if is_counter:
             step = after - before
             if step < 0 and wraps_j is None:
-                return Estimate(None, None, None, "J", Basis.MEASURED, "the counter went back, and nobody knows how far")
+                return Estimate(
+                    None, None, None, "J", Basis.MEASURED, "the counter went back, and nobody knows how far"
+                )
             part = (step if step >= 0 else step + (wraps_j or 0.0)) * inside / (end - start)
             joules, low, high = joules + part, low + part, high + part
             continue

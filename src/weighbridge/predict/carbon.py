@@ -36,6 +36,10 @@ class Site:
         return {"grid_g_per_kwh": self.grid.to_json(), "pue": self.pue.to_json()}
 
 
+ANYWHERE = Site()
+"""A place of which neither grid nor building is known."""
+
+
 def site(grid: str | None = None, pue: str | None = None) -> Site:
     """A place by the names of its grid and operator, or by numbers; what is not given is assumed.
 

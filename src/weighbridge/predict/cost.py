@@ -6,7 +6,7 @@ from typing import Any
 
 from weighbridge.estimate import Basis, Estimate, weakest
 from weighbridge.hardware.machine import Machine
-from weighbridge.predict.carbon import Site, emitted
+from weighbridge.predict.carbon import ANYWHERE, Site, emitted
 from weighbridge.predict.service import Service
 from weighbridge.predict.speed import Speed
 
@@ -27,8 +27,6 @@ def cost(built: Machine, fast: Speed, asked: Service) -> dict[str, Any]:
             "usd_per_request": request.to_json()}  # fmt: skip
 
 
-ANYWHERE = Site()
-"""A place of which neither grid nor building is known."""
 POWER_SHARE = (0.45, 0.7, 0.95)
 """Average power over rated power of a busy device: low, middle, high (0.6 with few clients, 0.95 with many)."""
 

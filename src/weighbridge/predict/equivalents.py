@@ -1,4 +1,4 @@
-"""What can people picture that emits or takes as much? Published figures of `equivalents.toml`, each with its source."""
+"""What do people know that emits or takes as much? Published figures of `equivalents.toml`, each with its source."""
 
 from __future__ import annotations
 

@@ -25,7 +25,9 @@ class Duty:
             raise UnitError(read, "a share above 0 and up to 1", "correct it")
         idle, busy = self.idle_w.value, self.busy_w.value
         if idle is not None and busy is not None and idle > busy:
-            raise UnitError(f"{idle:g} W idle and {busy:g} W busy", "more when it works than when it waits", "correct it")
+            raise UnitError(
+                f"{idle:g} W idle and {busy:g} W busy", "more when it works than when it waits", "correct it"
+            )
 
     @property
     def mean_w(self) -> Estimate:
@@ -51,6 +53,7 @@ class Duty:
         if mean.value is None or busy_s.value is None:
             return Estimate(None, None, None, "J", basis, mean.note or busy_s.note)
         assert mean.low is not None and mean.high is not None and busy_s.low is not None and busy_s.high is not None
-        u = self.utilisation
-        return Estimate(mean.value * busy_s.value / u, mean.low * busy_s.low / u, mean.high * busy_s.high / u, "J", basis,
-                        f"busy {u:.0%} of the time")  # fmt: skip
+        per_busy = 1 / self.utilisation
+        bounds = (mean.value * busy_s.value, mean.low * busy_s.low, mean.high * busy_s.high)
+        value, low, high = (joules * per_busy for joules in bounds)
+        return Estimate(value, low, high, "J", basis, f"busy {self.utilisation:.0%} of the time")
