@@ -257,7 +257,8 @@ def metered(plan: Plan, runs: Sequence[Repetition], meter: Meter | None) -> tupl
         names = ", ".join(sensor.name for sensor in meter.sensors)
         return compared, (f"energy is that of {names}, within 5%, with whatever else ran",)
     why = found[0].note if found else "no meter was asked"
-    return compared, (f"energy was not measured ({why}): only the plan's estimate is given",)
+    left = "only the plan's estimate is given" if predicted.value is not None else f"nor estimated, {predicted.note}"
+    return compared, (f"energy was not measured ({why}): {left}",)
 
 
 def run(runner: Runner, order: dict[str, Any], limit_s: float, tell: Callable[[str], None]) -> list[Repetition]:

@@ -12,14 +12,17 @@ from weighbridge.predict.carbon import J_PER_KWH, facility_kwh
 from weighbridge.predict.equivalents import pictured
 from weighbridge.show.plans import amount, figure
 from weighbridge.show.tables import bold, table
-from weighbridge.units import format_energy, format_mass
+from weighbridge.units import format_count, format_energy, format_mass
 
 
 def footprint_lines(found: Footprint) -> Iterator[str]:
     """The report of `weigh energy`."""
     yield bold(printable(f"energy and carbon: {found.source}"))
     if found.power_w is not None and found.seconds is not None and found.power_w.value is not None:
-        yield f"{amount(found.power_w)} W for {amount(found.seconds)} s a request"
+        seconds = found.seconds
+        long = seconds.value is not None and seconds.value >= 7200
+        lasting = f"{amount(seconds.times(1 / 3600))} h" if long else f"{amount(seconds)} s"
+        yield f"{amount(found.power_w)} W for {lasting} a request"
     yield ""
     rows = [(one.what, _range(one.energy_j, format_energy),
              _range(facility_kwh(one.energy_j, found.site).times(J_PER_KWH), format_energy),
@@ -28,7 +31,7 @@ def footprint_lines(found: Footprint) -> Iterator[str]:
     yield from table("energy and carbon", heads, rows, right=(1, 2, 3))
     shown = found.pictured
     if shown.carbon_g.value is not None:
-        counts = [(one["title"], amount(Estimate.from_json(one["count"])), str(one["year"]))
+        counts = [(one["title"], _range(Estimate.from_json(one["count"]), _many), str(one["year"]))
                   for one in pictured(shown.energy_j, shown.carbon_g)]  # fmt: skip
         yield from table(f"as much as ({shown.what})", ("what", "how many", "figure of"), counts, right=(1,))
     if (made := found.embodied_g).value is not None:
@@ -63,6 +66,10 @@ def _range(estimate: Estimate, form: Callable[[float], str]) -> str:
     if estimate.low == estimate.high:
         return form(estimate.value)
     return f"{form(estimate.value)} ({form(estimate.low)} to {form(estimate.high)})"
+
+
+def _many(count: float) -> str:
+    return format_count(round(count)) if count >= 1000 else figure(count)
 
 
 def _of(fact: Estimate) -> str:
