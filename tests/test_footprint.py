@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from hypothesis import strategies as st
 from weighbridge.cli import main
 from weighbridge.footprint import Claim, given, of_energy, of_plan, of_power
 from weighbridge.hardware import meter
+from weighbridge.hardware.catalogue import find_device
 from weighbridge.planning import fit
 from weighbridge.predict.carbon import Site, site
+from weighbridge.show.footprints import footprint_lines
 
 
 def weigh(*arguments: str) -> Result:
@@ -88,9 +91,12 @@ def test_a_plans_request_is_its_tokens_energy() -> None:
 
 
 def test_a_device_without_power_has_unknown_energy() -> None:
-    found = of_plan(fit("llama-3.2-1b", "raspberry-pi-5", weights="q4_k_m", alternatives=False), claimed_j=1.0)
-    if found.energy_j.value is None:
-        assert Claim(1.0, found.energy_j).verdict == "unknown" and found.to_json()["amounts"][0]["carbon_g"]["note"]
+    device = replace(find_device("rtx-4090"), tdp_w=None)
+    found = of_plan(fit("llama-3.2-1b", device, alternatives=False), claimed_j=1.0, requests_per_day=10)
+    document = found.to_json()
+    assert [amount["carbon_g"]["value"] for amount in document["amounts"]] == [None, None, None]
+    assert document["amounts"][0]["carbon_g"]["note"] and document["claim"]["verdict"] == "unknown"
+    assert any("nothing is known to hold it against" in line for line in footprint_lines(found))
 
 
 @drawn(st.floats(1e-3, 1e6), st.integers(1, 10**12), st.floats(1, 3), st.floats(1, 1000))
