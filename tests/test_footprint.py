@@ -14,7 +14,7 @@ from hypothesis import given as drawn
 from hypothesis import strategies as st
 
 from weighbridge.cli import main
-from weighbridge.footprint import Claim, given, of_energy, of_plan, of_power
+from weighbridge.footprint import given, of_energy, of_plan, of_power
 from weighbridge.hardware import meter
 from weighbridge.hardware.catalogue import find_device
 from weighbridge.planning import fit
