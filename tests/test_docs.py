@@ -395,6 +395,14 @@ def test_every_key_of_inspect_is_documented_and_real(here: Path, hub: str) -> No
                 ["llama-3.1-8b", "--on", "mi350p"],
             ],
         ),
+        (
+            "energy",
+            [
+                ["llama-2-7b", "--on", "a100-sxm-80", "--requests-per-day", "10M", "--idle-watts", "60"],
+                ["--watts", "50-100", "--seconds", "0.5-1", "--claim", "60J"],
+            ],
+        ),
+        ("grids", [[]]),
         ("fit --within", [["1GB", "llama-3.2-1b"]]),
         ("devices", [[], ["apple"]]),
         ("devices --for", [["llama-3.1-8b", "--most", "400"]]),

@@ -126,6 +126,7 @@ READ_FROM_FILES = {
 GIVEN = {
     "16,777,216": "the longest body of a request: asserted with the HTTP interface",
     "1,000": "what K stands for",
+    "1,720,320": "hours of a GPU for Llama 2 70B, from its authors: the command beside them has the number",
 }
 """Numbers that are no counts."""
 

@@ -27,6 +27,7 @@ from weighbridge.model.architecture import Architecture
 from weighbridge.model.catalogue import NamedModel
 from weighbridge.model.recipes import Recipe
 from weighbridge.predict import here, speed
+from weighbridge.predict.carbon import ANYWHERE, Site, site
 from weighbridge.predict.cost import cost, energy
 from weighbridge.predict.demand import Demand, StoredWeights, demand, stored_weights, weights_of_file
 from weighbridge.predict.memory import SYSTEM_SHARE, Beside, Draft, MemoryPlan, Planner
@@ -52,6 +53,7 @@ class Plan:
     speed: Speed
     alternatives: tuple[Alternative, ...] = ()
     notes: tuple[str, ...] = ()
+    site: Site = ANYWHERE
 
     def to_json(self) -> dict[str, Any]:
         """The document of the JSON contract."""
@@ -68,7 +70,7 @@ class Plan:
             "memory": self.memory.to_json(),
             "speed": self.speed.to_json(),
             "cost": cost(self.machine, self.speed, self.service),
-            "energy": energy(self.machine, self.speed),
+            "energy": energy(self.machine, self.speed, self.site),
             "alternatives": [alternative.to_json() for alternative in self.alternatives],
             "notes": list(self.notes),
         }  # fmt: skip
@@ -147,6 +149,8 @@ def fit(
     adapters: Sequence[str | Path] = (),
     draft: str | Path | NamedModel | None = None,
     own_devices: Sequence[Device] = (),
+    grid: str | None = None,
+    pue: str | None = None,
     alternatives: bool = True,
 ) -> Plan:
     """Plans a model on a machine.
@@ -178,6 +182,8 @@ def fit(
         adapters: folders or files of low-rank adapters that are held beside the weights, as PEFT writes them.
         draft: a smaller model that guesses the next tokens, held beside the model; what `inspect` takes.
         own_devices: devices of the user's own file.
+        grid: where the power comes from, as `weigh grids` names it, or grams of CO2 equivalent a kilowatt-hour.
+        pue: an operator of data centres, or the energy of a data centre over that of its machines.
         alternatives: whether to plan smaller encodings and more devices too.
 
     Raises:
@@ -211,7 +217,7 @@ def fit(
     stored = _stored(inspection, architecture, weights, asked)
     beside = Beside(sum(_adapter_bytes(adapter, architecture) for adapter in adapters),
                     None if draft is None else _draft(draft, need, weights, asked))  # fmt: skip
-    planned = _plan(inspection, need, stored, built, asked, beside, host)
+    planned = replace(_plan(inspection, need, stored, built, asked, beside, host), site=site(grid, pue))
     if instance is not None:
         what = f"{instance.name} of {instance.cloud} has {instance.devices} x {device.title}"
         dated = f"; its price is of {instance.price_date}" if instance.price_date else ""

@@ -58,12 +58,23 @@ def plan_options(function: F) -> F:
     return function
 
 
+def site_options(function: F) -> F:
+    """The options of the place where a machine stands."""
+    function = click.option("--pue", metavar="X", help="Energy of the data centre over the machines', or an operator.")(
+        function
+    )
+    return click.option("--grid", metavar="REGION", help="Where the power comes from, or grams of CO2e a kWh.")(
+        function
+    )
+
+
 @click.command("fit")
 @click.argument("source")
 @click.option("--on", metavar="DEVICE", help="A device that `weigh devices` lists, or here.")
 @click.option("--within", metavar="SIZE", help="Instead: which encodings fit into so many bytes, such as 100MB?")
 @plan_options
 @click.option("--adapter", "adapters", metavar="DIR", multiple=True, help="A LoRA adapter beside the weights.")
+@site_options
 @click.option("--draft", metavar="SOURCE", help="A smaller model beside it that guesses the next tokens.")
 @click.option("--svg", metavar="FILE", help="Draw the memory against each machine.")
 @click.option("--html", metavar="FILE", help="Write the whole plan as one page, with its pictures.")

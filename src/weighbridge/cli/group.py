@@ -18,6 +18,8 @@ COMMANDS = {
     "inspect": "Weigh a model: parameters, bytes, state and operations.",
     "fit": "Plan a model on a machine: memory, speed, cost.",
     "load": "Simulate a service under a load: latencies, replicas, cost.",
+    "energy": "Count the energy and carbon of requests.",
+    "grids": "List the grids that the carbon of electricity is known of.",
     "devices": "List the known devices, or rank them for a model.",
     "probe": "Measure this machine.",
     "measure": "Run a model here.",

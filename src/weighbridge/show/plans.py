@@ -144,7 +144,7 @@ def speed_rows(plan: Plan) -> list[tuple[str, str]]:
 
 def cost_rows(plan: Plan) -> list[tuple[str, str, str]]:
     """Quantity, value and basis of what is known of cost and energy."""
-    money = {**cost(plan.machine, plan.speed, plan.service), **energy(plan.machine, plan.speed)}
+    money = {**cost(plan.machine, plan.speed, plan.service), **energy(plan.machine, plan.speed, plan.site)}
     names = {"usd_per_hour": "USD an hour", "usd_per_million_output_tokens": "USD a million output tokens",
              "usd_per_request": "USD a request", "j_per_output_token": "joules an output token",
              "gco2e_per_million_output_tokens": "grams of CO2e a million output tokens"}  # fmt: skip

@@ -155,7 +155,7 @@ _PLAN_COUNTS = {
     "ep": "expert_parallel", "dp": "data_parallel", "gpu_layers": "gpu_layers", "cpu_experts": "cpu_experts",
     "threads": "threads", "max_sequences": "max_sequences",
 }  # fmt: skip
-_PLAN_WORDS = ("weights", "kv", "runtime")
+_PLAN_WORDS = ("weights", "kv", "runtime", "grid", "pue")
 """What `/api/fit` takes beside models, device and utilization: the options of `weigh fit`, without dashes."""
 
 
