@@ -20,8 +20,8 @@ LOADABLE = ("safetensors", "torch")
 GUESSED_TOKENS = 3
 """Tokens that a draft model guesses at a time: llama.cpp's default (`--spec-draft-n-max`)."""
 GUESSES = (
-    f"{GUESSED_TOKENS} tokens are guessed at a time, llama.cpp's default: the plan does not say how many, and its speed "
-    "is that without a draft"
+    f"{GUESSED_TOKENS} tokens are guessed at a time, llama.cpp's default: the plan does not say how many, "
+    "and its speed is that without a draft"
 )
 
 
