@@ -233,7 +233,7 @@ def fit(
     stored = _stored(inspection, architecture, weights, asked)
     guesser = None if draft is None else inspect(draft)
     small = None if guesser is None else _draft(guesser, need, weights, asked)
-    beside = Beside(sum(_adapter_bytes(adapter, architecture) for adapter in adapters), small)
+    beside = Beside(sum(_adapter_bytes(one, architecture) for one in adapters), small)
     planned = _plan(inspection, need, stored, built, asked, beside, host)
     planned = replace(planned, host=host, adapters=tuple(map(str, adapters)),
                       draft=Guesser(guesser, small.stored.recipe) if guesser and small else None)  # fmt: skip
@@ -278,12 +278,12 @@ def rented(on: str | Device, own_devices: Sequence[Device] = ()) -> tuple[Device
         return instance.rented, instance
 
 
-def _adapter_bytes(source: str | Path, architecture: Architecture) -> int:
-    """Bytes of the tensors of a low-rank adapter.
+def adapter(source: str | Path) -> Checkpoint:
+    """The file of a low-rank adapter, or that in the folder that PEFT wrote.
 
     Raises:
         SourceError: when there is none.
-        ConfigError: when its matrices do not fit those of the model.
+        ConfigError: when it has no low-rank matrices.
     """
     place = Path(source)
     if place.is_dir():
@@ -295,10 +295,20 @@ def _adapter_bytes(source: str | Path, architecture: Architecture) -> int:
     checkpoint = reader.read(place)
     if not any(".lora_" in tensor.name for tensor in checkpoint.tensors):
         raise ConfigError(f"{source} has no low-rank matrices", "an adapter as PEFT writes it", "name its folder")
+    return checkpoint
+
+
+def _adapter_bytes(source: str | Path, architecture: Architecture) -> int:
+    """Bytes of the tensors of a low-rank adapter.
+
+    Raises:
+        WeighbridgeError: when there is none, or its matrices do not fit those of the model.
+    """
+    checkpoint = adapter(source)
     sizes = {size for group in architecture.groups for size in group.weight.shape}
     for tensor in checkpoint.tensors:
         if ".lora_" in tensor.name and not sizes.intersection(tensor.shape):
-            read = f"{place.name} has {tensor.name[:100]} of {' x '.join(map(str, tensor.shape))}"
+            read = f"{Path(source).name} has {tensor.name[:100]} of {' x '.join(map(str, tensor.shape))}"
             raise ConfigError(read, "an adapter of this model", "name one that was made for it")
     return sum(tensor.size_bytes for tensor in checkpoint.tensors)
 

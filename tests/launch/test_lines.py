@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from click.testing import CliRunner, Result
+from tests.formats import hub_double
 
 from weighbridge.cli import main
 from weighbridge.errors import ConfigError, UnitError, UnknownNameError, WeighbridgeError
@@ -163,7 +164,8 @@ def test_tensorrt_llm_says_in_a_file_what_options_cannot_say(adapter: Path) -> N
     found = fits("tensorrt-llm", kv="fp8", adapters=[adapter], draft="llama-3.2-1b", batch=4)
     (name, text), *_ = found.files.items()
     assert value(found, "--extra_llm_api_options") == name
-    paths, above = [], []  # of a file of two levels
+    paths: list[str] = []
+    above: list[str] = []  # the file has two levels
     for line in text.splitlines():
         key, _, rest = line.strip().partition(":")
         above = [*above, key] if line.startswith(" ") else [key]
@@ -213,6 +215,18 @@ def test_a_folder_is_named_as_it_was_given_and_quoted(model: Path) -> None:
     assert any("stands for a checkpoint in awq-int4-g128" in note for note in asked.notes)
 
 
+def test_a_repository_is_pinned_to_the_commit_that_was_read(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {file.name: file.read_bytes() for file in model.iterdir()}
+    with hub_double.serve({"org/name": files}) as double:
+        monkeypatch.setenv("HF_ENDPOINT", double.endpoint)
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        plan = fit("org/name", "h100-sxm", runtime="vllm")
+    found = launch(plan, "vllm")
+    remote = plan.inspection.checkpoint.remote
+    assert remote is not None and remote.revision
+    assert (found.arguments[1], value(found, "--revision")) == ("org/name", remote.revision)
+
+
 def test_a_configuration_has_no_weights_to_load(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     found = fits("vllm", tmp_path / "config.json")
@@ -250,6 +264,7 @@ def test_gguf_under_vllm_needs_a_package() -> None:
         ("vllm", {"on": "apple-m2-max", "source": "smollm2-135m"}, "launch llama-server there"),
         ("tensorrt-llm", {"devices": 2, "data_parallel": 2}, "a server for each copy"),
         ("vllm", {"source": "qwen3-30b-a3b", "devices": 4, "expert_parallel": 2}, "plan with --ep 4"),
+        ("vllm", {"source": "bert-base"}, "a model that generates"),
         ("llama-server", {"batch": 300, "weights": "q4_k_m"}, "at most 256 slots"),
         ("llama-server", {"devices": 2, "tensor_parallel": 2, "weights": "q4_k_m"}, "leave --tp and --dp out"),
     ],

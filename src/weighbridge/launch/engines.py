@@ -49,6 +49,9 @@ def launch(plan: Plan, engine: str) -> Launch:
         ('--ctx-size', '1536', '--parallel', '2')
     """
     runtime_of(engine, plan.service.runtime.name)
+    if not plan.memory.state_bytes.value:
+        read = f"{plan.source}, which keeps nothing of the tokens that it has read, to launch with {engine}"
+        raise UnitError(read, "a model that generates", "see the engine's own options for embeddings and the like")
     found: Launch = _module(engine).launch(plan)
     return found
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from weighbridge.errors import UnitError
-from weighbridge.formats import peft, reader
 from weighbridge.launch.sources import Source, folder
-from weighbridge.planning import Plan
+from weighbridge.planning import Plan, adapter
 
 MANY_DEVICES = 8
 """More devices than these seldom stand in one computer."""
@@ -64,15 +63,13 @@ def adapters(plan: Plan) -> list[LowRank]:
         place = Path(given) if Path(given).is_dir() else Path(given).parent
         name = place.resolve().name
         taken = sum(one.name == name or one.name.startswith(f"{name}-") for one in found)
-        ranks = _ranks(place)
-        found.append(LowRank(f"{name}-{taken + 1}" if taken else name, str(place), max(ranks)))
+        found.append(LowRank(f"{name}-{taken + 1}" if taken else name, str(place), _rank(given)))
     return found
 
 
-def _ranks(place: Path) -> Sequence[int]:
-    ranks = peft.adapter_of(reader.read(place)).ranks
-    assert ranks, "the plan has read its low-rank matrices"
-    return ranks
+def _rank(source: str) -> int:
+    """The largest rank of an adapter's matrices: the small side of each."""
+    return max(min(tensor.shape) for tensor in adapter(source).tensors if ".lora_" in tensor.name)
 
 
 def layout_words(plan: Plan) -> str:
