@@ -57,9 +57,7 @@ def gguf_file(inspection: Inspection, recipe: str) -> Source:
     why = f"{name} stands for a GGUF file that is still to be made"
     if inspection.format == "config":
         return Source(name, note=f"{why} or downloaded: the plan was made from a configuration")
-    return Source(
-        name, note=f"{why} of {inspection.source}: llama.cpp's convert_hf_to_gguf.py and `weigh shrink` do it"
-    )
+    return Source(name, note=f"{why} of {inspection.source}, as `weigh shrink` and llama.cpp's own tools do")
 
 
 def local_gguf(source: Source, notes: list[str]) -> str:
