@@ -393,6 +393,7 @@ def test_every_key_of_inspect_is_documented_and_real(here: Path, hub: str) -> No
                 ["llama-3.1-8b", "--on", "rtx-4090", "--weights", "q4_k_m"],
                 ["mixtral-8x7b", "--on", "h100-sxm", "--devices", "2", "--concurrency", "8"],
                 ["llama-3.1-8b", "--on", "mi350p"],
+                ["llama-3.1-8b", "--on", "h100-sxm", "--kv", "fp8", "--launch", "tensorrt-llm"],
             ],
         ),
         (
@@ -499,7 +500,7 @@ def test_http_takes_every_option_of_a_plan() -> None:
     row = next(line for line in read("docs/reference/http.md").splitlines() if line.startswith("| `GET /api/fit`"))
     for parameter in COMMANDS["weigh fit"].params:
         name = max(parameter.opts, key=len).removeprefix("--").replace("-", "_")
-        elsewhere = ("on", "within", "devices_file", "adapter", "svg", "html", "json", "help")
+        elsewhere = ("on", "within", "devices_file", "adapter", "set", "launch", "svg", "html", "json", "help")
         if isinstance(parameter, click.Option) and name not in elsewhere:
             assert in_code(name, row), name
 

@@ -27,7 +27,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("family_guess", "what_if"),
     ("inspection", "layer"),
     ("side_by_side", "shapes", "planning", "adapted"),
-    ("rankings", "footprint"),
+    ("rankings", "footprint", "launch", "loading", "traffic_log"),
     ("growth", "measuring"),
     ("prove",),
     ("compress",),
