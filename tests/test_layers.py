@@ -30,6 +30,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("rankings",),
     ("growth", "measuring"),
     ("prove",),
+    ("costing",),
     ("compress",),
     ("convert",),
     ("choose",),

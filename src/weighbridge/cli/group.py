@@ -17,6 +17,8 @@ from weighbridge.errors import SourceError, WeighbridgeError
 COMMANDS = {
     "inspect": "Weigh a model: parameters, bytes, state and operations.",
     "fit": "Plan a model on a machine: memory, speed, cost.",
+    "cost": "Count what serving a model costs.",
+    "prices": "List dated prices of instances, devices, hosted models and storage.",
     "devices": "List the known devices, or rank them for a model.",
     "probe": "Measure this machine.",
     "measure": "Run a model here.",
