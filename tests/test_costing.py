@@ -76,6 +76,21 @@ def test_ways_to_pay() -> None:
     assert two.usd_per_hour.value == pytest.approx(2 * 11.57)
 
 
+def test_what_is_paid_stands_beside_the_price_on_demand() -> None:
+    shown = weigh("cost", "llama-2-70b", "--on", "p4d.24xlarge", "--reserved", "1").stdout
+    assert "paid: reserved for 1 year, 2025-03-02" in shown
+    assert "on demand it would be 21.96 USD an hour, 2026-11-09" in shown
+
+
+def test_a_listed_device_can_be_bought() -> None:
+    terms = Terms(buy_listed=True, usd_per_kwh=0.0, write_off_years=1)
+    found = cost("llama-3.1-8b", "rtx-4090", terms, weights="q4_k_m", devices=2).price
+    assert found.usd_per_hour.value == pytest.approx(2 * 1599 / 8766)
+    assert found.source.startswith("https://")
+    with pytest.raises(UnitError, match="H100"):
+        cost("llama-3.1-8b", "h100-pcie", terms)
+
+
 def test_a_machine_that_was_bought_takes_the_watts_of_its_plan() -> None:
     terms = Terms(machine_usd=26_298, usd_per_kwh=0.25, write_off_years=3)
     found = cost("llama-3.1-8b", "h100-sxm", terms).price.usd_per_hour
@@ -90,6 +105,10 @@ def test_a_machine_that_was_bought_takes_the_watts_of_its_plan() -> None:
         Terms(spot=True, reserved_years=1),
         Terms(machine_usd=1000),
         Terms(usd_per_hour=-1),
+        Terms(usd_per_kwh=0.3),
+        Terms(api_batch=True),
+        Terms(growth=0.2),
+        Terms(buy_listed=True, spot=True, usd_per_kwh=0.3),
         Terms(requests_per_day=10, busy=0.5),
         Terms(reserved_years=1),
         Terms(accuracies={"gpt-4": accuracy_given(0.5)}),
@@ -216,6 +235,7 @@ def test_prices_lists_what_holds_the_text() -> None:
         ("--reserved", "1"),
         ("--output", "0"),
         ("--buy", "1000"),
+        ("--buy", "cheap", "--electricity", "0.3"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused(arguments: tuple[str, ...]) -> None:

@@ -35,8 +35,8 @@ class Terms:
     """On what terms machines are paid, and what they are held against.
 
     Without `requests_per_day` the bill is that of one machine that serves `busy` of the time. `usd_per_hour` is the
-    price of the whole machine, `machine_usd` its price to buy. `accuracies` has the share of right answers of the APIs
-    by name, and of the model itself under `ITSELF`.
+    price of the whole machine, `machine_usd` its price to buy, for which `buy_listed` takes the catalogue's.
+    `accuracies` has the share of right answers of the APIs by name, and of the model itself under `ITSELF`.
     """
 
     requests_per_day: float | None = None
@@ -46,6 +46,7 @@ class Terms:
     spot: bool = False
     reserved_years: int | None = None
     machine_usd: float | None = None
+    buy_listed: bool = False
     write_off_years: float = 3.0
     usd_per_kwh: float | None = None
     hosting_usd_per_month: float = 0.0
@@ -68,6 +69,7 @@ class Costing:
 
     plan: Plan
     price: Price
+    on_demand: Price
     bill: Bill
     load: Load | None
     devices_at_peak: float | None
@@ -98,7 +100,7 @@ class Costing:
             "machine": self.plan.machine.to_json(), "fits": self.plan.memory.fits,
             "prompt_tokens": self.plan.service.prompt_tokens, "output_tokens": self.plan.service.output_tokens,
             "output_tok_s": self.plan.speed.output_tok_s.to_json(),
-            "price": self.price.to_json(),
+            "price": self.price.to_json(), "on_demand": self.on_demand.to_json(),
             "load": None if load is None else {
                 "requests_per_day": load.requests_per_day, "requests_per_s": load.requests_per_s,
                 "headroom": load.headroom, "machines_ideal": load.ideal.to_json(),
@@ -151,12 +153,11 @@ def costing(plan: Plan, instance: Instance | None, terms: Terms) -> Costing:
     Raises:
         UnitError: when the terms contradict each other.
     """
-    if terms.requests_per_day is not None and terms.busy != 1.0:
-        read = f"{terms.requests_per_day:g} requests a day, and machines busy for {terms.busy:g} of the time"
-        raise UnitError(read, "one of them: the other follows", "leave --busy or --requests-per-day out")
+    _check(terms)
     one = bills.capacity(plan.speed.output_tok_s, plan.speed.prefill_tok_s, plan.service.prompt_tokens,
                          plan.service.output_tokens)  # fmt: skip
-    price = _price(plan, instance, terms)
+    on_demand = _on_demand(plan, instance)
+    price = _price(plan, instance, terms, on_demand)
     load = None if terms.requests_per_day is None else bills.load(terms.requests_per_day, one, terms.headroom)
     bill = bills.bill(price.usd_per_hour, one, load, 1.0 if load else terms.busy)
     storage = find_bytes(terms.storage_class)
@@ -173,7 +174,7 @@ def costing(plan: Plan, instance: Instance | None, terms: Terms) -> Costing:
     if plan.service.sequences == 1:
         notes.append("one sequence at a time: --batch or --concurrency share an hour among more")
     return Costing(
-        plan=plan, price=price, bill=bill, load=load, devices_at_peak=_at_peak(plan, load),
+        plan=plan, price=price, on_demand=on_demand, bill=bill, load=load, devices_at_peak=_at_peak(plan, load),
         storage_usd_per_month=kept, egress_usd_per_month=sent, fixed_usd_per_day=fixed,
         offers=tuple(bills.ladder(offers)), break_even=tuple(points), total=total,
         api_totals=_api_totals(terms, plan) if total else (), notes=tuple(notes),
@@ -183,14 +184,32 @@ def costing(plan: Plan, instance: Instance | None, terms: Terms) -> Costing:
 _DATE = re.compile(r"\b20[0-9]{2}-[0-9]{2}-[0-9]{2}\b")
 
 
-def _price(plan: Plan, instance: Instance | None, terms: Terms) -> Price:
-    ways = {"--price": terms.usd_per_hour, "--reserved": terms.reserved_years, "--buy": terms.machine_usd}
+def _check(terms: Terms) -> None:
+    """Refuses what would be left aside in silence."""
+    bought_one = terms.machine_usd is not None or terms.buy_listed
+    idle = {
+        "--electricity and --hosting": "--buy" if (terms.usd_per_kwh or terms.hosting_usd_per_month) and not bought_one
+        else "",
+        "--api-batch and --cached": "--api" if (terms.api_batch or terms.cached_share) and not terms.apis else "",
+        "--growth and --discount": "--years" if (terms.growth or terms.discount) and terms.years is None else "",
+    }  # fmt: skip
+    for options, missing in idle.items():
+        if missing:
+            raise UnitError(f"{options} without {missing}", f"{missing} beside them", "add it, or leave them out")
+    if terms.requests_per_day is not None and terms.busy != 1.0:
+        read = f"{terms.requests_per_day:g} requests a day, and machines busy for {terms.busy:g} of the time"
+        raise UnitError(read, "one of them: the other follows", "leave --busy or --requests-per-day out")
+
+
+def _price(plan: Plan, instance: Instance | None, terms: Terms, on_demand: Price) -> Price:
+    ways = {"--price": terms.usd_per_hour, "--reserved": terms.reserved_years,
+            "--buy": terms.machine_usd if not terms.buy_listed else True}  # fmt: skip
     given = [name for name, value in ways.items() if value is not None]
     if len(given) > 1 or (terms.spot and terms.usd_per_hour is None and given):
         told = " and ".join([*given, *(["--spot"] if terms.spot else [])])
         raise UnitError(f"{told} together", "one way to pay", "leave the others out")
-    if terms.machine_usd is not None:
-        return _bought(plan, terms, terms.machine_usd)
+    if terms.buy_listed or terms.machine_usd is not None:
+        return _bought(plan, terms)
     if terms.usd_per_hour is not None:
         if not 0 <= terms.usd_per_hour < float("inf"):
             raise UnitError(f"{terms.usd_per_hour:g} USD an hour", "0 or more", "correct it")
@@ -199,6 +218,12 @@ def _price(plan: Plan, instance: Instance | None, terms: Terms) -> Price:
                      kind="given, spot" if terms.spot else "given", source="as given")  # fmt: skip
     if terms.reserved_years is not None:
         return _reserved(plan, instance, terms.reserved_years)
+    if not terms.spot or on_demand.usd_per_hour.value is None:
+        return on_demand
+    return replace(on_demand, usd_per_hour=bills.spot(on_demand.usd_per_hour), kind="spot")
+
+
+def _on_demand(plan: Plan, instance: Instance | None) -> Price:
     device = plan.machine.device
     if device.price_usd_per_h is None:
         note = f"no price of {instance.name if instance else device.title} is known: give one with --price"
@@ -208,8 +233,7 @@ def _price(plan: Plan, instance: Instance | None, terms: Terms) -> Price:
     source = device.source_of("price_usd_per_h")
     hour = _exactly(device.price_usd_per_h * plan.machine.devices, "")
     date = _DATE.search(source)
-    return Price(usd_per_hour=bills.spot(hour) if terms.spot else hour, kind="spot" if terms.spot else "on demand",
-                 source=source, date=date[0] if date else None)  # fmt: skip
+    return Price(usd_per_hour=hour, kind="on demand", source=source, date=date[0] if date else None)
 
 
 def _exactly(usd_per_hour: float, note: str) -> Estimate:
@@ -229,8 +253,14 @@ def _reserved(plan: Plan, instance: Instance | None, years: int) -> Price:
                  date=None if instance.reserved_date is None else instance.reserved_date.isoformat())  # fmt: skip
 
 
-def _bought(plan: Plan, terms: Terms, machine_usd: float) -> Price:
+def _bought(plan: Plan, terms: Terms) -> Price:
     """The joules are those of the plan's energy; times its tokens a second they are watts."""
+    device = plan.machine.device
+    machine_usd, source = terms.machine_usd, "as given"
+    if machine_usd is None:
+        if device.price_usd is None:
+            raise UnitError(f"the listed price of {device.title}", "one that is known", "give it in USD with --buy")
+        machine_usd, source = device.price_usd * plan.machine.devices, device.source_of("price_usd")
     if terms.usd_per_kwh is None:
         raise UnitError("a machine to buy without a price of electricity", "USD a kilowatt-hour", "add --electricity")
     joules, rate = plan.to_json()["energy"]["j_per_output_token"], plan.speed.output_tok_s
@@ -240,7 +270,8 @@ def _bought(plan: Plan, terms: Terms, machine_usd: float) -> Price:
         bounds = sorted((joules["low"] * rate.high, joules["value"] * rate.value, joules["high"] * rate.low))
         watts = Estimate(bounds[1], bounds[0], bounds[2], "W", Basis.ASSUMED)
     hour = bought(machine_usd, terms.write_off_years, watts, terms.usd_per_kwh, terms.hosting_usd_per_month)
-    return Price(usd_per_hour=hour, kind="bought", source="as given")
+    date = _DATE.search(source)
+    return Price(usd_per_hour=hour, kind="bought", source=source, date=date[0] if date else None)
 
 
 def _at_peak(plan: Plan, load: Load | None) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from weighbridge.errors import UnitError
@@ -88,8 +88,10 @@ def test_prompts_take_their_own_part() -> None:
 
 
 positive = st.floats(1e-3, 1e6)
+on_a_busy_machine = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 
 
+@on_a_busy_machine
 @given(requests=st.floats(1, 1e9), rate=positive, price=positive, headroom=st.floats(0, 0.9))
 def test_what_requests_cost_is_what_the_machines_cost(
     requests: float, rate: float, price: float, headroom: float
@@ -104,6 +106,7 @@ def test_what_requests_cost_is_what_the_machines_cost(
     assert load.ideal.value is not None and load.replicas.value >= load.ideal.value - 1e-6
 
 
+@on_a_busy_machine
 @given(requests=st.floats(1, 1e9), rate=positive, more=st.floats(1, 10))
 def test_more_requests_take_no_fewer_machines(requests: float, rate: float, more: float) -> None:
     one = served((rate / 2, rate, 2 * rate), 7)

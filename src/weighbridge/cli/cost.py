@@ -24,7 +24,7 @@ _TERMS = (
     click.option("--price", "usd_per_hour", type=float, metavar="USD", help="USD an hour of the whole machine."),
     click.option("--spot", is_flag=True, help="Pay for spot instances, with their interruptions."),
     click.option("--reserved", "reserved_years", type=click.Choice(["1", "3"]), help="Years of a reserved instance."),
-    click.option("--buy", "machine_usd", type=float, metavar="USD", help="Buy the whole machine for so much."),
+    click.option("--buy", metavar="USD", help="Buy the whole machine for so much, or for its `listed` price."),
     click.option("--write-off", "write_off_years", type=float, default=3.0, show_default=True,
                  help="Years in which what was bought is written off."),
     click.option("--electricity", "usd_per_kwh", type=float, metavar="USD", help="USD a kilowatt-hour, with --buy."),
@@ -69,7 +69,7 @@ def command(source: str, on: str, as_json: bool, **options: Any) -> None:
     """
     from weighbridge.costing import Terms, cost
 
-    named = {one.name for one in fields(Terms)} | {"api_price", "proof", "storage", "egress"}
+    named = {one.name for one in fields(Terms)} | {"api_price", "proof", "storage", "egress", "buy"}
     terms = _terms({name: options.pop(name) for name in list(options) if name in named})
     found = cost(source, on, terms, **with_own_devices(options))
     if as_json:
@@ -117,8 +117,14 @@ def _terms(given: dict[str, Any]) -> Terms:
         if costing.ITSELF in accuracies:
             raise UnitError("an accuracy and a proof of the model", "one of them", "leave the other out")
         accuracies[costing.ITSELF] = costing.accuracy_of_proof(proof)
+    buy = given.pop("buy")
+    try:
+        machine_usd = None if buy in (None, "listed") else float(buy)
+    except ValueError as error:
+        raise UnitError(f"the price {buy[:50]!r}", "USD such as 2500, or listed", "write it so") from error
     storage, egress, reserved = given.pop("storage"), given.pop("egress"), given.pop("reserved_years")
     return costing.Terms(
+        machine_usd=machine_usd, buy_listed=buy == "listed",
         apis=tuple(apis), accuracies=accuracies, items=tuple(parse_item(item) for item in given.pop("items")),
         storage_bytes=None if storage is None else parse_bytes(storage),
         egress_bytes=None if egress is None else parse_bytes(egress),

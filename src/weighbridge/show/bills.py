@@ -18,6 +18,11 @@ def cost_lines(found: Costing) -> Iterator[str]:
     price = found.price
     told = f", {price.date}" if price.date else ""
     yield printable(f"paid: {price.kind}{told}" + (f" ({price.source})" if price.source else ""))
+    if price.kind != found.on_demand.kind and found.on_demand.usd_per_hour.value is not None:
+        listed = found.on_demand
+        yield f"on demand it would be {amount(listed.usd_per_hour)} USD an hour" + (
+            f", {listed.date}" if listed.date else ""
+        )
     yield ""
     if found.load is not None:
         load = found.load
