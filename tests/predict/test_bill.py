@@ -69,6 +69,20 @@ def test_one_bill_for_ten_million_requests_a_day_and_a_month_differs_thirtyfold(
         assert costs[1] / costs[0] == pytest.approx(30.4375)
 
 
+def test_the_busy_share_has_the_bounds_of_every_speed_between() -> None:
+    """From 0.6 to 1.65 machines in full use, of which 0.7 may be busy: from one to three."""
+    one = served((1 / 1.65, 1, 1 / 0.6), 1)
+    found = bills.load(bills.DAY_S, one, 0.3)
+    assert (found.replicas.low, found.replicas.value, found.replicas.high) == (1, 2, 3)
+    assert found.busy.value == pytest.approx(0.5)
+    assert found.busy.low == pytest.approx(0.35)
+    assert found.busy.high == pytest.approx(0.7)
+    for step in range(106):
+        ideal = 0.6 + step / 100
+        share = ideal / -(-ideal // 0.7)
+        assert (found.busy.low or 0) - 1e-9 <= share <= (found.busy.high or 0) + 1e-9
+
+
 def test_idle_time_is_paid() -> None:
     one = served((100, 100, 100), 100)
     full, tenth = bills.bill(exactly(3.6), one), bills.bill(exactly(3.6), one, busy=0.1)

@@ -163,9 +163,12 @@ def load(requests_per_day: float, one: Capacity, headroom: float) -> Load:
     low, value, high = (max(1, math.ceil(x / (1 - headroom) - 1e-9)) for x in (ideal.low, ideal.value, ideal.high))
     note = f"{headroom:.0%} of each is kept for peaks"
     replicas = Estimate(value, low, high, "machines", ideal.basis, note)
-    # A speed at one end of its interval has the machines of that end.
-    shares = sorted((ideal.low / low, ideal.value / value, ideal.high / high))
-    busy = Estimate(ideal.value / value, shares[0], shares[2], "share", ideal.basis)
+    # Between two counts of machines the share falls from all that may be busy to that of one machine more.
+    least, most = ideal.low / low, ideal.high / high
+    if low < high:
+        least, most = min(least, low * (1 - headroom) / (low + 1)), 1 - headroom
+    middle = ideal.value / value
+    busy = Estimate(middle, min(least, middle), max(most, middle), "share", ideal.basis)
     return Load(requests_per_day=requests_per_day, headroom=headroom, ideal=ideal, replicas=replicas, busy=busy)
 
 
