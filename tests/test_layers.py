@@ -30,6 +30,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("rankings", "footprint", "launch", "loading", "traffic_log"),
     ("growth", "measuring"),
     ("prove",),
+    ("costing",),
     ("compress",),
     ("convert",),
     ("choose",),

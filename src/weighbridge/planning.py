@@ -17,7 +17,7 @@ from weighbridge.formats import reader
 from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.hardware.catalogue import find_device
 from weighbridge.hardware.device import Device
-from weighbridge.hardware.instances import Instance, find_instance
+from weighbridge.hardware.instances import Instance, find_instance, looks_like_instance, unknown_instance
 from weighbridge.hardware.machine import Machine, machine
 from weighbridge.hardware.measured import HERE
 from weighbridge.hardware.probe import kept_at, saved_device
@@ -279,6 +279,8 @@ def rented(on: str | Device, own_devices: Sequence[Device] = ()) -> tuple[Device
         return find(on, own_devices), None
     except UnknownNameError:
         instance = find_instance(str(on))
+        if instance is None and looks_like_instance(str(on)):
+            raise unknown_instance(str(on)) from None
         if instance is None:
             raise
         return instance.rented, instance
