@@ -19,10 +19,12 @@ from weighbridge.estimate import Basis, Estimate, weakest
 from weighbridge.inspection import Inspection, inspect
 from weighbridge.planning import Plan, fit
 from weighbridge.predict import batching, speed, step_times
+from weighbridge.predict.availability import all_up, at_least_up, spares
 from weighbridge.predict.demand import demand
 from weighbridge.predict.load import MEASURES, Outcome, Policy, Progress, simulate
 from weighbridge.predict.step_times import StepTimes
 from weighbridge.predict.traffic import Lengths, Traffic, closed_loop, open_loop
+from weighbridge.units import parse_seconds
 
 SAMPLED = 20_000
 """Requests that are simulated where no duration is given."""
@@ -31,6 +33,8 @@ BOUNDED = 50_000
 WINDOWS = 10
 PROBED = 4_000
 """Requests for each rate that a search looks at."""
+TURNS = 20
+"""Requests of each client of a closed loop, at least; the first two of each are left out."""
 WARM_UP = 0.1
 """The share of the first requests that are left out where a load is a sample of one that goes on."""
 HEADROOM = 0.8
@@ -67,6 +71,61 @@ class Limit:
 
     name: str
     seconds: float
+
+
+def limits(text: str) -> list[Limit]:
+    """Limits from text such as `ttft=2s,tpot=50ms`.
+
+    Raises:
+        UnitError: when one is none.
+
+    Example:
+        >>> limits("ttft=2s,tpot=50ms")
+        [Limit(name='ttft', seconds=2.0), Limit(name='tpot', seconds=0.05)]
+    """
+    found: dict[str, Limit] = {}
+    for part in text.split(","):
+        name, _, seconds = part.strip().partition("=")
+        read = f"the limit {part.strip()[:100]!r}"
+        if name not in LIMITS or name in found:
+            raise UnitError(read, f"each of {', '.join(LIMITS)} once, as ttft=2s", "write it so")
+        found[name] = Limit(name, parse_seconds(seconds))
+        if found[name].seconds <= 0:
+            raise UnitError(read, "more than no time", "correct it")
+    return list(found.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failures:
+    """How often machines fail, and what it takes that enough of them work.
+
+    `device` and `replica` are shares of the time that one works; `enough` is that of all replicas as they are, and
+    `spares` are what it takes beyond them for `uptime`.
+    """
+
+    device: float
+    replica: float
+    enough: float
+    uptime: float
+    spares: int
+
+    @staticmethod
+    def of(replicas: int, devices: int, availability: float, uptime: float) -> Failures:
+        """Of so many replicas of so many devices, each of which works for this share of the time.
+
+        Example:
+            >>> found = Failures.of(8, 4, 0.999, 0.999)
+            >>> round(found.replica, 6), round(found.enough, 4), found.spares
+            (0.996006, 0.9685, 2)
+        """
+        one = all_up(devices, availability)
+        return Failures(device=availability, replica=one, enough=at_least_up(replicas, replicas, one), uptime=uptime,
+                        spares=spares(replicas, one, uptime))  # fmt: skip
+
+    def to_json(self) -> dict[str, Any]:
+        """One document."""
+        return {"device": self.device, "replica": self.replica, "all_replicas": self.enough, "uptime": self.uptime,
+                "spares": self.spares}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +253,7 @@ class Load:
     percent: float
     bearable: Estimate
     capacity: Estimate | None
+    failures: Failures | None
     notes: tuple[str, ...]
 
     @property
@@ -300,6 +360,7 @@ class Load:
                                for limit in self.limits}},
             "capacity": {"requests_per_s_at_most": self.bearable.to_json(),
                          "requests_per_s_within_slo": None if self.capacity is None else self.capacity.to_json()},
+            "failures": None if self.failures is None else self.failures.to_json(),
             "cost": {name: one.to_json() for name, one in self.cost().items()},
             "hours": self.hours(), "notes": list(self.notes),
         }  # fmt: skip
@@ -324,6 +385,8 @@ def load(
     think_s: float = 0.0,
     burstiness: float = 1.0,
     peak: float = 1.0,
+    availability: float | None = None,
+    uptime: float = 0.999,
     limits: Sequence[Limit] = (),
     percent: float = 95.0,
     seed: int = 0,
@@ -344,6 +407,8 @@ def load(
         think_s: seconds after which a client asks again.
         burstiness: 1 for a Poisson process, less for bursts.
         peak: the highest rate of a day over its mean.
+        availability: the share of the time that one device works; failures are left out without it.
+        uptime: the share of the time that enough replicas are wanted.
         limits: what is promised to the users.
         percent: to how many percent of them.
         seed: of what is drawn.
@@ -381,16 +446,16 @@ def load(
     bearable = _between(*(_bearable(built, sample, factor) for factor in _factors(built)))
     capacity = None
     if limits and not clients:
-        bounds = (bearable.value, bearable.low, bearable.high)
+        at_most = (bearable.value, bearable.low, bearable.high)
         capacity = _between(*(_capacity(built, sample, limits, percent, factor, most or 0.0)
-                              for factor, most in zip(_factors(built), bounds, strict=True)))  # fmt: skip
+                              for factor, most in zip(_factors(built), at_most, strict=True)))  # fmt: skip
     given = replicas
     if traffic is None and rate is not None:
         requests = SAMPLED if duration_s is None else max(1, round(rate * duration_s))
         traffic = open_loop(rate, requests, lengths, seed=seed, burstiness=burstiness, peak=peak)
     if clients is not None:
         replicas = replicas or 1
-        traffic = closed_loop(clients, max(20 * clients, PROBED), lengths, seed=seed)
+        traffic = closed_loop(clients, max(TURNS * clients, PROBED), lengths, seed=seed)
         warm_up = 2 * clients
     else:
         assert traffic is not None
@@ -411,9 +476,11 @@ def load(
     bounds = _bounds(built, traffic, run, warm_up)
     percents = sorted({*PERCENTS, percent})
     latency = {name: _latency(built, name, outcome, bounds, percents) for name in MEASURES}
+    devices = built.plan.machine.devices
+    failures = None if availability is None else Failures.of(replicas, devices, availability, uptime)
     found = Load(engine=built, traffic=traffic, outcome=outcome, replicas=replicas, clients=clients or 0,
                  think_s=think_s, seed=seed, latency=latency, limits=tuple(limits), percent=percent, bearable=bearable,
-                 capacity=capacity, notes=tuple(notes))  # fmt: skip
+                 capacity=capacity, failures=failures, notes=tuple(notes))  # fmt: skip
     return replace(found, notes=(*found.notes, *_remarks(found, given, lengths)))
 
 

@@ -81,6 +81,9 @@ def machine_rows(found: Load) -> list[tuple[str, str]]:
     ]
     if found.capacity is not None:
         rows.append(("requests/s of one within the limits", amount(found.capacity)))
+    if failures := found.failures:
+        rows.append(("time in which all replicas work", f"{failures.enough:.3%}"))
+        rows.append((f"spares for {failures.uptime:.4g} of the time", f"{failures.spares:,}"))
     if preempted := outcome.counts[batching.PREEMPTED]:
         rows.append(("sequences that gave their cache back", f"{preempted:,}"))
     return rows
