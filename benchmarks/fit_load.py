@@ -3,9 +3,9 @@
     python benchmarks/fit_load.py ../shared/data
 
 writes `src/weighbridge/predict/fits/load.toml` (delays by engine, residuals) and the table of loads in
-`docs/reference/accuracy.md`. Steps come from `fits/speed.toml`, so that `benchmarks/fit_speed.py` runs first. Every error
-figure is of rows whose (model, device) pair was left out of the fit of the delays; the factors of steps have seen them.
-Lengths are drawn evenly from 0.8 to 1 of those named, as the clients of that collection do. Needs scipy.
+`docs/reference/accuracy.md`. Steps come from `fits/speed.toml`, so that `benchmarks/fit_speed.py` runs first. Every
+error figure is of rows whose (model, device) pair was left out of the fit of the delays; the factors of steps have seen
+them. Lengths are drawn evenly from 0.8 to 1 of those named, as the clients of that collection do. Needs scipy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ sys.path[:0] = [str(ROOT)]
 from benchmarks import measurements  # noqa: E402
 from benchmarks.fit_speed import fit, quantile, unseen  # noqa: E402
 from benchmarks.measurements import NAMES, RUNTIMES, Sample  # noqa: E402
-from weighbridge.predict import load, speed, step_times, steps  # noqa: E402
+
+from weighbridge.predict import load, speed, step_times  # noqa: E402
 from weighbridge.predict.service import RUNTIMES as ENGINES  # noqa: E402
 from weighbridge.predict.traffic import Traffic  # noqa: E402
 
@@ -32,7 +33,13 @@ TURNS = 10
 """Requests of each client; the first two of each are left out."""
 NO_DELAY = {"start": 0.0, "token": 0.0, "exchange": 0.0, "steps": 0.0}
 PAGE = 16
-TERMS = ("simulated", "token", "exchange", *(f"start.{name}" for name in RUNTIMES), *(f"steps.{name}" for name in RUNTIMES))
+TERMS = (
+    "simulated",
+    "token",
+    "exchange",
+    *(f"start.{name}" for name in RUNTIMES),
+    *(f"steps.{name}" for name in RUNTIMES),
+)
 LOW = [0.9999, 1e-3, 1e-3, *(1e-4 for _ in RUNTIMES), *(1e-2 for _ in RUNTIMES)]
 HIGH = [1.0001, 60.0, 10.0, *(0.5 for _ in RUNTIMES), *(40.0 for _ in RUNTIMES)]
 
@@ -66,7 +73,8 @@ def simulated(row: dict[str, str]) -> tuple[float, float, float] | None:
     pages = int(speed.CLOSED_LOOP_ROOM * room) // PAGE if room >= prompt + output else 0
     random = np.random.default_rng(7)
     many = TURNS * clients
-    traffic = Traffic(arrival_s=np.zeros(many), prompt_tokens=random.integers(max(1, 4 * prompt // 5), prompt + 1, many),
+    traffic = Traffic(arrival_s=np.zeros(many),
+                      prompt_tokens=random.integers(max(1, 4 * prompt // 5), prompt + 1, many),
                       output_tokens=random.integers(max(1, 4 * output // 5), output + 1, many))  # fmt: skip
     budget = max(ENGINES["vllm"].batched_tokens, clients + 1)
     policy = load.Policy(budget=budget, pages=pages, page=PAGE)

@@ -393,8 +393,49 @@ def test_every_key_of_inspect_is_documented_and_real(here: Path, hub: str) -> No
                 ["llama-3.1-8b", "--on", "rtx-4090", "--weights", "q4_k_m"],
                 ["mixtral-8x7b", "--on", "h100-sxm", "--devices", "2", "--concurrency", "8"],
                 ["llama-3.1-8b", "--on", "mi350p"],
+                ["llama-3.1-8b", "--on", "h100-sxm", "--kv", "fp8", "--launch", "tensorrt-llm"],
             ],
         ),
+        (
+            "energy",
+            [
+                ["llama-2-7b", "--on", "a100-sxm-80", "--requests-per-day", "10M", "--idle-watts", "60"],
+                ["--watts", "50-100", "--seconds", "0.5-1", "--claim", "60J"],
+            ],
+        ),
+        ("grids", [[]]),
+        (
+            "cost",
+            [
+                [
+                    "llama-3.1-8b",
+                    "--on",
+                    "p5.48xlarge",
+                    "--requests-per-day",
+                    "1M",
+                    "--years",
+                    "2",
+                    "--api",
+                    "gpt-4",
+                    "--accuracy",
+                    "0.9",
+                    "--accuracy",
+                    "gpt-4=0.1",
+                    "--api",
+                    "groq/llama-3.1-8b",
+                    "--storage",
+                    "140GB",
+                    "--accuracy",
+                    "groq/llama-3.1-8b=0.001",
+                    "--egress",
+                    "1TB",
+                    "--item",
+                    "upkeep=900/month",
+                ],
+                ["llama-3.1-8b", "--on", "mi350p", "--api", "gpt-4o"],
+            ],
+        ),
+        ("prices", [[], ["p4d"]]),
         ("fit --within", [["1GB", "llama-3.2-1b"]]),
         ("devices", [[], ["apple"]]),
         ("devices --for", [["llama-3.1-8b", "--most", "400"]]),
@@ -491,7 +532,7 @@ def test_http_takes_every_option_of_a_plan() -> None:
     row = next(line for line in read("docs/reference/http.md").splitlines() if line.startswith("| `GET /api/fit`"))
     for parameter in COMMANDS["weigh fit"].params:
         name = max(parameter.opts, key=len).removeprefix("--").replace("-", "_")
-        elsewhere = ("on", "within", "devices_file", "adapter", "svg", "html", "json", "help")
+        elsewhere = ("on", "within", "devices_file", "adapter", "set", "launch", "svg", "html", "json", "help")
         if isinstance(parameter, click.Option) and name not in elsewhere:
             assert in_code(name, row), name
 

@@ -6,7 +6,7 @@ bases weaken in the order written; a sum carries the weakest basis of its parts,
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -100,3 +100,13 @@ class Estimate:
         """The form `E` of the JSON contract."""
         return {"value": self.value, "low": self.low, "high": self.high, "unit": self.unit,
                 "basis": self.basis.value, "note": self.note}  # fmt: skip
+
+    @staticmethod
+    def from_json(document: Mapping[str, Any]) -> Estimate:
+        """The estimate of a form `E`.
+
+        Example:
+            >>> Estimate.from_json(Estimate.exact(3, "B").to_json()) == Estimate.exact(3, "B")
+            True
+        """
+        return Estimate(**{**document, "basis": Basis(document["basis"])})

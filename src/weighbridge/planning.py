@@ -17,7 +17,7 @@ from weighbridge.formats import reader
 from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.hardware.catalogue import find_device
 from weighbridge.hardware.device import Device
-from weighbridge.hardware.instances import Instance, find_instance
+from weighbridge.hardware.instances import Instance, find_instance, looks_like_instance, unknown_instance
 from weighbridge.hardware.machine import Machine, machine
 from weighbridge.hardware.measured import HERE
 from weighbridge.hardware.probe import kept_at, saved_device
@@ -27,6 +27,7 @@ from weighbridge.model.architecture import Architecture
 from weighbridge.model.catalogue import NamedModel
 from weighbridge.model.recipes import Recipe
 from weighbridge.predict import here, speed
+from weighbridge.predict.carbon import ANYWHERE, Site, site
 from weighbridge.predict.cost import cost, energy
 from weighbridge.predict.demand import Demand, StoredWeights, demand, stored_weights, weights_of_file
 from weighbridge.predict.memory import SYSTEM_SHARE, Beside, Draft, MemoryPlan, Planner
@@ -40,8 +41,27 @@ ENCODINGS = {"fp4": "nvfp4"}
 
 
 @dataclass(frozen=True, slots=True)
+class Host:
+    """What llama.cpp leaves to the processor: all layers but so many, and the experts of so many of the others."""
+
+    gpu_layers: int | None = None
+    cpu_experts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Guesser:
+    """A draft model as it was read, and the encoding that it is planned in."""
+
+    inspection: Inspection
+    recipe: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """A model on a machine: what it takes, how fast it is, what else could be done."""
+    """A model on a machine: what it takes, how fast it is, what else could be done.
+
+    `host` says what llama.cpp leaves to the processor, `adapters` and `draft` what lies beside the model.
+    """
 
     source: str
     inspection: Inspection
@@ -52,6 +72,10 @@ class Plan:
     speed: Speed
     alternatives: tuple[Alternative, ...] = ()
     notes: tuple[str, ...] = ()
+    site: Site = ANYWHERE
+    host: Host = Host()
+    adapters: tuple[str, ...] = ()
+    draft: Guesser | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The document of the JSON contract."""
@@ -68,7 +92,7 @@ class Plan:
             "memory": self.memory.to_json(),
             "speed": self.speed.to_json(),
             "cost": cost(self.machine, self.speed, self.service),
-            "energy": energy(self.machine, self.speed),
+            "energy": energy(self.machine, self.speed, self.site),
             "alternatives": [alternative.to_json() for alternative in self.alternatives],
             "notes": list(self.notes),
         }  # fmt: skip
@@ -147,6 +171,8 @@ def fit(
     adapters: Sequence[str | Path] = (),
     draft: str | Path | NamedModel | None = None,
     own_devices: Sequence[Device] = (),
+    grid: str | None = None,
+    pue: str | None = None,
     alternatives: bool = True,
 ) -> Plan:
     """Plans a model on a machine.
@@ -178,6 +204,8 @@ def fit(
         adapters: folders or files of low-rank adapters that are held beside the weights, as PEFT writes them.
         draft: a smaller model that guesses the next tokens, held beside the model; what `inspect` takes.
         own_devices: devices of the user's own file.
+        grid: where the power comes from, as `weigh grids` names it, or grams of CO2 equivalent a kilowatt-hour.
+        pue: an operator of data centres, or the energy of a data centre over that of its machines.
         alternatives: whether to plan smaller encodings and more devices too.
 
     Raises:
@@ -209,9 +237,12 @@ def fit(
     host = Host(gpu_layers, cpu_experts or 0)
     _check(need, built, asked, recipe.name, host)
     stored = _stored(inspection, architecture, weights, asked)
-    beside = Beside(sum(_adapter_bytes(adapter, architecture) for adapter in adapters),
-                    None if draft is None else _draft(draft, need, weights, asked))  # fmt: skip
+    guesser = None if draft is None else inspect(draft)
+    small = None if guesser is None else _draft(guesser, need, weights, asked)
+    beside = Beside(sum(_adapter_bytes(one, architecture) for one in adapters), small)
     planned = _plan(inspection, need, stored, built, asked, beside, host)
+    planned = replace(planned, site=site(grid, pue), host=host, adapters=tuple(map(str, adapters)),
+                      draft=Guesser(guesser, small.stored.recipe) if guesser and small else None)  # fmt: skip
     if instance is not None:
         what = f"{instance.name} of {instance.cloud} has {instance.devices} x {device.title}"
         dated = f"; its price is of {instance.price_date}" if instance.price_date else ""
@@ -248,25 +279,19 @@ def rented(on: str | Device, own_devices: Sequence[Device] = ()) -> tuple[Device
         return find(on, own_devices), None
     except UnknownNameError:
         instance = find_instance(str(on))
+        if instance is None and looks_like_instance(str(on)):
+            raise unknown_instance(str(on)) from None
         if instance is None:
             raise
         return instance.rented, instance
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
-    """What llama.cpp leaves to the processor: all layers but so many, and the experts of so many of the others."""
-
-    gpu_layers: int | None = None
-    cpu_experts: int = 0
-
-
-def _adapter_bytes(source: str | Path, architecture: Architecture) -> int:
-    """Bytes of the tensors of a low-rank adapter.
+def adapter(source: str | Path) -> Checkpoint:
+    """The file of a low-rank adapter, or that in the folder that PEFT wrote.
 
     Raises:
         SourceError: when there is none.
-        ConfigError: when its matrices do not fit those of the model.
+        ConfigError: when it has no low-rank matrices.
     """
     place = Path(source)
     if place.is_dir():
@@ -278,10 +303,20 @@ def _adapter_bytes(source: str | Path, architecture: Architecture) -> int:
     checkpoint = reader.read(place)
     if not any(".lora_" in tensor.name for tensor in checkpoint.tensors):
         raise ConfigError(f"{source} has no low-rank matrices", "an adapter as PEFT writes it", "name its folder")
+    return checkpoint
+
+
+def _adapter_bytes(source: str | Path, architecture: Architecture) -> int:
+    """Bytes of the tensors of a low-rank adapter.
+
+    Raises:
+        WeighbridgeError: when there is none, or its matrices do not fit those of the model.
+    """
+    checkpoint = adapter(source)
     sizes = {size for group in architecture.groups for size in group.weight.shape}
     for tensor in checkpoint.tensors:
         if ".lora_" in tensor.name and not sizes.intersection(tensor.shape):
-            read = f"{place.name} has {tensor.name[:100]} of {' x '.join(map(str, tensor.shape))}"
+            read = f"{Path(source).name} has {tensor.name[:100]} of {' x '.join(map(str, tensor.shape))}"
             raise ConfigError(read, "an adapter of this model", "name one that was made for it")
     return sum(tensor.size_bytes for tensor in checkpoint.tensors)
 
@@ -423,13 +458,12 @@ VOCABULARIES_DIFFER = 128
 """Tokens by which the vocabularies of model and draft may differ in llama.cpp (`common/speculative.cpp`): padding."""
 
 
-def _draft(source: str | Path | NamedModel, need: Demand, weights: str | None, asked: Service) -> Draft:
+def _draft(inspection: Inspection, need: Demand, weights: str | None, asked: Service) -> Draft:
     """A model that guesses the next tokens of another.
 
     Raises:
         ConfigError: when it is not described, or has another vocabulary.
     """
-    inspection = inspect(source)
     architecture = _described(inspection)
     found = demand(architecture)
     if abs(found.vocab_size - need.vocab_size) > VOCABULARIES_DIFFER:
@@ -449,7 +483,7 @@ def _described(inspection: Inspection) -> Architecture:
 
 
 def _recipe(inspection: Inspection, weights: str | None) -> Recipe:
-    return recipes.find(ENCODINGS.get(weights or "", weights) or _stored_recipe(inspection))
+    return recipes.find(ENCODINGS.get(weights or "", weights) or stored_recipe(inspection))
 
 
 def _as_stored(stored: StoredWeights, recipe: Recipe, asked: Service) -> StoredWeights:
@@ -459,7 +493,7 @@ def _as_stored(stored: StoredWeights, recipe: Recipe, asked: Service) -> StoredW
     return stored
 
 
-def _stored_recipe(inspection: Inspection) -> str:
+def stored_recipe(inspection: Inspection) -> str:
     """The recipe of a file's weights: that of most of its elements; of a configuration alone what it says, or bf16."""
     if inspection.stored is None or not inspection.stored.by_encoding:
         return _packed_recipe(inspection) or "bf16"

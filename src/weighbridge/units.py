@@ -1,4 +1,4 @@
-"""Sizes and counts as people write them, and back: the only place where GB and GiB appear in code.
+"""Sizes, counts and energies as people write them, and back: the only place where GB and GiB appear in code.
 
 1 GB is 10^9 bytes, 1 GiB is 2^30 bytes (IEC 80000-13). A number without a unit is never guessed to have one: bytes
 are whole numbers or carry a unit; parameter counts may carry K, M, B or T (10^3 to 10^12).
@@ -20,6 +20,7 @@ _BYTE_UNITS = {
     "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40, "pib": 2**50,
 }  # fmt: skip
 _COUNT_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
+_ENERGY_UNITS = {"j": 1.0, "kj": 1e3, "mj": 1e6, "gj": 1e9, "wh": 3.6e3, "kwh": 3.6e6, "mwh": 3.6e9, "gwh": 3.6e12}
 _QUANTITY = re.compile(r"\s*([0-9][0-9_,]*(?:\.[0-9]+)?(?:[eE][0-9]{1,2})?)\s*([A-Za-z/]*)\s*")
 
 
@@ -76,6 +77,46 @@ def parse_count(text: str) -> int:
     return int(count)
 
 
+def parse_energy(text: str) -> float:
+    """Joules from text such as `144J`, `0.04Wh` or `0.00004 kWh`; case does not matter, so that `mJ` is a megajoule.
+
+    Raises:
+        UnitError: for a number without a unit, or with one that is none of energy, such as `kW`.
+
+    Example:
+        >>> parse_energy("144J"), round(parse_energy("0.00004 kWh"), 9)
+        (144.0, 144.0)
+    """
+    number, unit = _split(text, "energy", "144J or 0.00004kWh")
+    scale = _ENERGY_UNITS.get(unit.lower())
+    if scale is None:
+        raise UnitError(f"{text!r} has the unit {unit!r}", "J, kJ, MJ, Wh, kWh or MWh", "use one of these")
+    return float(number) * scale
+
+
+def format_energy(joules: float) -> str:
+    """Joules for people: J, Wh, kWh, MWh or GWh.
+
+    Example:
+        >>> format_energy(144.0), format_energy(1.44e11), format_energy(0.0)
+        ('144 J', '40 MWh', '0 J')
+    """
+    scale, unit = next(((s, u) for s, u in ((3.6e12, "GWh"), (3.6e9, "MWh"), (3.6e6, "kWh"), (3.6e3, "Wh"))
+                        if joules >= s), (1.0, "J"))  # fmt: skip
+    return f"{joules / scale:,.4g} {unit}"
+
+
+def format_mass(grams: float) -> str:
+    """Grams for people: mg, g, kg or t.
+
+    Example:
+        >>> format_mass(291_070_000.0), format_mass(0.0179)
+        ('291.1 t', '17.9 mg')
+    """
+    scale, unit = next(((s, u) for s, u in ((1e6, "t"), (1e3, "kg"), (1.0, "g")) if grams >= s), (1e-3, "mg"))
+    return f"{grams / scale:,.4g} {unit}"
+
+
 def format_bytes(size: int) -> str:
     """Bytes for people, in both spellings above a megabyte, so that neither can be taken for the other.
 
@@ -102,3 +143,56 @@ def format_count(count: int) -> str:
         if abs(count) >= scale:
             return f"{count / scale:.4g}{name}"
     return str(count)
+
+
+_SECOND_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "day": 86_400.0,
+                 "days": 86_400.0}  # fmt: skip
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds from text such as `50ms`, `2s`, `10min` or `24h`; a number alone has no unit and is refused.
+
+    Raises:
+        UnitError: without a unit of time.
+
+    Example:
+        >>> parse_seconds("50ms"), parse_seconds("24h")
+        (0.05, 86400.0)
+    """
+    number, unit = _split(text, "time", "50ms, 2s or 24h")
+    if unit not in _SECOND_UNITS:
+        read = f"{text!r} has the unit {unit!r}" if unit else f"{text!r} has no unit"
+        raise UnitError(read, "us, ms, s, min, h or d", "write one, as in 50ms or 2s")
+    return float(number) * _SECOND_UNITS[unit]
+
+
+def parse_rate(text: str) -> float:
+    """Events a second from text such as `115.7`, `10M/day` or `600/min`; a number alone is a second's.
+
+    Raises:
+        UnitError: when it is none.
+
+    Example:
+        >>> parse_rate("2.5"), parse_rate("600/min"), round(parse_rate("10M/day"), 2)
+        (2.5, 10.0, 115.74)
+    """
+    amount, slash, unit = text.partition("/")
+    number, scale = _split(amount, "rate", "2.5, 600/min or 10M/day")
+    time = unit.strip()
+    if scale.lower() not in _COUNT_UNITS or (slash and time not in _SECOND_UNITS):
+        raise UnitError(f"{text!r} is not a rate", "a number a second, or 600/min or 10M/day", "write it so")
+    return float(number) * _COUNT_UNITS[scale.lower()] / (_SECOND_UNITS[time] if slash else 1.0)
+
+
+def format_seconds(seconds: float) -> str:
+    """A time for people.
+
+    Example:
+        >>> format_seconds(0.0123), format_seconds(90.0), format_seconds(86_400.0), format_seconds(2.5)
+        ('12.3 ms', '1.5 min', '24 h', '2.5 s')
+    """
+    for scale, name in ((172_800.0, "d"), (7200.0, "h"), (90.0, "min"), (1.0, "s"), (1e-3, "ms")):
+        if seconds >= scale or name == "ms":
+            unit = {"d": 86_400.0, "h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3}[name]
+            return f"{seconds / unit:,.3g} {name}" if seconds / unit < 1000 else f"{seconds / unit:,.0f} {name}"
+    raise AssertionError

@@ -6,6 +6,7 @@ import datetime
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from weighbridge.errors import ConfigError
 from weighbridge.estimate import Basis, Estimate
 from weighbridge.hardware.device import Device
 from weighbridge.hardware.measured import Kernels, Measured
+from weighbridge.hardware.meter import Meter
 from weighbridge.measuring import comparison
-from weighbridge.measuring.comparison import RUNNERS, Compared, run
+from weighbridge.measuring.comparison import RUNNERS, Compared, Repetition, run
 from weighbridge.planning import fit
 
 PS = dict.fromkeys(("fp32", "fp16", "bf16", "q4_0", "q4_k", "q5_0", "q6_k", "q8_0"), 40.0)
@@ -35,7 +37,13 @@ def machine(runtime: str = "llama.cpp", **changes: Any) -> Device:
 
 def answer(**changes: Any) -> str:
     timings = {"prompt_ms": 1000, "prompt_n": 512, "predicted_per_token_ms": 20}
-    return json.dumps({"timings": timings, "peak_bytes": 5, "warm_up": False, "error": None} | changes) + "\n"
+    return (
+        json.dumps(
+            {"timings": timings, "peak_bytes": 5, "warm_up": False, "error": None, "started_s": 1.0, "ended_s": 2.0}
+            | changes
+        )
+        + "\n"
+    )
 
 
 def reply(monkeypatch: pytest.MonkeyPatch, stdout: str, code: int = 0, stderr: str = "") -> None:
@@ -148,3 +156,40 @@ def test_peak_memory_is_that_of_the_process_alone() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert len(held) > 0
     assert 1_000_000 < int(done.stdout) < 200_000_000
+
+
+class Trace:
+    """A power that a test gives."""
+
+    name, is_counter, wraps_j = "planted", False, None
+
+    def read(self) -> float:
+        return 40.0
+
+
+def test_energy_is_that_of_each_repetition_and_its_tokens() -> None:
+    """40 W over two repetitions of 2 s and 3 s with 8 tokens each: 10 and 15 joules a token."""
+    plan = fit("llama-3.2-1b", machine(), weights="q8_0", output_tokens=8, threads=1, alternatives=False)
+    clock = iter(range(12))
+    meter = Meter([Trace()], lambda: float(next(clock)))
+    for _ in range(12):
+        meter.sample()
+    runs = [Repetition(1.0, 512, 0.1, None, 1.5, 3.5), Repetition(1.0, 512, 0.1, None, 4.0, 7.0)]
+    energy, notes = comparison.metered(plan, runs, meter)
+    assert energy["j_per_output_token"].values == pytest.approx((10.0, 15.0))
+    assert energy["average_power_w"].values == pytest.approx((40.0, 40.0))
+    assert "energy is that of planted" in notes[0]
+
+
+def test_without_a_meter_the_estimate_stands_alone_and_says_so() -> None:
+    plan = fit("llama-3.2-1b", machine(), weights="q8_0", output_tokens=8, threads=1, alternatives=False)
+    runs = [Repetition(1.0, 512, 0.1, None, 1.5, 3.5)]
+    for meter in (None, Meter([], lambda: 0.0, ("no counters",))):
+        energy, notes = comparison.metered(plan, runs, meter)
+        assert energy["j_per_output_token"].to_json()["measured"] is None
+        assert energy["j_per_output_token"].ratio is None and "was not measured" in notes[0]
+    rated = replace(plan, machine=replace(plan.machine, device=replace(plan.machine.device, tdp_w=65.0)))
+    energy, notes = comparison.metered(rated, runs, Meter([], lambda: 0.0, ("no counters",)))
+    watts = energy["average_power_w"].predicted
+    assert watts.low is not None and watts.high is not None and "(no counters)" in notes[0]
+    assert 0 < watts.low < watts.high <= 65.0 * 1.0001 and watts.basis is not Basis.MEASURED

@@ -10,6 +10,8 @@ import click
 from weighbridge.cli import output
 
 if TYPE_CHECKING:
+    from weighbridge.inspection import Inspection
+    from weighbridge.launch.line import Launch
     from weighbridge.planning import Plan
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -58,19 +60,37 @@ def plan_options(function: F) -> F:
     return function
 
 
+def site_options(function: F) -> F:
+    """The options of the place where a machine stands."""
+    function = click.option("--pue", metavar="X", help="Energy of the data centre over the machines', or an operator.")(
+        function
+    )
+    return click.option("--grid", metavar="REGION", help="Where the power comes from, or grams of CO2e a kWh.")(
+        function
+    )
+
+
 @click.command("fit")
 @click.argument("source")
 @click.option("--on", metavar="DEVICE", help="A device that `weigh devices` lists, or here.")
 @click.option("--within", metavar="SIZE", help="Instead: which encodings fit into so many bytes, such as 100MB?")
 @plan_options
 @click.option("--adapter", "adapters", metavar="DIR", multiple=True, help="A LoRA adapter beside the weights.")
+@site_options
 @click.option("--draft", metavar="SOURCE", help="A smaller model beside it that guesses the next tokens.")
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change a setting of the config first.")
+@click.option(
+    "--launch",
+    "engine",
+    metavar="ENGINE",
+    help="Print the line that starts it too: vllm, llama-server, sglang or tensorrt-llm.",
+)
 @click.option("--svg", metavar="FILE", help="Draw the memory against each machine.")
 @click.option("--html", metavar="FILE", help="Write the whole plan as one page, with its pictures.")
 @output.json_option
 def command(
-    source: str, on: str | None, within: str | None, svg: str | None, html: str | None,
-    as_json: bool, **options: Any,
+    source: str, on: str | None, within: str | None, pairs: tuple[str, ...], engine: str | None, svg: str | None,
+    html: str | None, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Plan a model on a machine: memory, speed, cost. Each part has its interval.
 
@@ -85,25 +105,55 @@ def command(
                 raise click.UsageError(f"--within is about the weights alone: leave --{name.split('_')[0]} out")
         if svg is not None or html is not None:
             raise click.UsageError("--svg and --html draw a machine: name one with --on")
+        if pairs or engine is not None:
+            raise click.UsageError("--set and --launch are about a machine: name one with --on")
         _within(source, within, as_json)
         return
     from weighbridge.planning import fit
 
     assert on is not None
     options = with_own_devices(options)
-    plan = fit(source, on, **options)
+    if engine is not None:
+        options["runtime"] = _runtime_of(engine, options["runtime"], pairs)
+    plan = fit(_changed(source, pairs) if pairs else source, on, **options)
+    line = _launch(plan, engine) if engine is not None and plan.memory.fits is not False else None
     if svg is not None or html is not None:
         _draw(plan, {**options, "devices": plan.machine.devices}, source, svg, html)
     if as_json:
-        output.print_json(plan.to_json())
+        asked = {} if engine is None else {"launch": line.to_json() if line else None}
+        output.print_json(plan.to_json() | asked)
     else:
         from weighbridge.show import plans
 
         output.print_lines(plans.plan_lines(plan))
+        if line is not None:
+            output.print_lines(plans.launch_lines(line))
+        elif engine is not None:
+            click.echo("no launch line: it does not fit", err=True)
         for path in filter(None, (svg, html)):
             click.echo(f"wrote {path}", err=True)
     if plan.memory.fits is False:
         raise SystemExit(1)
+
+
+def _runtime_of(engine: str, runtime: str | None, pairs: tuple[str, ...]) -> str:
+    from weighbridge.launch.engines import runtime_of
+
+    if pairs:
+        raise click.UsageError("--set describes a model that no file holds: leave --launch out")
+    return runtime_of(engine, runtime)
+
+
+def _changed(source: str, pairs: tuple[str, ...]) -> Inspection:
+    from weighbridge.inspection import inspect
+
+    return inspect(source, settings=output.settings(pairs))
+
+
+def _launch(plan: Plan, engine: str) -> Launch:
+    from weighbridge.launch.engines import launch
+
+    return launch(plan, engine)
 
 
 def _within(source: str, size: str, as_json: bool) -> None:

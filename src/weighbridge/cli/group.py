@@ -17,6 +17,11 @@ from weighbridge.errors import SourceError, WeighbridgeError
 COMMANDS = {
     "inspect": "Weigh a model: parameters, bytes, state and operations.",
     "fit": "Plan a model on a machine: memory, speed, cost.",
+    "load": "Simulate a service under a load: latencies, replicas, cost.",
+    "energy": "Count the energy and carbon of requests.",
+    "grids": "List the grids that the carbon of electricity is known of.",
+    "cost": "Count what serving a model costs.",
+    "prices": "List dated prices of instances, devices, hosted models and storage.",
     "devices": "List the known devices, or rank them for a model.",
     "probe": "Measure this machine.",
     "measure": "Run a model here.",

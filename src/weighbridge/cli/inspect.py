@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,20 +13,6 @@ if TYPE_CHECKING:
     from weighbridge.adapted import Adapted
     from weighbridge.formats.values import Values
     from weighbridge.inspection import Inspection
-
-
-def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """`--set KEY=VALUE`, values read as JSON where they are JSON and as text otherwise."""
-    settings: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise click.BadParameter(f"{pair!r} is not KEY=VALUE, such as num_hidden_layers=40", param_hint="--set")
-        try:
-            settings[key] = json.loads(value)
-        except (ValueError, RecursionError):
-            settings[key] = value
-    return settings
 
 
 @click.command("inspect")
@@ -64,7 +49,7 @@ def command(
     """
     from weighbridge.inspection import inspect, is_parameter
 
-    inspection = inspect(source, context_tokens=context, settings=_settings(pairs), like=like,
+    inspection = inspect(source, context_tokens=context, settings=output.settings(pairs), like=like,
                          with_transformers=with_transformers)  # fmt: skip
     adapter = _adapted(inspection, base) if base is not None or inspection.format == "peft" else None
     values = _read_values(inspection, source) if read_values else None

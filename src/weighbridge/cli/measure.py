@@ -25,7 +25,10 @@ def command(
     SOURCE is a GGUF file, which llama.cpp runs (the extra `run`), or a folder of safetensors, which transformers runs
     (the extra `torch`); in a process of its own and on the processor. Run `weigh probe` first.
     """
+    import time
+
     from weighbridge.hardware.measured import HERE
+    from weighbridge.hardware.meter import meter
     from weighbridge.hardware.probe import kept_at, saved_device, with_measured
     from weighbridge.measuring.comparison import measure
     from weighbridge.output_file import write_text
@@ -33,7 +36,8 @@ def command(
     device = saved_device(kept_at())
     assert device.name == HERE
     found = measure(source, device, repeat=repeat, threads=threads, prompt_tokens=prompt_tokens,
-                    output_tokens=output_tokens, tell=here.progress())  # fmt: skip
+                    output_tokens=output_tokens, tell=here.progress(),
+                    meter=meter(time.monotonic, with_cards=False))  # fmt: skip
     if save:
         assert device.measured is not None
         write_text(kept_at(), with_measured(kept_at(), found.learned(device.measured)))

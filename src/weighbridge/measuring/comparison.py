@@ -1,7 +1,12 @@
-"""How does a model run here, and was that predicted? Repetitions, their percentiles, and the plan beside them."""
+"""How does a model run here, and was that predicted? Repetitions, their percentiles, and the plan beside them.
+
+Energy is what the processor's own meters say of each repetition, prompt and answer: of the whole processor and its
+memory, whatever else ran. Without a meter the estimate of the plan stands alone.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -16,6 +21,7 @@ from weighbridge.estimate import Estimate
 from weighbridge.hardware import kernels
 from weighbridge.hardware.device import Device
 from weighbridge.hardware.measured import Measured
+from weighbridge.hardware.meter import Meter
 from weighbridge.inspection import inspect
 from weighbridge.planning import NO_DECODING, Plan, fit
 from weighbridge.predict.demand import demand
@@ -33,6 +39,8 @@ class Repetition:
     prompt_tokens: int
     step_s: float
     peak_bytes: int | None
+    started_s: float
+    ended_s: float
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -51,32 +59,34 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One quantity: measured as median with percentiles, predicted with its interval."""
+    """One quantity: measured as median with percentiles, predicted with its interval; no values without a meter."""
 
     values: tuple[float, ...]
     predicted: Estimate
 
     @property
-    def median(self) -> float:
-        """The median of the repetitions."""
-        return percentile(self.values, 0.5)
+    def median(self) -> float | None:
+        """The median of the repetitions; None when nothing was measured."""
+        return percentile(self.values, 0.5) if self.values else None
 
     @property
     def ratio(self) -> float | None:
         """Measured over predicted."""
-        return self.median / self.predicted.value if self.predicted.value else None
+        median = self.median
+        return median / self.predicted.value if self.predicted.value and median is not None else None
 
     @property
     def covered(self) -> bool | None:
-        """Whether the interval contains the measurement; None where nothing was predicted."""
-        low, high = self.predicted.low, self.predicted.high
-        return None if low is None or high is None else low <= self.median <= high
+        """Whether the interval contains the measurement; None where nothing was predicted or measured."""
+        low, high, median = self.predicted.low, self.predicted.high, self.median
+        return None if low is None or high is None or median is None else low <= median <= high
 
     def to_json(self) -> dict[str, Any]:
         """One field of `weigh measure`."""
         return {
             "measured": {"value": self.median, "p10": percentile(self.values, 0.1), "p90": percentile(self.values, 0.9),
-                         "n": len(self.values), "unit": self.predicted.unit, "basis": "measured"},
+                         "n": len(self.values), "unit": self.predicted.unit, "basis": "measured"}
+            if self.values else None,
             "predicted": self.predicted.to_json(), "ratio": self.ratio, "covered": self.covered,
         }  # fmt: skip
 
@@ -88,9 +98,11 @@ class Comparison:
     plan: Plan
     speed: dict[str, Compared]
     memory: dict[str, Compared]
+    energy: dict[str, Compared]
     threads: int
     repeat: int
     load_average: tuple[float, float] | None
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The document of `weigh measure --json`."""
@@ -103,7 +115,8 @@ class Comparison:
             {"before": self.load_average[0], "after": self.load_average[1]},
             "memory": {name: compared.to_json() for name, compared in self.memory.items()},
             "speed": {name: compared.to_json() for name, compared in self.speed.items()},
-            "notes": list(self.plan.notes),
+            "energy": {name: compared.to_json() for name, compared in self.energy.items()},
+            "notes": [*self.plan.notes, *self.notes],
         }  # fmt: skip
 
     def learned(self, found: Measured) -> Measured:
@@ -151,6 +164,7 @@ def measure(
     prompt_tokens: int = 512,
     output_tokens: int = 128,
     tell: Callable[[str], None] | None = None,
+    meter: Meter | None = None,
 ) -> Comparison:
     """Runs a model on this machine and plans the same.
 
@@ -162,6 +176,7 @@ def measure(
         prompt_tokens: tokens of each prompt.
         output_tokens: tokens of each answer; two or more.
         tell: is told of each repetition.
+        meter: the processor's meters, by the clock `time.monotonic`; without them no energy is measured.
 
     Raises:
         ConfigError: when the source is none of these or does not generate, its engine is not installed, or the run
@@ -202,7 +217,8 @@ def measure(
         order |= {"path": str((path if path.is_dir() else path.parent).resolve()), "dtype": TORCH_TYPES[recipe]}
     before = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     limit = LOAD_SECONDS + (repeat + 1) * (prompt_tokens + output_tokens) / LEAST_TOKENS_PER_S
-    runs = run(runner, order, limit, tell or (lambda text: None))
+    with contextlib.nullcontext() if meter is None else meter.reading():
+        runs = run(runner, order, limit, tell or (lambda text: None))
     after = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     steps, firsts = tuple(r.step_s for r in runs), tuple(r.prompt_s for r in runs)
     rates = tuple(1 / step for step in steps)
@@ -216,7 +232,33 @@ def measure(
     peaks = tuple(float(r.peak_bytes) for r in runs if r.peak_bytes is not None)
     memory = {"total_bytes": Compared(peaks[-1:], plan.memory.total_bytes)} if peaks else {}
     load = None if before is None or after is None else (before, after)
-    return Comparison(plan, speed, memory, threads, repeat, load)
+    energy, notes = metered(plan, runs, meter)
+    return Comparison(plan, speed, memory, energy, threads, repeat, load, notes)
+
+
+def metered(plan: Plan, runs: Sequence[Repetition], meter: Meter | None) -> tuple[dict[str, Compared], tuple[str, ...]]:
+    """Joules an output token and watts of each repetition beside the plan's; without a meter the plan's, and why."""
+    predicted = Estimate.from_json(plan.to_json()["energy"]["j_per_output_token"])
+    rate = plan.speed.output_tok_s
+    watts = Estimate(None, None, None, "W", predicted.basis, predicted.note or "unknown")
+    if predicted.value is not None and rate.value is not None and predicted.low is not None:
+        assert predicted.high is not None and rate.low is not None and rate.high is not None
+        middle = predicted.value * rate.value
+        watts = Estimate(middle, min(middle, predicted.low * rate.high), max(middle, predicted.high * rate.low), "W",
+                         predicted.basis, predicted.note)  # fmt: skip
+    found = [] if meter is None else [meter.total(one.started_s, one.ended_s) for one in runs]
+    joules = [(one.value, run.ended_s - run.started_s) for one, run in zip(found, runs, strict=False)
+              if one.value is not None]  # fmt: skip
+    tokens = plan.service.output_tokens
+    compared = {"j_per_output_token": Compared(tuple(j / tokens for j, _ in joules), predicted),
+                "average_power_w": Compared(tuple(j / s for j, s in joules), watts)}  # fmt: skip
+    if joules:
+        assert meter is not None
+        names = ", ".join(sensor.name for sensor in meter.sensors)
+        return compared, (f"energy is that of {names}, within 5%, with whatever else ran",)
+    why = found[0].note if found else "no meter was asked"
+    left = "only the plan's estimate is given" if predicted.value is not None else f"nor estimated, {predicted.note}"
+    return compared, (f"energy was not measured ({why}): {left}",)
 
 
 def run(runner: Runner, order: dict[str, Any], limit_s: float, tell: Callable[[str], None]) -> list[Repetition]:
@@ -249,9 +291,9 @@ def repetition(line: dict[str, Any]) -> Repetition:
 
     Example:
         >>> timings = {"prompt_ms": 2000, "prompt_n": 100, "predicted_per_token_ms": 20}
-        >>> repetition({"timings": timings, "peak_bytes": None}).step_s
+        >>> repetition({"timings": timings, "peak_bytes": None, "started_s": 7.0, "ended_s": 9.5}).step_s
         0.02
     """
     timings = line["timings"]
     return Repetition(timings["prompt_ms"] / 1000, int(timings["prompt_n"]), timings["predicted_per_token_ms"] / 1000,
-                      line["peak_bytes"])  # fmt: skip
+                      line["peak_bytes"], line["started_s"], line["ended_s"])  # fmt: skip

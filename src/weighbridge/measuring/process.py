@@ -1,7 +1,8 @@
 """What do the processes that run a model share? Their order, their prompts, their answers and their peak memory.
 
 A model runs in a process of its own: its peak memory is the model's, and a crash is its own. It reads its order as one
-line of JSON on standard input and answers with a line of JSON for each repetition.
+line of JSON on standard input and answers with a line of JSON for each repetition. Its times are of the system's
+monotonic clock, which the process that reads the meters shares.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,9 +50,10 @@ def follow(load: Callable[[dict[str, Any]], Callable[[list[int]], dict[str, Any]
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what the engine prints is no answer
     answer = load(order)
     for repetition in range(order["repeat"] + 1):
+        started_s = time.monotonic()
         found = answer(prompt_of(order["prompt"], repetition, order["vocabulary"]))
         line = {"timings": found.get("timings"), "peak_bytes": peak_resident_bytes(), "warm_up": repetition == 0,
-                "error": found.get("error")}  # fmt: skip
+                "error": found.get("error"), "started_s": started_s, "ended_s": time.monotonic()}  # fmt: skip
         out.write(json.dumps(line) + "\n")
         out.flush()
     out.close()

@@ -6,6 +6,7 @@ from typing import Any
 
 from weighbridge.estimate import Basis, Estimate, weakest
 from weighbridge.hardware.machine import Machine
+from weighbridge.predict.carbon import ANYWHERE, Site, emitted
 from weighbridge.predict.service import Service
 from weighbridge.predict.speed import Speed
 
@@ -28,13 +29,10 @@ def cost(built: Machine, fast: Speed, asked: Service) -> dict[str, Any]:
 
 POWER_SHARE = (0.45, 0.7, 0.95)
 """Average power over rated power of a busy device: low, middle, high (0.6 with few clients, 0.95 with many)."""
-GRID_G_PER_KWH = (30.0, 445.0, 800.0)
-"""Grams of CO2 equivalent a kilowatt-hour: a clean grid, the world's mean of 2024 (IEA), a grid of coal."""
-PUE = 1.2
 
 
-def energy(built: Machine, fast: Speed) -> dict[str, Any]:
-    """The part `energy` of the JSON contract: rated power times an assumed share, and an assumed grid."""
+def energy(built: Machine, fast: Speed, at: Site = ANYWHERE) -> dict[str, Any]:
+    """The part `energy` of the JSON contract: rated power times an assumed share, and the grid of a place."""
     tdp, rate = built.device.tdp_w, fast.output_tok_s
     if tdp is None or not rate.value or not rate.low or not rate.high:
         note = "the power of this device is unknown" if tdp is None else "the speed is unknown"
@@ -43,10 +41,7 @@ def energy(built: Machine, fast: Speed) -> dict[str, Any]:
     watts = [tdp * built.devices * share for share in POWER_SHARE]
     joules = Estimate(watts[1] / rate.value, watts[0] / rate.high, watts[2] / rate.low, "J", Basis.ASSUMED,
                       "rated power times 0.45 to 0.95")  # fmt: skip
-    assert joules.value is not None and joules.low is not None and joules.high is not None
-    grams = [j * 1e6 / 3.6e6 * PUE * g for j, g in zip((joules.low, joules.value, joules.high), GRID_G_PER_KWH,
-                                                      strict=True)]  # fmt: skip
-    carbon = Estimate(grams[1], grams[0], grams[2], "g", Basis.ASSUMED, f"a PUE of {PUE} and grids of 30 to 800 g/kWh")
+    carbon = emitted(joules.times(1e6), at)
     return {"j_per_output_token": joules.to_json(), "gco2e_per_million_output_tokens": carbon.to_json()}
 
 

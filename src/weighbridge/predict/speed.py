@@ -272,7 +272,7 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
     if service.runtime.steps == "served":
         way, metric, first = ("static", "static", _static_prompt) if service.is_static else (
             "served", "tpot", _served_prompt)  # fmt: skip
-    known = _is_measured(way, service.runtime.name, machine.device.name)
+    known = is_measured(way, service.runtime.name, machine.device.name)
     notes = [] if known else [f"no data for {service.runtime.name} on {machine.device.title}: intervals are wider"]
     tpot = _interval(metric, float(found.seconds), "s", known)
     prefill, ttft = first(demand, stored, machine, service, found, tpot, known)
@@ -455,7 +455,8 @@ def _prompt_s(
     return np.maximum(seconds, steps.read_once(demand, stored, alone, prompt))
 
 
-def _is_measured(kind: str, runtime: str, device: str) -> bool:
+def is_measured(kind: str, runtime: str, device: str) -> bool:
+    """Whether rows of this kind (served, static, decode) of an engine on a device took part in the fit."""
     return device in fits()["measured"][kind].get(runtime, ())
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 from weighbridge.errors import printable
 from weighbridge.estimate import Basis, Estimate
 from weighbridge.hardware.device import Device
+from weighbridge.launch.line import Launch
 from weighbridge.planning import Plan
 from weighbridge.predict.cost import cost, energy
 from weighbridge.rankings import Budget, Candidate
@@ -74,6 +76,19 @@ def plan_lines(plan: Plan) -> Iterator[str]:
 
 VERDICTS = {True: "it fits", False: "it does NOT fit", None: "whether it fits is unknown"}
 OTHER_HEADS = ("change", "memory needed", "", "decoding, token/s")
+
+
+def launch_lines(launch: Launch) -> Iterator[str]:
+    """The line that starts an engine, with the files that it reads, for a shell; below it what it cannot be told."""
+    yield ""
+    yield bold("launch")
+    for name, text in launch.files.items():
+        yield f"cat > {shlex.quote(name)} <<'END'"
+        yield from (printable(line) for line in text.splitlines())
+        yield "END"
+    yield printable(launch.line)
+    yield f"options as of {launch.version}"
+    yield from (f"note: {printable(note)}" for note in launch.notes)
 
 
 def title(plan: Plan) -> str:
@@ -144,7 +159,7 @@ def speed_rows(plan: Plan) -> list[tuple[str, str]]:
 
 def cost_rows(plan: Plan) -> list[tuple[str, str, str]]:
     """Quantity, value and basis of what is known of cost and energy."""
-    money = {**cost(plan.machine, plan.speed, plan.service), **energy(plan.machine, plan.speed)}
+    money = {**cost(plan.machine, plan.speed, plan.service), **energy(plan.machine, plan.speed, plan.site)}
     names = {"usd_per_hour": "USD an hour", "usd_per_million_output_tokens": "USD a million output tokens",
              "usd_per_request": "USD a request", "j_per_output_token": "joules an output token",
              "gco2e_per_million_output_tokens": "grams of CO2e a million output tokens"}  # fmt: skip

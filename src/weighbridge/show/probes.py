@@ -53,16 +53,20 @@ def comparison_lines(found: Comparison) -> Iterator[str]:
            f"{service.output_tokens:,} tokens after a warm-up{load}")  # fmt: skip
     yield ""
     names = {"prefill_tok_s": "prompts, token/s", "decode_tok_s": "decoding, token/s", "ttft_s": "first token, s",
-             "tpot_s": "each token after, s", "total_bytes": "peak memory"}  # fmt: skip
-    rows = [(names[key], *_row(one)) for key, one in {**found.speed, **found.memory}.items() if key in names]
+             "tpot_s": "each token after, s", "total_bytes": "peak memory",
+             "j_per_output_token": "joules an output token", "average_power_w": "power, W"}  # fmt: skip
+    rows = [(names[key], *_row(one)) for key, one in {**found.speed, **found.memory, **found.energy}.items()
+            if key in names]  # fmt: skip
     heads = ("quantity", "measured (10th to 90th percentile)", "predicted", "ratio", "")
     yield from table("measured against predicted", heads, rows, right=(1, 2, 3))
-    yield from (f"note: {printable(note)}" for note in found.plan.notes)
+    yield from (f"note: {printable(note)}" for note in (*found.plan.notes, *found.notes))
 
 
 def _row(one: Compared) -> tuple[str, str, str, str]:
+    form = size if one.predicted.unit == "B" else amount
+    if not one.values:
+        return "not measured", "unknown" if one.predicted.value is None else form(one.predicted), "-", ""
     low, high = percentile(one.values, 0.1), percentile(one.values, 0.9)
     told = Estimate(one.median, low, high, one.predicted.unit, one.predicted.basis)
-    form = size if one.predicted.unit == "B" else amount
     inside = {True: "inside", False: "OUTSIDE", None: "not predicted"}[one.covered]
     return form(told), form(one.predicted), "-" if one.ratio is None else f"{one.ratio:.2f}", inside

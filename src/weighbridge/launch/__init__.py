@@ -1,0 +1,1 @@
+"""Which command makes an engine do what was planned?"""
