@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from weighbridge.errors import ConfigError, UnitError
 from weighbridge.estimate import Basis, Estimate, weakest
 from weighbridge.inspection import Inspection, inspect
+from weighbridge.model.catalogue import NamedModel
 from weighbridge.planning import Plan, fit
 from weighbridge.predict import batching, speed, step_times
 from weighbridge.predict.availability import all_up, at_least_up, spares
@@ -116,7 +117,7 @@ class Failures:
         Example:
             >>> found = Failures.of(8, 4, 0.999, 0.999)
             >>> round(found.replica, 6), round(found.enough, 4), found.spares
-            (0.996006, 0.9685, 2)
+            (0.996006, 0.9685, 1)
         """
         one = all_up(devices, availability)
         return Failures(device=availability, replica=one, enough=at_least_up(replicas, replicas, one), uptime=uptime,
@@ -146,7 +147,7 @@ class Engine:
 
 
 def engine(
-    source: str | Path | Mapping[str, Any] | Inspection, on: str, lengths: Lengths, *,
+    source: str | Path | Mapping[str, Any] | NamedModel | Inspection, on: str, lengths: Lengths, *,
     max_sequences: int | None = None, step_tokens: int | None = None, **options: Any,
 ) -> Engine:  # fmt: skip
     """A plan, ready to be loaded.
@@ -373,7 +374,7 @@ class Load:
 
 
 def load(
-    source: str | Path | Mapping[str, Any] | Inspection,
+    source: str | Path | Mapping[str, Any] | NamedModel | Inspection,
     on: str,
     *,
     rate: float | None = None,

@@ -56,7 +56,8 @@ from weighbridge.units import parse_rate, parse_seconds
 def command(
     source: str, on: str, rate: str | None, log: str | None, slo: str | None, percent: float, replicas: int | None,
     duration: str | None, peak: float, burstiness: float, prompt_cv: float, output_cv: float, shared_tokens: int,
-    think: str | None, step_tokens: int | None, availability: float | None, uptime: float, seed: int, report: str | None, as_json: bool, **options: Any,
+    think: str | None, step_tokens: int | None, availability: float | None, uptime: float, seed: int,
+    report: str | None, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Simulate a service under a load: latencies, replicas, cost.
 
