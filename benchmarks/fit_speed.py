@@ -69,10 +69,11 @@ def unseen(sample: Sample, low: Sequence[float], high: Sequence[float], by: str 
     return predicted
 
 
-KINDS = ("reading", "compute", "overhead", "exchange")
+KINDS = ("reading", "rereads", "compute", "overhead", "exchange")
 KIND_OF_TERM = [KINDS.index(steps.STATIC_KINDS[name]) for name in steps.STATIC]
 READ_IN_FULL = np.array([float(name in steps.READ_IN_FULL) for name in steps.STATIC])
-STATIC_BOUNDS = ([0.01, 0.01, 0.5, 0.8, 1e-7, 1e-7, 0.1, 1e-7, 0.5], [6, 20, 40, 20, 1e-3, 3e-3, 60, 3e-3, 20])
+STATIC_BOUNDS = ([0.01, 0.01, 0.5, 0.3, 1e-7, 1e-7, 0.1, 1e-7, 0.01, 0.5],
+                 [6, 20, 40, 20, 1e-3, 3e-3, 60, 3e-3, 20, 20])  # fmt: skip
 
 
 def static_key(row: dict[str, str]) -> str:

@@ -47,6 +47,7 @@ _BOUND = {
     "dense": "bandwidth", "experts": "bandwidth", "cache": "bandwidth", "weights": "bandwidth", "flops": "compute",
     "unpack": "compute", "prompts": "compute", "exchange": "link", "hops": "link", "layers": "overhead",
     "routed_layers": "overhead", "host": "overhead", "batch": "compute",
+    "rereads": "bandwidth",
 }  # fmt: skip
 
 
