@@ -31,7 +31,11 @@ MODELS = {
     "Llama-3.1-8B-Instruct": "llama-3.1-8b", "tinyllama-1.1b": "tinyllama-1.1b", "zhipuai/GLM-5": "glm-5.2",
     "nvidia/Llama-3.1-8B-Instruct-FP8": "llama-3.1-8b", "meta-llama/Llama-3.1-70B": "llama-3.1-70b",
     "nvidia/DeepSeek-R1-NVFP4": "deepseek-r1", "nvidia/DeepSeek-V3.1-NVFP4": "deepseek-v3",
-    "Qwen/Qwen3-235B-A22B-FP8": "qwen3-235b-a22b",
+    "Qwen/Qwen3-235B-A22B-FP8": "qwen3-235b-a22b", "Qwen/Qwen3-30B-A3B-Instruct-2507": "qwen3-30b-a3b",
+    "Qwen/Qwen3-30B-A3B-Thinking-2507": "qwen3-30b-a3b", "Qwen/Qwen3-Coder-30B-A3B-Instruct": "qwen3-30b-a3b",
+    "deepseek-ai/DeepSeek-V3.1": "deepseek-v3", "deepseek-ai/DeepSeek-R1-0528": "deepseek-r1",
+    "google/codegemma-7b": "gemma-7b", "google/codegemma-1.1-2b": "gemma-2b",
+    "codellama/CodeLlama-70b-hf": "llama-2-70b",
 }  # fmt: skip
 """Our name for models that the measurements spell in a way of their own."""
 SHAPES: dict[str, dict[str, Any]] = {

@@ -136,7 +136,9 @@ def test_every_factor_and_residual_is_there() -> None:
 
 def test_the_table_of_errors_is_that_of_the_page() -> None:
     page = (Path(__file__).parents[2] / "docs" / "reference" / "accuracy.md").read_text(encoding="utf-8")
-    metrics = "time per output token|time to first token|latency of a static batch|decoding a token|a prompt"
+    metrics = (
+        "time per output token|time to first token|a whole request|latency of a static batch|decoding a token|a prompt"
+    )
     for name in ("errors", "strangers"):
         table = page.split(f"<!-- fitted: {name} -->")[1].split("<!-- end fitted -->")[0]
-        assert len(re.findall(rf"(?m)^\| ({metrics}) \|.*$", table)) == 3 + 2 * len(speed.CLASSES)
+        assert len(re.findall(rf"(?m)^\| ({metrics}) \|.*$", table)) == 4 + 2 * len(speed.CLASSES)

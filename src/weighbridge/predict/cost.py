@@ -1,4 +1,4 @@
-"""What does a plan cost in money, energy and carbon? Prices and power of the catalogue over the predicted speed."""
+"""What does a plan cost in money, energy and carbon? Prices of the catalogue and joules over the predicted speed."""
 
 from __future__ import annotations
 
@@ -26,24 +26,16 @@ def cost(built: Machine, fast: Speed, asked: Service) -> dict[str, Any]:
             "usd_per_request": request.to_json()}  # fmt: skip
 
 
-POWER_SHARE = (0.45, 0.7, 0.95)
-"""Average power over rated power of a busy device: low, middle, high (0.6 with few clients, 0.95 with many)."""
 GRID_G_PER_KWH = (30.0, 445.0, 800.0)
 """Grams of CO2 equivalent a kilowatt-hour: a clean grid, the world's mean of 2024 (IEA), a grid of coal."""
 PUE = 1.2
 
 
-def energy(built: Machine, fast: Speed) -> dict[str, Any]:
-    """The part `energy` of the JSON contract: rated power times an assumed share, and an assumed grid."""
-    tdp, rate = built.device.tdp_w, fast.output_tok_s
-    if tdp is None or not rate.value or not rate.low or not rate.high:
-        note = "the power of this device is unknown" if tdp is None else "the speed is unknown"
-        return {key: Estimate(None, None, None, unit, Basis.ASSUMED, note).to_json()
-                for key, unit in (("j_per_output_token", "J"), ("gco2e_per_million_output_tokens", "g"))}  # fmt: skip
-    watts = [tdp * built.devices * share for share in POWER_SHARE]
-    joules = Estimate(watts[1] / rate.value, watts[0] / rate.high, watts[2] / rate.low, "J", Basis.ASSUMED,
-                      "rated power times 0.45 to 0.95")  # fmt: skip
-    assert joules.value is not None and joules.low is not None and joules.high is not None
+def energy(joules: Estimate) -> dict[str, Any]:
+    """The part `energy` of the JSON contract, from joules an output token: an assumed grid."""
+    if joules.value is None or joules.low is None or joules.high is None:
+        unknown = Estimate(None, None, None, "g", Basis.ASSUMED, joules.note)
+        return {"j_per_output_token": joules.to_json(), "gco2e_per_million_output_tokens": unknown.to_json()}
     grams = [j * 1e6 / 3.6e6 * PUE * g for j, g in zip((joules.low, joules.value, joules.high), GRID_G_PER_KWH,
                                                       strict=True)]  # fmt: skip
     carbon = Estimate(grams[1], grams[0], grams[2], "g", Basis.ASSUMED, f"a PUE of {PUE} and grids of 30 to 800 g/kWh")
