@@ -226,6 +226,15 @@ def run(
                     free -= phase[ahead % page]
             step += many
             cached += many * running
+        held = pages - free
+        if not bounded:
+            held = cached + (prompt[part] if part >= 0 else 0)
+            for who in joins:
+                held += prompt[who]
+            held = held // page + present
+        if held > counts[MOST_PAGES]:  # noqa: PLR1730
+            counts[MOST_PAGES] = held
+        if many > 0:
             while len(ends) > 0 and ends[0][0] <= step:
                 when, who = heappop(ends)
                 if grows:
@@ -269,11 +278,12 @@ def run(
                 if len(started) > 4 * most + 64:
                     started = [x for x in started if due[x] != 0]
         joins.clear()
-        held = pages - free if bounded else (cached + (prompt[part] if part >= 0 else 0)) // page + running + 1
-        if held > counts[MOST_PAGES]:  # noqa: PLR1730
-            counts[MOST_PAGES] = held
         if ended - told >= block:
             told = ended
+            bins[BUSY_S][at] += busy
+            bins[ENERGY_J][at] += energy
+            bins[SEQUENCE_S][at] += inside
+            busy = energy = inside = 0.0
             yield ended
     bins[BUSY_S][at] += busy
     bins[ENERGY_J][at] += energy

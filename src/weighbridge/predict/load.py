@@ -51,7 +51,8 @@ class Outcome:
     """What became of the requests that ended, times in seconds from the first moment of the load.
 
     `bins` has a row for each of `batching`'s kinds and a column for each stretch of `bin_s`; they and `counts` are
-    those of all replicas. `first_s` and `finish_s` have what a request waits outside of steps in them.
+    those of all replicas and of all requests, over `whole_s`. `first_s` and `finish_s` have what a request waits
+    outside of steps in them.
     """
 
     arrival_s: NDArray[np.float64]
@@ -64,6 +65,7 @@ class Outcome:
     bin_s: float
     counts: tuple[int, ...]
     replicas: int
+    whole_s: float
     left_out: int = 0
     is_stopped: bool = False
 
@@ -100,7 +102,7 @@ class Outcome:
     @property
     def busy_share(self) -> float:
         """The share of their time in which the replicas work."""
-        return min(1.0, float(self.bins[batching.BUSY_S].sum()) / (self.span_s * self.replicas))
+        return min(1.0, float(self.bins[batching.BUSY_S].sum()) / (self.whole_s * self.replicas))
 
     @property
     def sequences(self) -> float:
@@ -178,6 +180,7 @@ def simulate(
         if not len(share) or (clients and not own_clients):
             continue
         worked += 1
+        one: _Replica | None = None
         again_s = think_s
         if clients:
             step_s = times.base_s[min(own_clients, times.most)]
@@ -187,10 +190,10 @@ def simulate(
             for asked in (replace(policy, pages=0), policy) if grows else (policy,):
                 one = _Replica(share, bins.shape[1])
                 for ended in one.run(times, asked, own_clients, again_s, watts, bin_s):
+                    if not one.had_room(policy):
+                        break
                     if progress is not None:
                         progress(begun + ended, total)
-                    if asked is not policy and one.counts[batching.MOST_PAGES] > policy.pages:
-                        break
                 else:
                     break
         except KeyboardInterrupt:
@@ -198,6 +201,9 @@ def simulate(
             if worked > 1:  # those that were done are like the others
                 worked -= 1
                 break
+            if one is None or not one.had_room(policy):
+                raise
+        assert one is not None
         begun += len(share)
         bins += np.asarray(one.bins)
         most = max(counts[batching.MOST_PAGES], one.counts[batching.MOST_PAGES])
@@ -217,6 +223,7 @@ def simulate(
         finish_s=(finish + delay)[order], prompt_tokens=prompt[order].astype(np.int64),
         output_tokens=output[order].astype(np.int64), bins=bins, bin_s=bin_s,
         counts=tuple(int(count) for count in counts), replicas=worked, is_stopped=is_stopped,
+        whole_s=float((finish + delay).max() - arrival.min()),
     )  # fmt: skip
 
 
@@ -244,6 +251,10 @@ class _Replica:
             self.bins, self.counts, BLOCK,
         )  # fmt: skip
 
+    def had_room(self, policy: Policy) -> bool:
+        """Whether the cache was large enough until now, where it was taken as one that is never full."""
+        return not policy.pages or self.counts[batching.MOST_PAGES] <= policy.pages
+
     def ended(self) -> NDArray[np.float64]:
         """Arrival, admission, first and last token, and lengths, of the requests that ended: a row for each."""
         finish = np.array(self.finish)
@@ -262,6 +273,11 @@ def _check(times: StepTimes, policy: Policy, traffic: Traffic, replicas: int, cl
         raise UnitError(read, "a replica or more, each with a client", "correct them")
     if not 0 <= think_s < math.inf:
         raise UnitError(f"clients that ask again after {think_s} s", "0 or more", "correct --think")
+    if np.any(np.asarray(traffic.shared_tokens) >= traffic.prompt_tokens):
+        read = f"a prompt of {int(traffic.prompt_tokens.min()):,} tokens that the cache holds already"
+        raise UnitError(read, "one token or more of each prompt to be worked on", "share fewer")
+    if policy.budget < 1:
+        raise UnitError(f"steps of {policy.budget:,} tokens", "1 or more", "raise the tokens of a step")
     if policy.budget <= times.most and policy.mixes:
         read = f"steps of {policy.budget:,} tokens for {times.most:,} sequences"
         raise UnitError(read, "more tokens than sequences", "lower --max-sequences")
