@@ -19,12 +19,13 @@ from weighbridge.estimate import Basis, Estimate, weakest
 from weighbridge.inspection import Inspection, inspect
 from weighbridge.model.catalogue import NamedModel
 from weighbridge.planning import Plan, fit
-from weighbridge.predict import batching, speed, step_times
+from weighbridge.predict import batching, power, speed, step_times
 from weighbridge.predict.availability import all_up, at_least_up, spares
+from weighbridge.predict.carbon import emitted
 from weighbridge.predict.demand import demand
 from weighbridge.predict.load import MEASURES, Outcome, Policy, Progress, simulate
 from weighbridge.predict.step_times import StepTimes
-from weighbridge.predict.traffic import Lengths, Traffic, closed_loop, open_loop
+from weighbridge.predict.traffic import DAY_S, Lengths, Traffic, closed_loop, open_loop
 from weighbridge.units import parse_seconds
 
 SAMPLED = 20_000
@@ -64,6 +65,10 @@ HABITS: Mapping[str, Habits] = {
 """Sources: vLLM `vllm/engine/arg_utils.py`, SGLang `server_args.py` (no mixed chunks), TensorRT-LLM's llmapi
 (GUARANTEED_NO_EVICT), llama.cpp `common/common.h` and `tools/server` (four slots, batches of 2,048), Ollama's
 `envconfig` (one request at a time)."""
+
+
+ENERGY_UNITS = {"average_power_w": "W", "kwh_per_day": "kWh", "j_per_request": "J", "j_per_output_token": "J",
+                "kgco2e_per_day": "kg", "gco2e_per_million_output_tokens": "g"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +143,16 @@ class Engine:
     policy: Policy
     spread: Mapping[str, tuple[float, float]]
     """Low and high bound over the middle: of the length of steps, and of what the simulation makes of it."""
-    power_w: NDArray[np.float64] | None = None
+    power_w: tuple[NDArray[np.float64], ...] | None
+    """Watts with 0, 1, 2 ... sequences in a replica: in the middle, at the low and at the high bound."""
+    power: Estimate
+    """Those of one replica that is half full, for their basis; unknown where no power is."""
 
-    def run(self, traffic: Traffic, factor: float = 1.0, **options: Any) -> Outcome:
+    def run(self, traffic: Traffic, factor: float = 1.0, *, power: int = 0, **options: Any) -> Outcome:
         """What becomes of these requests when steps take so many times as long."""
         times = self.times if factor == 1.0 else self.times.times(factor)
-        return simulate(times, self.policy, traffic, **options)
+        watts = None if self.power_w is None else self.power_w[power]
+        return simulate(times, self.policy, traffic, power_w=watts, **options)
 
 
 def engine(
@@ -203,7 +212,25 @@ def engine(
     if times is None or not math.isfinite(times.token_s) or not np.isfinite(times.base_s).all():
         raise ConfigError(f"the speed of prompts on {plan.machine.device.title} is unknown", "its rate of arithmetic",
                           "choose another device")  # fmt: skip
-    return Engine(plan=plan, times=times, policy=policy, spread=_spread(plan))
+    return Engine(plan=plan, times=times, policy=policy, spread=_spread(plan), power_w=_power_w(plan, times.most),
+                  power=_watts(plan, times.most / 2))  # fmt: skip
+
+
+def _watts(plan: Plan, sequences: float) -> Estimate:
+    """Power of one replica with so many sequences in it."""
+    architecture = plan.inspection.architecture
+    assert architecture is not None
+    return power.watts(demand(architecture), plan.weights, plan.machine, plan.service, sequences)
+
+
+def _power_w(plan: Plan, most: int) -> tuple[NDArray[np.float64], ...] | None:
+    """Power of one replica with 0, 1, 2 ... sequences in it, between powers of two along a line; None if unknown."""
+    asked = sorted({0, *(2**place for place in range(most.bit_length())), most})
+    found = [_watts(plan, float(sequences)) for sequences in asked]
+    if any(one.value is None for one in found):
+        return None
+    columns = zip(*((one.value or 0.0, one.low or 0.0, one.high or 0.0) for one in found), strict=True)
+    return tuple(np.interp(np.arange(most + 1), asked, column) for column in columns)
 
 
 def _spread(plan: Plan) -> Mapping[str, tuple[float, float]]:
@@ -249,6 +276,8 @@ class Load:
     clients: int
     think_s: float
     seed: int | None
+    bounds: tuple[Outcome, ...]
+    """A part of the load with steps and power in the middle, at the low and at the high bound."""
     latency: Mapping[str, Mapping[str, Estimate]]
     limits: tuple[Limit, ...]
     percent: float
@@ -311,6 +340,24 @@ class Load:
             "usd_per_million_output_tokens": per_s.times(1e6 / 3600 / tokens),
         }  # fmt: skip
 
+    def energy(self) -> dict[str, Estimate]:
+        """Energy of all replicas, idle time in it, and the carbon of it where the plan stands."""
+        plan, outcome, one = self.engine.plan, self.outcome, self.engine.power
+        if one.value is None:
+            return {name: replace(one, unit=unit) for name, unit in ENERGY_UNITS.items()}
+        mean = outcome.power_w * self.replicas
+        sides = [mean * bound.power_w / self.bounds[0].power_w for bound in self.bounds[1:]]
+        watts = Estimate(mean, min(mean, *sides), max(mean, *sides), "W", one.basis, one.note)
+        token = replace(watts.times(1 / outcome.output_tokens_per_s), unit="J")
+        return {
+            "average_power_w": watts,
+            "kwh_per_day": replace(watts.times(24 / 1000), unit="kWh"),
+            "j_per_request": replace(watts.times(1 / outcome.requests_per_s), unit="J"),
+            "j_per_output_token": token,
+            "kgco2e_per_day": replace(emitted(watts.times(DAY_S), plan.site).times(1e-3), unit="kg"),
+            "gco2e_per_million_output_tokens": emitted(token.times(1e6), plan.site),
+        }  # fmt: skip
+
     def hours(self) -> list[dict[str, Any]]:
         """The load by stretches of time: rate, work, replicas that it takes, 95th percentile of first tokens."""
         outcome, width = self.outcome, self.outcome.bin_s
@@ -341,7 +388,8 @@ class Load:
                 "loop": "closed" if self.clients else "open", "clients": self.clients or None,
                 "requests": len(traffic), "requests_per_s": None if self.clients else traffic.rate,
                 "duration_s": outcome.span_s, "prompt_tokens": float(traffic.prompt_tokens.mean()),
-                "output_tokens": float(traffic.output_tokens.mean()), "shared_tokens": traffic.shared_tokens,
+                "output_tokens": float(traffic.output_tokens.mean()),
+                "shared_tokens": float(np.mean(traffic.shared_tokens)),
                 "seed": self.seed,
             },
             "simulated": {"requests": len(outcome), "left_out": outcome.left_out, "replicas": outcome.replicas,
@@ -363,6 +411,7 @@ class Load:
                          "requests_per_s_within_slo": None if self.capacity is None else self.capacity.to_json()},
             "failures": None if self.failures is None else self.failures.to_json(),
             "cost": {name: one.to_json() for name, one in self.cost().items()},
+            "energy": {name: one.to_json() for name, one in self.energy().items()},
             "hours": self.hours(), "notes": list(self.notes),
         }  # fmt: skip
 
@@ -434,7 +483,7 @@ def load(
     if traffic is not None:
         lengths = Lengths(prompt_tokens=max(1, round(float(traffic.prompt_tokens.mean()))),
                           output_tokens=max(1, round(float(traffic.output_tokens.mean()))),
-                          shared_tokens=traffic.shared_tokens)  # fmt: skip
+                          shared_tokens=int(np.mean(traffic.shared_tokens)))  # fmt: skip
     lengths = lengths or Lengths(prompt_tokens=512, output_tokens=128)
     longest = {}
     if traffic is not None:
@@ -479,7 +528,7 @@ def load(
     latency = {name: _latency(built, name, outcome, bounds, percents) for name in MEASURES}
     devices = built.plan.machine.devices
     failures = None if availability is None else Failures.of(replicas, devices, availability, uptime)
-    found = Load(engine=built, traffic=traffic, outcome=outcome, replicas=replicas, clients=clients or 0,
+    found = Load(engine=built, traffic=traffic, outcome=outcome, bounds=bounds, replicas=replicas, clients=clients or 0,
                  think_s=think_s, seed=seed, latency=latency, limits=tuple(limits), percent=percent, bearable=bearable,
                  capacity=capacity, failures=failures, notes=tuple(notes))  # fmt: skip
     return replace(found, notes=(*found.notes, *_remarks(found, given, lengths)))
@@ -572,7 +621,8 @@ def _bounds(built: Engine, traffic: Traffic, run: Mapping[str, Any], warm_up: in
     if not run["clients"] and len(traffic) > BOUNDED:
         traffic, run["replicas"] = _windows(traffic.share(0, run["replicas"])), 1
     left = min(warm_up, len(traffic) // 2)
-    return tuple(built.run(traffic, factor, **run).after(left) for factor in (1.0, *built.spread["tpot"]))
+    return tuple(built.run(traffic, factor, power=place, **run).after(left)
+                 for place, factor in enumerate((1.0, *built.spread["tpot"])))  # fmt: skip
 
 
 def _windows(traffic: Traffic) -> Traffic:
@@ -583,8 +633,7 @@ def _windows(traffic: Traffic) -> Traffic:
     begins = np.linspace(0, len(traffic) - each, WINDOWS).astype(int)
     chosen = (begins[:, None] + np.arange(each)).ravel()
     gaps = np.diff(traffic.arrival_s, prepend=0.0)[chosen]
-    return replace(traffic, arrival_s=np.cumsum(gaps), prompt_tokens=traffic.prompt_tokens[chosen],
-                   output_tokens=traffic.output_tokens[chosen])  # fmt: skip
+    return replace(traffic.picked(chosen), arrival_s=np.cumsum(gaps))
 
 
 def _latency(
@@ -592,16 +641,15 @@ def _latency(
 ) -> dict[str, Estimate]:
     """Mean and percentiles of a measure; fast and slow steps, and what simulations got wrong, make the interval."""
     low, high = built.spread.get(name.removesuffix("_s"), (1.0, 1.0))
+    keys = ("mean", *(f"p{percent:g}" for percent in percents))
+    columns = [[one.mean(name), *(one.percentiles(name, percents) or ())] for one in (outcome, *bounds)]
+    if any(None in column for column in columns):
+        unknown = Estimate(None, None, None, "s", Basis.MODELLED, "no answer has a second token")
+        return dict.fromkeys(keys, unknown)
     found = {}
-    for key in ("mean", *(f"p{percent:g}" for percent in percents)):
-        middle, *others = (one.mean(name) if key == "mean" else one.percentile(name, float(key[1:]))
-                           for one in (outcome, *bounds))  # fmt: skip
-        values = [value for value in others if value is not None]
-        if middle is None or len(values) < 3:
-            note = "no answer has a second token" if name == "tpot_s" else "nothing ended"
-            found[key] = Estimate(None, None, None, "s", Basis.MODELLED, note)
-            continue
-        fast, slow = (value / values[0] * middle if values[0] else value for value in values[1:])
+    for key, middle, *values in zip(keys, *columns, strict=True):
+        assert middle is not None
+        fast, slow = ((one or 0.0) / values[0] * middle if values[0] else (one or 0.0) for one in values[1:])
         found[key] = Estimate(middle, min(middle, fast, middle * low), max(middle, slow, middle * high), "s",
                               weakest([Basis.MODELLED, built.plan.speed.tpot_s.basis]))  # fmt: skip
     return found

@@ -63,13 +63,14 @@ class Traffic:
 
     def share(self, place: int, of: int) -> Traffic:
         """What comes to one of several replicas, which take turns."""
-        return self._picked(slice(place, None, of))
+        return self.picked(slice(place, None, of))
 
     def first(self, requests: int) -> Traffic:
         """The first so many of them."""
-        return self._picked(slice(requests))
+        return self.picked(slice(requests))
 
-    def _picked(self, which: slice) -> Traffic:
+    def picked(self, which: slice | NDArray[np.int64]) -> Traffic:
+        """Some of the requests, by their places."""
         shared = self.shared_tokens
         return replace(self, arrival_s=self.arrival_s[which], prompt_tokens=self.prompt_tokens[which],
                        output_tokens=self.output_tokens[which],
