@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -183,7 +184,8 @@ def engine(
         read = f"{runtime.name}, which works on one batch after another"
         raise ConfigError(read, f"an engine that batches continuously: {', '.join(HABITS)}", "name it with --runtime")
     if plan.speed.tpot_s.value is None:
-        raise ConfigError(f"no speed of {plan.source} is known", plan.speed.tpot_s.note, "choose another device")
+        read = f"no speed of {plan.source} on {plan.machine.device.title} is known: {plan.speed.tpot_s.note}"
+        raise ConfigError(read, "a model that generates, on a device whose rates are known", "choose another")
     room = plan.memory.max_batch
     most = max_sequences or habits.sequences
     if runtime.steps == "served":
@@ -359,20 +361,30 @@ class Load:
         }  # fmt: skip
 
     def hours(self) -> list[dict[str, Any]]:
-        """The load by stretches of time: rate, work, replicas that it takes, 95th percentile of first tokens."""
+        """The load by stretches of time: rate, work, replicas that it takes, 95th percentile of first tokens.
+
+        Of a sample of a load that goes on, and of a closed loop, there are none.
+        """
         outcome, width = self.outcome, self.outcome.bin_s
-        place = np.minimum((outcome.arrival_s / width).astype(int), outcome.bins.shape[1] - 1)
+        if self.clients or outcome.left_out:
+            return []
+        begins = np.arange(outcome.bins.shape[1] + 1) * width
+        edges = np.searchsorted(outcome.arrival_s, begins)
+        edges[-1] = len(outcome)
         first, found = outcome.measure("ttft_s"), []
-        share = outcome.replicas / self.replicas
-        for one in range(outcome.bins.shape[1]):
-            inside = place == one
-            took = min(width, max(outcome.span_s - one * width, 1e-9))
-            rate = float(inside.sum()) / took / share
-            most = (self.capacity or self.bearable).value
+        last_s, end_s = float(outcome.arrival_s.max()), float(outcome.finish_s.max())
+        share, most = outcome.replicas / self.replicas, (self.capacity or self.bearable).value
+        for place, (begin, end) in enumerate(itertools.pairwise(edges)):
+            start = float(begins[place])
+            took = min(width, last_s - start)
+            if took <= 0:
+                continue
+            rate = float(end - begin) / took / share
+            busy = float(outcome.bins[batching.BUSY_S][place]) / outcome.replicas
             found.append({
-                "start_s": one * width, "requests_per_s": rate,
-                "busy_share": min(1.0, float(outcome.bins[batching.BUSY_S][one]) / (took * outcome.replicas)),
-                "ttft_p95_s": float(np.percentile(first[inside], 95)) if inside.any() else None,
+                "start_s": start, "requests_per_s": rate,
+                "busy_share": min(1.0, busy / (width if place + 1 < outcome.bins.shape[1] else end_s - start)),
+                "ttft_p95_s": float(np.percentile(first[begin:end], 95)) if end > begin else None,
                 "replicas_needed": math.ceil(rate / most) if most else None,
             })  # fmt: skip
         return found
@@ -516,7 +528,7 @@ def load(
             if replicas is None:
                 replicas = 1
                 notes.append("no number of replicas meets the limits: one is simulated")
-    run = {"clients": clients or 0, "think_s": think_s, "replicas": replicas}
+    run: dict[str, Any] = {"clients": clients or 0, "think_s": think_s, "replicas": replicas}
     outcome = built.run(traffic, progress=progress, **run)
     if outcome.is_stopped:
         notes.append(f"stopped after {len(outcome):,} of {len(traffic):,} requests, on {outcome.replicas} of "

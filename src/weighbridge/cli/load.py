@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from weighbridge.cli import here, output
-from weighbridge.cli.fit import plan_options, with_own_devices
+from weighbridge.cli.fit import plan_options, site_options, with_own_devices
 from weighbridge.units import parse_rate, parse_seconds
 
 
@@ -51,6 +51,7 @@ from weighbridge.units import parse_rate, parse_seconds
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
 @plan_options
+@site_options
 @click.option("--report", metavar="FILE", help="Write the capacity page, with its pictures.")
 @output.json_option
 def command(
