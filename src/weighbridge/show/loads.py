@@ -111,7 +111,7 @@ def energy_rows(found: Load) -> list[tuple[str, str, str]]:
 def hour_rows(found: Load) -> list[tuple[str, ...]]:
     """The load by stretches of time."""
     hours = found.hours()
-    highest = max(hour["requests_per_s"] for hour in hours) or 1.0
+    highest = max((hour["requests_per_s"] for hour in hours), default=0.0) or 1.0
     return [(f"{hour['start_s'] / 3600:g}", figure(hour["requests_per_s"]), f"{hour['busy_share']:.0%}",
              "-" if hour["ttft_p95_s"] is None else format_seconds(hour["ttft_p95_s"]),
              "-" if hour["replicas_needed"] is None else f"{hour['replicas_needed']:,}",
