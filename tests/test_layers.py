@@ -26,7 +26,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("predict",),
     ("family_guess", "what_if"),
     ("inspection", "layer"),
-    ("side_by_side", "shapes", "planning", "adapted"),
+    ("side_by_side", "shapes", "planning", "adapted", "traffic_log"),
     ("rankings", "footprint", "launch", "loading", "traffic_log"),
     ("growth", "measuring"),
     ("prove",),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,8 +70,8 @@ class Traffic:
         """The first so many of them."""
         return self.picked(slice(requests))
 
-    def picked(self, which: slice | NDArray[np.int64]) -> Traffic:
-        """Some of the requests, by their places."""
+    def picked(self, which: slice | NDArray[Any]) -> Traffic:
+        """Some of them, as an index picks them."""
         shared = self.shared_tokens
         return replace(self, arrival_s=self.arrival_s[which], prompt_tokens=self.prompt_tokens[which],
                        output_tokens=self.output_tokens[which],
