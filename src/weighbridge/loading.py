@@ -277,7 +277,7 @@ class Load:
     replicas: int
     clients: int
     think_s: float
-    seed: int | None
+    seed: int
     bounds: tuple[Outcome, ...]
     """A part of the load with steps and power in the middle, at the low and at the high bound."""
     latency: Mapping[str, Mapping[str, Estimate]]
@@ -502,9 +502,11 @@ def load(
         longest["context_tokens"] = int((traffic.prompt_tokens + traffic.output_tokens).max())
     built = engine(source, on, lengths, **{**longest, **options})
     notes = list(built.plan.notes)
-    sample = traffic
-    if sample is None:
+    if traffic is None:
         sample = open_loop(1.0, PROBED, lengths, seed=seed, burstiness=burstiness)
+    else:
+        sample = _sample(traffic, seed)
+        notes += traffic.notes
     bearable = _between(*(_bearable(built, sample, factor) for factor in _factors(built)))
     capacity = None
     if limits and not clients:
@@ -558,10 +560,7 @@ class Point:
 def curve(found: Load, points: int = 14) -> list[Point]:
     """Latency and cost of one replica over its load, up to what it bears at most."""
     most = found.bearable.value or 0.0
-    sample = found.traffic.first(PROBED)
-    if found.clients or sample.duration_s == 0:
-        arrival = open_loop(1.0, len(sample), Lengths(prompt_tokens=1, output_tokens=1), seed=found.seed or 0).arrival_s
-        sample = replace(sample, arrival_s=arrival)
+    sample = _sample(found.traffic, found.seed)
     hour, done = found.usd_per_hour.value, []
     for share in np.linspace(0.05, 0.98, points):
         outcome = found.engine.run(sample.at_rate(most * float(share))).after(int(WARM_UP * len(sample)))
@@ -579,6 +578,18 @@ def knee(points: Sequence[Point]) -> float | None:
     return next((point.requests_per_s for point in points if point.seconds["e2e_s"]["p95"] > 2 * alone), None)
 
 
+def _sample(traffic: Traffic, seed: int) -> Traffic:
+    """As many requests as a search looks at: the first of a load, again and again when there are too few.
+
+    The time between them is theirs, or that of a Poisson process where they all come at once.
+    """
+    chosen = np.resize(np.arange(len(traffic)), PROBED)
+    gaps = np.resize(np.diff(traffic.arrival_s), PROBED) if len(traffic) > 1 else np.zeros(PROBED)
+    if not gaps.sum() > 0:
+        gaps = np.random.default_rng(seed).exponential(1.0, PROBED)
+    return replace(traffic.picked(chosen), arrival_s=np.cumsum(gaps))
+
+
 def _factors(built: Engine) -> tuple[float, float, float]:
     """How many times as long steps take: in the middle, at the slow and at the fast bound."""
     low, high = built.spread["tpot"]
@@ -592,23 +603,20 @@ def _between(middle: float, slow: float, fast: float) -> Estimate:
 
 def _bearable(built: Engine, sample: Traffic, factor: float) -> float:
     """Requests a second that one replica ends when there are always more: the middle half of a burst."""
-    burst = replace(sample.first(PROBED), arrival_s=np.zeros(min(PROBED, len(sample))))
+    burst = replace(sample, arrival_s=np.zeros(len(sample)))
     finish = np.sort(built.run(burst, factor).finish_s)
-    quarter, half = len(finish) // 4, len(finish) // 2
-    if half < 2:
-        return len(finish) / float(finish[-1])
-    return half / float(finish[quarter + half - 1] - finish[quarter - 1] if quarter else finish[half - 1])
+    quarter = len(finish) // 4
+    return 2 * quarter / float(finish[3 * quarter] - finish[quarter])
 
 
 def _capacity(
     built: Engine, sample: Traffic, limits: Sequence[Limit], percent: float, factor: float, most: float
 ) -> float:
     """The most requests a second with which one replica keeps all limits; 0 when even a lonely request breaks one."""
-    some = sample.first(PROBED)
 
     def holds(rate: float) -> bool:
-        outcome = built.run(some.at_rate(rate), factor)
-        outcome = outcome.after(int(WARM_UP * len(some)))
+        outcome = built.run(sample.at_rate(rate), factor)
+        outcome = outcome.after(int(WARM_UP * len(sample)))
         found = [outcome.percentile(f"{limit.name}_s", percent) for limit in limits]
         return all(one is None or one <= limit.seconds for one, limit in zip(found, limits, strict=True))
 
