@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from weighbridge.cli import here, output
-from weighbridge.cli.fit import plan_options, with_own_devices
+from weighbridge.cli.fit import plan_options, site_options, with_own_devices
 from weighbridge.units import parse_rate, parse_seconds
 
 
@@ -51,12 +51,14 @@ from weighbridge.units import parse_rate, parse_seconds
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
 @plan_options
+@site_options
 @click.option("--report", metavar="FILE", help="Write the capacity page, with its pictures.")
 @output.json_option
 def command(
     source: str, on: str, rate: str | None, log: str | None, slo: str | None, percent: float, replicas: int | None,
     duration: str | None, peak: float, burstiness: float, prompt_cv: float, output_cv: float, shared_tokens: int,
-    think: str | None, step_tokens: int | None, availability: float | None, uptime: float, seed: int, report: str | None, as_json: bool, **options: Any,
+    think: str | None, step_tokens: int | None, availability: float | None, uptime: float, seed: int,
+    report: str | None, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Simulate a service under a load: latencies, replicas, cost.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -89,10 +89,15 @@ class Outcome:
         several = self.output_tokens > 1
         return (self.finish_s - self.first_s)[several] / (self.output_tokens[several] - 1)
 
-    def percentile(self, name: str, percent: float) -> float | None:
-        """The value that so many percent of the requests do not exceed; None without any."""
+    def percentiles(self, name: str, percents: Sequence[float]) -> list[float] | None:
+        """The values that so many percent of the requests do not exceed; None without any."""
         values = self.measure(name)
-        return float(np.percentile(values, percent)) if len(values) else None
+        return [float(value) for value in np.percentile(values, percents)] if len(values) else None
+
+    def percentile(self, name: str, percent: float) -> float | None:
+        """One of them."""
+        found = self.percentiles(name, [percent])
+        return None if found is None else found[0]
 
     def mean(self, name: str) -> float | None:
         """The mean over requests; None without any."""
@@ -103,6 +108,11 @@ class Outcome:
     def busy_share(self) -> float:
         """The share of their time in which the replicas work."""
         return min(1.0, float(self.bins[batching.BUSY_S].sum()) / (self.whole_s * self.replicas))
+
+    @property
+    def power_w(self) -> float:
+        """Watts of one replica, averaged over all of the time."""
+        return float(self.bins[batching.ENERGY_J].sum()) / self.whole_s / self.replicas
 
     @property
     def sequences(self) -> float:
@@ -172,7 +182,7 @@ def simulate(
     assert len(watts) == times.most + 1
     bins = np.zeros((3, max(1, math.ceil(traffic.duration_s / bin_s))))
     counts = np.zeros(6, dtype=np.int64)
-    done: list[NDArray[np.float64]] = []
+    found = np.zeros((4, total))
     worked, begun, is_stopped = 0, 0, False
     grows = policy.pages > 0 and not policy.reserves
     for place in range(replicas):
@@ -209,21 +219,24 @@ def simulate(
         most = max(counts[batching.MOST_PAGES], one.counts[batching.MOST_PAGES])
         counts += np.asarray(one.counts)
         counts[batching.MOST_PAGES] = most
-        done.append(one.ended())
+        found[:, place::replicas] = (one.arrival, one.admitted, one.first, one.finish)
         if is_stopped:
             break
-    arrival, admitted, first, finish, prompt, output = np.concatenate(done, axis=1)
-    if not len(arrival):
-        raise KeyboardInterrupt
-    order = np.argsort(arrival, kind="stable")
+    prompt, output = traffic.prompt_tokens, traffic.output_tokens
+    if is_stopped:
+        ended_ones = found[3] > 0
+        found, prompt, output = found[:, ended_ones], prompt[ended_ones], output[ended_ones]
+        if not len(prompt):
+            raise KeyboardInterrupt
+    arrival, admitted, first, finish = found
     step_s = np.where(output > 1, (finish - first) / np.maximum(1, output - 1), times.base_s[1])
     delay = times.delay_s(prompt, step_s)
+    first += delay
+    finish += delay
     return Outcome(
-        arrival_s=arrival[order], admitted_s=admitted[order], first_s=(first + delay)[order],
-        finish_s=(finish + delay)[order], prompt_tokens=prompt[order].astype(np.int64),
-        output_tokens=output[order].astype(np.int64), bins=bins, bin_s=bin_s,
-        counts=tuple(int(count) for count in counts), replicas=worked, is_stopped=is_stopped,
-        whole_s=float((finish + delay).max() - arrival.min()),
+        arrival_s=arrival, admitted_s=admitted, first_s=first, finish_s=finish, prompt_tokens=prompt,
+        output_tokens=output, bins=bins, bin_s=bin_s, counts=tuple(int(count) for count in counts), replicas=worked,
+        is_stopped=is_stopped, whole_s=float(finish.max() - arrival.min()),
     )  # fmt: skip
 
 
@@ -254,13 +267,6 @@ class _Replica:
     def had_room(self, policy: Policy) -> bool:
         """Whether the cache was large enough until now, where it was taken as one that is never full."""
         return not policy.pages or self.counts[batching.MOST_PAGES] <= policy.pages
-
-    def ended(self) -> NDArray[np.float64]:
-        """Arrival, admission, first and last token, and lengths, of the requests that ended: a row for each."""
-        finish = np.array(self.finish)
-        rows = [np.array(self.arrival), np.array(self.admitted), np.array(self.first), finish,
-                self.share.prompt_tokens, self.share.output_tokens]  # fmt: skip
-        return np.stack(rows)[:, finish > 0]
 
 
 def _check(times: StepTimes, policy: Policy, traffic: Traffic, replicas: int, clients: int, think_s: float) -> None:

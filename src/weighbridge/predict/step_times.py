@@ -130,8 +130,8 @@ def of_plans(
     for each step of at most `chunk` tokens, for each token and for each pair of tokens.
 
     Example:
-        >>> step_s, prompt_s = lambda n, tokens: 1 + n + 0.1 * n * tokens, lambda tokens: 5 * -(-tokens // 512) + tokens
-        >>> times = of_plans(step_s, prompt_s, 4, 100, 512)
+        >>> prompt_s = lambda tokens: 5 * -(-tokens // 512) + tokens
+        >>> times = of_plans(lambda n, tokens: 1 + n + 0.1 * n * tokens, prompt_s, 4, 100, 512)
         >>> times.base_s.round(6).tolist(), round(times.cached_s, 6), round(times.token_s, 6)
         ([5.0, 2.0, 3.0, 4.0, 5.0], 0.1, 1.0)
     """

@@ -66,8 +66,9 @@ def application(hosts: Sequence[str] = (HOST, "localhost")) -> Starlette:
     `GET /` and `POST /` are the page. `POST /api/inspect?context=N&like=FAMILY` takes a config.json, and
     `GET /api/inspect?model=NAME` a named model; `GET /api/layer?spec=SPEC` a layer; `GET /api/models?text=TEXT`,
     `/api/compare?model=A&model=B`, `/api/history?model=A`, `/api/design?parameters=N&vocab=N`,
-    `/api/fit?model=NAME&on=DEVICE`, `/api/load?model=NAME&on=DEVICE&rate=RATE` and `/api/devices?text=TEXT` answer as the commands of these names. All answer with
-    the document that `--json` prints, and with status 400 and `{"error": ...}` for bad input.
+    `/api/fit?model=NAME&on=DEVICE`, `/api/load?model=NAME&on=DEVICE&rate=RATE` and `/api/devices?text=TEXT` answer as
+    the commands of these names. All answer with the document that `--json` prints, and with status 400 and
+    `{"error": ...}` for bad input.
 
     Raises:
         SourceError: when the extra `web` is not installed.
