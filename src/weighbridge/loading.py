@@ -545,7 +545,7 @@ def load(
     found = Load(engine=built, traffic=traffic, outcome=outcome, bounds=bounds, replicas=replicas, clients=clients or 0,
                  think_s=think_s, seed=seed, latency=latency, limits=tuple(limits), percent=percent, bearable=bearable,
                  capacity=capacity, failures=failures, notes=tuple(notes))  # fmt: skip
-    return replace(found, notes=(*found.notes, *_remarks(found, given, lengths)))
+    return replace(found, notes=(*found.notes, *_remarks(found, given, lengths, peak)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -675,7 +675,7 @@ def _latency(
     return found
 
 
-def _remarks(found: Load, given: int | None, lengths: Lengths) -> list[str]:
+def _remarks(found: Load, given: int | None, lengths: Lengths, peak: float) -> list[str]:
     """What a reader has to know to take the numbers for what they are."""
     notes = []
     if not found.is_stable:
@@ -687,6 +687,8 @@ def _remarks(found: Load, given: int | None, lengths: Lengths) -> list[str]:
         notes.append(f"replicas are given at most {HEADROOM:.0%} of what they bear: an assumption; --slo sets limits")
     if not (lengths.prompt_cv or lengths.output_cv) and np.ptp(found.traffic.output_tokens) == 0:
         notes.append("all prompts and all answers are of one length; --prompt-cv and --output-cv spread them")
+    if peak > 1 and found.traffic.duration_s < 0.99 * DAY_S:
+        notes.append("the rate is the mean of a day, which begins at its quietest hour: less than a day is not like it")
     preempted = found.outcome.counts[batching.PREEMPTED]
     if preempted:
         notes.append(f"the cache was full: {preempted:,} sequences gave theirs back and were worked on again")

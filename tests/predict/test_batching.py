@@ -43,8 +43,13 @@ class Case:
 
     @property
     def base_s(self) -> list[float]:
-        """Steps that are longer with more sequences, and of prompts alone shorter."""
-        return [0.005 * math.sqrt(5)] + [0.01 * math.sqrt(13) + n * 0.001 * math.sqrt(17) for n in range(self.most)]
+        """Steps that are longer with more sequences; one without any never is."""
+        return [math.nan] + [0.01 * math.sqrt(13) + n * 0.001 * math.sqrt(17) for n in range(self.most)]
+
+    @property
+    def mixed_s(self) -> list[float]:
+        """Longer with prompts, and of prompts alone shorter."""
+        return [0.005 * math.sqrt(5)] + [0.02 * math.sqrt(3) + n * 0.001 * math.sqrt(19) for n in range(self.most)]
 
     @property
     def power_w(self) -> list[float]:
@@ -87,8 +92,8 @@ def run(case: Case, bin_s: float = 0.25, columns: int = 7, block: int = 2) -> Fo
     told = list(
         batching.run(
             arrival, case.prompt, case.output, case.shared, case.clients, case.think * THINK_S, case.base_s,
-            case.cached_s, case.token_s, case.pair_s, case.budget, case.mixes, case.pages, case.page, case.reserves,
-            case.power_w, bin_s, admitted, first, finish, bins, counts, block,
+            case.mixed_s, case.cached_s, case.token_s, case.pair_s, case.budget, case.mixes, case.pages, case.page,
+            case.reserves, case.power_w, bin_s, admitted, first, finish, bins, counts, block,
         )
     )  # fmt: skip
     assert told == sorted(told) and told[-1] == total
@@ -180,7 +185,7 @@ def by_hand(case: Case) -> Found:
                 while (len(sequence.pages) - 1) * case.page >= sequence.worked - sequence.shared:
                     unused.append(sequence.pages.pop())
             decoding = []
-        seconds += case.base_s[len(decoding)]
+        seconds += (case.mixed_s if prompts else case.base_s)[len(decoding)]
         for sequence in decoding:
             seconds += case.cached_s * sequence.worked
             sequence.worked += 1

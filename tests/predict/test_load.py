@@ -23,8 +23,8 @@ from weighbridge.predict.step_times import StepTimes
 from weighbridge.predict.traffic import Lengths, Traffic, closed_loop, open_loop
 
 STRETCHES = 20
-TIMES = StepTimes(base_s=np.array([0.005, *(0.01 + 0.0005 * n for n in range(32))]), cached_s=1e-8, token_s=1e-5,
-                  pair_s=1e-10)  # fmt: skip
+BASE_S = np.array([0.005, *(0.01 + 0.0005 * n for n in range(32))])
+TIMES = StepTimes(base_s=BASE_S, mixed_s=BASE_S, cached_s=1e-8, token_s=1e-5, pair_s=1e-10)
 ROOMY = Policy(budget=2048)
 TIGHT = Policy(budget=512, pages=300, page=16)
 POLICIES = (ROOMY, TIGHT, replace(TIGHT, reserves=True), replace(TIGHT, mixes=False))
@@ -43,7 +43,7 @@ def single_server(service_s: NDArray[np.float64], rate: float, seed: int) -> Out
     prompt = np.maximum(1, np.rint(service_s / unit)).astype(np.int64)
     arrival = open_loop(rate, len(prompt), Lengths(prompt_tokens=1, output_tokens=1), seed=seed).arrival_s
     traffic = Traffic(arrival_s=arrival, prompt_tokens=prompt, output_tokens=np.ones_like(prompt))
-    times = StepTimes(base_s=np.zeros(2), cached_s=0.0, token_s=unit, pair_s=0.0)
+    times = StepTimes(base_s=np.zeros(2), mixed_s=np.zeros(2), cached_s=0.0, token_s=unit, pair_s=0.0)
     return simulate(times, Policy(budget=10**12), traffic)
 
 
@@ -90,7 +90,7 @@ def test_the_slowest_hundredth_grows_with_the_load_as_predicted() -> None:
 @settings(max_examples=60, deadline=None)
 def test_one_at_a_time_is_the_recursion_of_lindley(seed: int, requests: int, rate: float) -> None:
     random = np.random.default_rng(seed)
-    times = replace(TIMES, base_s=TIMES.base_s[:2])
+    times = replace(TIMES, base_s=BASE_S[:2], mixed_s=BASE_S[:2])
     traffic = Traffic(arrival_s=random.exponential(1 / rate, requests).cumsum(),
                       prompt_tokens=random.integers(1, 2000, requests),
                       output_tokens=random.integers(1, 90, requests))  # fmt: skip
@@ -202,7 +202,7 @@ def test_what_is_waited_outside_of_steps_is_added_once() -> None:
 @settings(max_examples=40, deadline=None)
 def test_slower_steps_or_more_load_never_help_one_at_a_time(seed: int, slower: float, quicker: float) -> None:
     # A theorem for a queue with one place: Lindley's recursion grows with services and falls with gaps.
-    times, policy = replace(TIMES, base_s=TIMES.base_s[:2]), Policy(budget=10**9)
+    times, policy = replace(TIMES, base_s=BASE_S[:2], mixed_s=BASE_S[:2]), Policy(budget=10**9)
     traffic = open_loop(0.9, 80, CHAT, seed=seed)
     plain = simulate(times, policy, traffic)
     assert (simulate(times.times(slower), policy, traffic).measure("e2e_s") >= plain.measure("e2e_s") - 1e-9).all()
@@ -329,7 +329,9 @@ def test_the_first_requests_can_be_left_out() -> None:
 
 def test_measures_of_requests_by_hand() -> None:
     # Steps of prompts take 0.005 + 0.001 s, of one sequence 0.01 s, and the cache adds nothing.
-    times = StepTimes(base_s=np.array([0.005, 0.01]), cached_s=0.0, token_s=1e-5, pair_s=0.0)
+    times = StepTimes(
+        base_s=np.array([0.005, 0.01]), mixed_s=np.array([0.005, 0.01]), cached_s=0.0, token_s=1e-5, pair_s=0.0
+    )
     traffic = Traffic(arrival_s=np.array([0.0, 0.01]), prompt_tokens=np.full(2, 100), output_tokens=np.array([3, 1]))
     outcome = simulate(times, Policy(budget=512), traffic)
     assert outcome.measure("waiting_s") == pytest.approx([0.0, 0.016])

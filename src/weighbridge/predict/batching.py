@@ -38,6 +38,7 @@ def run(
     clients: int,
     think_s: float,
     base_s: Sequence[float],
+    mixed_s: Sequence[float],
     cached_s: float,
     token_s: float,
     pair_s: float,
@@ -65,8 +66,8 @@ def run(
         shared: tokens at the start of each prompt that the cache holds already; less than the prompt.
         clients: of a closed loop, who each ask again when they have their answer; 0 for an open one.
         think_s: seconds that a client takes to ask again.
-        base_s: seconds of a step in which 0, 1, 2 ... sequences decode, the first of them being a step of prompts
-            alone; its length bounds the sequences in the machine.
+        base_s: seconds of a step in which 0, 1, 2 ... sequences decode; its length bounds the sequences in the machine.
+        mixed_s: the same of a step with work on prompts, before that work.
         cached_s: seconds that a step takes more for each token in the cache.
         token_s: seconds for each token of a prompt.
         pair_s: seconds for each pair of a prompt's token and one before it.
@@ -188,9 +189,9 @@ def run(
             seconds = spent
             if mixes and running > 0:
                 many = 1
-                seconds += base_s[running] + cached_s * cached
+                seconds += mixed_s[running] + cached_s * cached
             else:
-                seconds += base_s[0]
+                seconds += mixed_s[0]
             counts[PROMPT_TOKENS] += worked
             counts[STEPS] += 1
         else:

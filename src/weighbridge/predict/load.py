@@ -170,7 +170,8 @@ def simulate(
 
     Example:
         >>> from weighbridge.predict.traffic import Lengths, open_loop
-        >>> times = StepTimes(base_s=np.array([0.0, 1.0]), cached_s=0.0, token_s=0.01, pair_s=0.0)
+        >>> steps = np.array([0.0, 1.0])
+        >>> times = StepTimes(base_s=steps, mixed_s=steps, cached_s=0.0, token_s=0.01, pair_s=0.0)
         >>> one = open_loop(0.001, 1, Lengths(prompt_tokens=100, output_tokens=11), seed=0)
         >>> found = simulate(times, Policy(budget=512), one)
         >>> round(found.mean("ttft_s"), 6), round(found.mean("tpot_s"), 6), round(found.mean("e2e_s"), 6)
@@ -259,9 +260,9 @@ class _Replica:
         return batching.run(
             self.arrival, array("q", share.prompt_tokens.tobytes()), array("q", share.output_tokens.tobytes()),
             array("q", np.full(len(share), share.shared_tokens, dtype=np.int64).tobytes()), clients, think_s,
-            times.base_s.tolist(), times.cached_s, times.token_s, times.pair_s, policy.budget, policy.mixes,
-            policy.pages, policy.page, policy.reserves, watts.tolist(), bin_s, self.admitted, self.first, self.finish,
-            self.bins, self.counts, BLOCK,
+            times.base_s.tolist(), times.mixed_s.tolist(), times.cached_s, times.token_s, times.pair_s, policy.budget,
+            policy.mixes, policy.pages, policy.page, policy.reserves, watts.tolist(), bin_s, self.admitted, self.first,
+            self.finish, self.bins, self.counts, BLOCK,
         )  # fmt: skip
 
     def had_room(self, policy: Policy) -> bool:
