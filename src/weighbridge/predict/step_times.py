@@ -42,7 +42,7 @@ class StepTimes:
     `base_s` has those of a step in which 0, 1, 2 ... sequences decode, `mixed_s` those of one with work on prompts
     beside, before that work: a mixture of experts reads more of them for many tokens. A token in the cache adds
     `cached_s`, a token of a prompt `token_s`, a pair of a prompt's token and one before it `pair_s`. Outside of steps a
-    request waits `start_s`, `start_token_s` for each token of its prompt, and as long as `start_steps` of its own steps.
+    request waits `start_s`, `start_token_s` for each token of its prompt, and `start_steps` of its own steps.
     """
 
     base_s: NDArray[np.float64]
@@ -63,8 +63,8 @@ class StepTimes:
         """The same when everything takes so many times as long."""
         return StepTimes(
             base_s=self.base_s * factor, mixed_s=self.mixed_s * factor, cached_s=self.cached_s * factor,
-            token_s=self.token_s * factor, pair_s=self.pair_s * factor, start_s=self.start_s * factor, start_token_s=self.start_token_s * factor,
-            start_steps=self.start_steps,
+            token_s=self.token_s * factor, pair_s=self.pair_s * factor, start_s=self.start_s * factor,
+            start_token_s=self.start_token_s * factor, start_steps=self.start_steps,
         )  # fmt: skip
 
     def prompt_s(self, tokens: float) -> float:
