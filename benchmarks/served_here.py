@@ -27,6 +27,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -339,17 +340,19 @@ def watched(server: Serving, client: Client, run: Callable[[], list[Answer]]) ->
 
 PROMPT, OUTPUT = Lengths(16, 112), Lengths(8, 56)
 """Lengths of a load with spread; a fixed load has their means."""
-CLOSED, OPEN = (1, 2, 4, 8), (0.30, 0.60, 0.85)
+CLOSED, OPEN = (2, 4, 8), (0.30, 0.60, 0.85)
 
 
-def loads(requests: int, capacity: float, spread: bool) -> list[dict[str, Any]]:
-    """The loads of one kind of lengths: closed loops, and open ones at shares of a capacity in requests a second."""
+def loads(requests: int, full_rate: float, spread: bool) -> list[dict[str, Any]]:
+    """The loads of one kind of lengths: closed loops, and open ones at shares of the rate that the slots complete."""
     prompt, output = PROMPT, OUTPUT
     if not spread:
         prompt, output = (Lengths(round(one.mean), round(one.mean)) for one in (PROMPT, OUTPUT))
-    shared = {"requests": requests, "seed": 8, "prompt": asdict(prompt), "output": asdict(output)}
-    return [{"loop": "closed", "clients": clients, **shared} for clients in CLOSED] + \
-           [{"loop": "open", "rate": share * capacity, "share": share, **shared} for share in OPEN]  # fmt: skip
+    shared = {"lengths": "spread" if spread else "fixed", "requests": requests, "seed": 8, "prompt": asdict(prompt),
+              "output": asdict(output)}  # fmt: skip
+    closed: list[dict[str, Any]] = [{"loop": "closed", "clients": clients, **shared, "runs": []} for clients in CLOSED]
+    return closed + [{"loop": "open", "rate": share * full_rate, "share": share, **shared, "runs": []}
+                     for share in OPEN]  # fmt: skip
 
 
 def drive(client: Client, load: dict[str, Any]) -> list[Answer]:
@@ -377,41 +380,48 @@ def main() -> int:
     kept["machine"] = {"processor": processor_name(), "cores": os.cpu_count(), "shared": True, "threads": 1}
     kept["engine"] = {"server": f"xllamacpp {importlib.metadata.version('xllamacpp')}", "model": asked.model.name,
                       "slots": SLOTS, "batch_tokens": 2048, "pass_tokens": 512, "context": CONTEXT}  # fmt: skip
+
+    def keep(**parts: Any) -> None:
+        kept.update(parts)
+        asked.output.write_text(json.dumps(kept, indent=1) + "\n")
+
     if asked.only != "loads":
         with serving(asked.model, STEP_SLOTS, STEP_CONTEXT) as server:
             decode_step(Client(server.address), 1, 64)  # warms up
-            kept["steps"] = step_times(Client(server.address), asked.repeats, tell)
+            steps = step_times(Client(server.address), asked.repeats, tell)
             ran = server.waits()
-            kept["steps_core_share"] = ran and ran[0] / sum(ran)
+            keep(steps=steps, steps_core_share=ran and ran[0] / sum(ran))
     if asked.only != "steps":
         with serving(asked.model, SLOTS, CONTEXT) as server:
             client = Client(server.address)
-            kept["loads"] = measured_loads(server, client, asked.requests, asked.repeats, asked.logs, tell)
-    asked.output.write_text(json.dumps(kept, indent=1) + "\n")
+            found = [at for spread in (True, False) for at in loads(asked.requests, capacity(client, spread), spread)]
+            for load, turn, run in measured_loads(server, client, found, asked.repeats):
+                load["runs"].append(run[1] | summary(run[0]))
+                keep(loads=found)
+                name = "-".join(map(str, (load["loop"], load.get("clients") or load["share"], load["lengths"], turn)))
+                tell(f"{name}: {load['runs'][-1]['e2e_s']['p50']:.2f} s, core {run[1]['core_share']}")
+                if asked.logs is not None:
+                    asked.logs.mkdir(parents=True, exist_ok=True)
+                    lines = "".join(json.dumps(asdict(one)) + "\n" for one in run[0])
+                    (asked.logs / f"{name}.jsonl").write_text(lines)
     return 0
 
 
+def capacity(client: Client, spread: bool) -> float:
+    """Requests a second that a closed loop of as many clients as slots completes."""
+    full = next(load for load in loads(24, 1.0, spread) if load.get("clients") == SLOTS)
+    return float(summary(drive(client, full))["requests_per_s"])
+
+
 def measured_loads(
-    server: Serving, client: Client, requests: int, repeats: int, logs: Path | None, tell: Callable[[str], None]
-) -> list[dict[str, Any]]:
-    """Every load so many times, in turns; the capacity is what a closed loop of as many clients as slots completes."""
-    found = []
-    for spread in (True, False):
-        full = drive(client, next(x for x in loads(24, 1.0, spread) if x.get("clients") == SLOTS))
-        todo = loads(requests, summary(full)["requests_per_s"], spread)
-        runs: list[list[dict[str, Any]]] = [[] for _ in todo]
+    server: Serving, client: Client, todo: list[dict[str, Any]], repeats: int
+) -> Iterator[tuple[dict[str, Any], int, tuple[list[Answer], dict[str, Any]]]]:
+    """Every load with the turn and its run: those with spread so many times in turns, then the fixed ones."""
+    for lengths in ("spread", "fixed"):
         for turn in range(repeats):
-            for place, load in enumerate(todo):
-                log, watch = watched(server, client, lambda load=load: drive(client, load))  # type: ignore[misc]
-                runs[place].append({**watch, **summary(log)})
-                name = f"{load['loop']}-{load.get('clients') or load['share']}-{'spread' if spread else 'fixed'}-{turn}"
-                tell(f"{name}: {runs[place][-1]['e2e_s']['p50']:.2f} s, usable {watch['usable']}")
-                if logs is not None:
-                    logs.mkdir(parents=True, exist_ok=True)
-                    lines = "".join(json.dumps(asdict(one)) + "\n" for one in log)
-                    (logs / f"{name}.jsonl").write_text(lines)
-        found += [{**load, "runs": each} for load, each in zip(todo, runs, strict=True)]
-    return found
+            for load in todo:
+                if load["lengths"] == lengths:
+                    yield load, turn, watched(server, client, partial(drive, client, load))
 
 
 if __name__ == "__main__":
