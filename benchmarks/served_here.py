@@ -8,7 +8,8 @@ tokens, and a bias makes every answer the same whole word, so that each token is
 of a step is measured by number of sequences, context and prompt.
 
 A run counts only where the server had its core: its busiest thread waited for a core at most 5% of the time that it
-ran, and one sequence alone took the same before and after the run, to 10%. Linux alone tells the first.
+ran, and one sequence alone took the same before and after the run, to 10%. Linux alone tells the first. Loads that the
+output file has already are run again only as far as runs that count are missing.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ STEP_SLOTS, STEP_CONTEXT = 8, 12_288
 READY = 8
 """Tokens of an answer that is well under way."""
 LEAST_SHARE, MOST_DRIFT = 0.95, 0.10
+UNDISTURBED = 0.2
+"""The percentile of a stream's steps that tells what one takes alone: other programs make steps longer."""
+TRIES = 3
+"""How often a load may run for each run that counts."""
 ALONE = (32, 64)
 """Prompt and answer of the sequence that runs alone before and after."""
 
@@ -263,7 +268,7 @@ def gaps(times: Sequence[float]) -> list[float]:
 
 
 def decode_step(client: Client, sequences: int, context: int, steps: int = 40) -> float:
-    """Seconds of one step in which so many sequences of about this context get a token: the median of one stream."""
+    """Seconds of one step in which so many sequences of about this context get a token, when nobody is in the way."""
 
     async def together() -> list[list[float]]:
         # Prompts may end in different steps: only the time in which all are being answered counts.
@@ -272,7 +277,7 @@ def decode_step(client: Client, sequences: int, context: int, steps: int = 40) -
 
     found = asyncio.run(together())
     begin, end = max(times[0] for times in found), min(times[-1] for times in found)
-    return statistics.median(gaps([now for now in found[0] if begin <= now <= end]))
+    return percentile(gaps([now for now in found[0] if begin <= now <= end]), UNDISTURBED)
 
 
 def prompt_pass(client: Client, prompt: int) -> float:
@@ -324,7 +329,7 @@ def watched(server: Serving, client: Client, run: Callable[[], list[Answer]]) ->
     """A run's log and what became of the server's core: a run that may not count says so."""
 
     def alone() -> float:
-        return statistics.median(gaps(asyncio.run(client.ask(*ALONE))[0]))
+        return percentile(gaps(asyncio.run(client.ask(*ALONE))[0]), UNDISTURBED)
 
     step_before, before = alone(), server.waits()
     log = run()
@@ -394,11 +399,16 @@ def main() -> int:
     if asked.only != "steps":
         with serving(asked.model, SLOTS, CONTEXT) as server:
             client = Client(server.address)
-            found = [at for spread in (True, False) for at in loads(asked.requests, capacity(client, spread), spread)]
-            for load, turn, run in measured_loads(server, client, found, asked.repeats):
+            found = kept.get("loads")
+            if not found:
+                found = [
+                    one for spread in (True, False) for one in loads(asked.requests, capacity(client, spread), spread)
+                ]
+            for load, run in measured_loads(server, client, found, asked.repeats):
                 load["runs"].append(run[1] | summary(run[0]))
                 keep(loads=found)
-                name = "-".join(map(str, (load["loop"], load.get("clients") or load["share"], load["lengths"], turn)))
+                at = load.get("clients") or load["share"]
+                name = "-".join(map(str, (load["loop"], at, load["lengths"], len(load["runs"]))))
                 tell(f"{name}: {load['runs'][-1]['e2e_s']['p50']:.2f} s, core {run[1]['core_share']}")
                 if asked.logs is not None:
                     asked.logs.mkdir(parents=True, exist_ok=True)
@@ -415,13 +425,13 @@ def capacity(client: Client, spread: bool) -> float:
 
 def measured_loads(
     server: Serving, client: Client, todo: list[dict[str, Any]], repeats: int
-) -> Iterator[tuple[dict[str, Any], int, tuple[list[Answer], dict[str, Any]]]]:
-    """Every load with the turn and its run: those with spread so many times in turns, then the fixed ones."""
+) -> Iterator[tuple[dict[str, Any], tuple[list[Answer], dict[str, Any]]]]:
+    """Every load with its run, those with spread first, until each has so many runs that count."""
     for lengths in ("spread", "fixed"):
-        for turn in range(repeats):
+        for _ in range(TRIES * repeats):
             for load in todo:
-                if load["lengths"] == lengths:
-                    yield load, turn, watched(server, client, partial(drive, client, load))
+                if load["lengths"] == lengths and sum(run["usable"] for run in load["runs"]) < repeats:
+                    yield load, watched(server, client, partial(drive, client, load))
 
 
 if __name__ == "__main__":
