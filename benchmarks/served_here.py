@@ -302,20 +302,19 @@ def mixed_step(client: Client, sequences: int, context: int, prompt: int, steps:
     return asyncio.run(disturbed())
 
 
-def step_times(client: Client, repeats: int, tell: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Each kind of step so many times: the median, the least and the most. All kinds take turns."""
+def step_times(client: Client, repeats: int) -> Iterator[list[dict[str, Any]]]:
+    """Each kind of step so many times: the median, the least and the most, after each turn of all kinds."""
     asked = [(sequences, context, 0) for context in (64, 256, 512) for sequences in (1, 2, 4, 8)
              if context < 512 or sequences in (1, 4)]  # fmt: skip
     asked += [(0, 0, prompt) for prompt in (16, 32, 64, 128, 256, 512, 1024)]
     asked += [(sequences, 256, prompt) for sequences in (1, 3) for prompt in (16, 64, 256)]
     found: list[list[float]] = [[] for _ in asked]
-    for turn in range(1, repeats + 1):
-        tell(f"steps, turn {turn} of {repeats}")
+    for _ in range(repeats):
         for values, one in zip(found, asked, strict=True):
             values.append(step(client, *one))
-    return [{"sequences": sequences, "context": context, "prompt_tokens": prompt, "step_s": statistics.median(values),
-             "least_s": min(values), "most_s": max(values)}
-            for (sequences, context, prompt), values in zip(asked, found, strict=True)]  # fmt: skip
+        yield [{"sequences": one[0], "context": one[1], "prompt_tokens": one[2], "step_s": statistics.median(values),
+                "least_s": min(values), "most_s": max(values), "turns": len(values)}
+               for one, values in zip(asked, found, strict=True)]  # fmt: skip
 
 
 def step(client: Client, sequences: int, context: int, prompt: int) -> float:
@@ -393,9 +392,10 @@ def main() -> int:
     if asked.only != "loads":
         with serving(asked.model, STEP_SLOTS, STEP_CONTEXT) as server:
             decode_step(Client(server.address), 1, 64)  # warms up
-            steps = step_times(Client(server.address), asked.repeats, tell)
-            ran = server.waits()
-            keep(steps=steps, steps_core_share=ran and ran[0] / sum(ran))
+            for steps in step_times(Client(server.address), asked.repeats):
+                tell("a turn of all steps")
+                ran = server.waits()
+                keep(steps=steps, steps_core_share=ran and ran[0] / sum(ran))
     if asked.only != "steps":
         with serving(asked.model, SLOTS, CONTEXT) as server:
             client = Client(server.address)
