@@ -8,8 +8,9 @@ tokens, and a bias makes every answer the same whole word, so that each token is
 of a step is measured by number of sequences, context and prompt.
 
 A run counts only where the server had its core: its busiest thread waited for a core at most 5% of the time that it
-ran, and one sequence alone took the same before and after the run, to 10%. Linux alone tells the first. Loads that the
-output file has already are run again only as far as runs that count are missing.
+ran, other programs kept less than a fifth of a core busy (a neighbour slows the other core of a virtual machine too,
+here by up to 1.8), and one sequence alone took the same before and after the run, to 10%. Linux alone tells these.
+Loads that the output file has already are run again only as far as runs that count are missing.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ SLOTS, CONTEXT = 4, 8192
 STEP_SLOTS, STEP_CONTEXT = 8, 12_288
 READY = 8
 """Tokens of an answer that is well under way."""
-LEAST_SHARE, MOST_DRIFT = 0.95, 0.10
+LEAST_SHARE, MOST_OTHERS, MOST_DRIFT = 0.95, 0.20, 0.10
 UNDISTURBED = 0.2
 """The percentile of a stream's steps that tells what one takes alone: other programs make steps longer."""
 TRIES = 3
@@ -330,16 +331,28 @@ def watched(server: Serving, client: Client, run: Callable[[], list[Answer]]) ->
     def alone() -> float:
         return percentile(gaps(asyncio.run(client.ask(*ALONE))[0]), UNDISTURBED)
 
-    step_before, before = alone(), server.waits()
+    step_before, before, begin, others = alone(), server.waits(), time.perf_counter(), busy_s(server)
     log = run()
-    after, step_after = server.waits(), alone()
+    others, span, after = busy_s(server) - others, time.perf_counter() - begin, server.waits()
+    step_after = alone()
     share = None
     if before and after and after[0] > before[0]:
         ran, waited = after[0] - before[0], after[1] - before[1]
         share = ran / (ran + waited)
     drift = abs(step_after / step_before - 1)
-    good = share is not None and share >= LEAST_SHARE and drift <= MOST_DRIFT
-    return log, {"usable": good, "core_share": share, "alone_step_s": [step_before, step_after]}
+    good = share is not None and share >= LEAST_SHARE and others / span <= MOST_OTHERS and drift <= MOST_DRIFT
+    return log, {"usable": good, "core_share": share, "others_cores": others / span,
+                 "alone_step_s": [step_before, step_after]}  # fmt: skip
+
+
+def busy_s(server: Serving) -> float:
+    """CPU seconds that this machine has spent, those of the server and of this process left out; Linux alone says."""
+    with contextlib.suppress(OSError, ValueError):
+        tick = os.sysconf("SC_CLK_TCK")
+        user, nice, system, _, _, irq, soft, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
+        its = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()
+        return (user + nice + system + irq + soft - int(its[11]) - int(its[12])) / tick - time.process_time()
+    return 0.0
 
 
 PROMPT, OUTPUT = Lengths(16, 112), Lengths(8, 56)
