@@ -139,3 +139,17 @@ def test_a_real_server_of_two_clients() -> None:
     found = summary(log)
     assert found["requests_per_s"] * found["e2e_s"]["mean"] == pytest.approx(found["mean_in_system"])
     assert 1.3 < found["mean_in_system"] <= 2.001
+
+
+def test_simulated_loads_agree_with_the_real_server() -> None:
+    """Mean and percentiles of three closed and three open loops, at the lengths of steps measured on that server."""
+    from benchmarks import simulated_here
+
+    recorded = json.loads(simulated_here.RESULTS.read_text(encoding="utf-8"))
+    times = simulated_here.measured_times(recorded["steps"], recorded["engine"]["slots"])
+    loads = [load for load in recorded["loads"] if any(run["usable"] for run in load["runs"])]
+    assert sorted(load["loop"] for load in loads) == ["closed"] * 3 + ["open"] * 3
+    for load in loads:
+        found = simulated_here.compared(load, times, recorded["engine"]["batch_tokens"])
+        ratios = [ratio for measure in found.values() for ratio in measure.values()]
+        assert len(ratios) == 12 and all(0.8 <= ratio <= 1.2 for ratio in ratios), (load["loop"], found)

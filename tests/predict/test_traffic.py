@@ -127,7 +127,8 @@ def test_what_cannot_be_is_refused() -> None:
         lambda: Lengths(prompt_tokens=9, output_tokens=1, prompt_cv=math.nan),
         lambda: Lengths(prompt_tokens=9, output_tokens=1, output_cv=-1),
         lambda: Lengths(prompt_tokens=9, output_tokens=1, shared_tokens=9),
-        lambda: open_loop(1.0, 10, SHORT, seed=1).at_rate(0.0), lambda: closed_loop(2, 10, SHORT, seed=1).at_rate(3.0),
+        lambda: open_loop(1.0, 10, SHORT, seed=1).at_rate(0.0),
+        lambda: replace(closed_loop(2, 10, SHORT, seed=1), arrival_s=np.zeros(10)).at_rate(3.0),
     ]  # fmt: skip
     for ask in refused:
         with pytest.raises(UnitError):

@@ -20,6 +20,8 @@ from weighbridge.errors import UnitError
 DAY_S = 86_400.0
 MOST_REQUESTS = 50_000_000
 """More requests than this are refused: they would not have room in memory."""
+STAGGER_S = 1e-4
+"""The clients of a closed loop start so far apart."""
 LONGEST = 8.0
 """No drawn length is over so many times the mean."""
 
@@ -145,7 +147,7 @@ def closed_loop(clients: int, requests: int, lengths: Lengths, *, seed: int) -> 
         read = f"{requests:,} requests of {clients:,} clients"
         raise UnitError(read, f"a client or more, each with a request, up to {MOST_REQUESTS:,}", "correct them")
     random = np.random.default_rng(seed)
-    return Traffic(arrival_s=np.zeros(requests), shared_tokens=lengths.shared_tokens,
+    return Traffic(arrival_s=STAGGER_S * np.arange(requests), shared_tokens=lengths.shared_tokens,
                    prompt_tokens=_drawn(random, lengths.prompt_tokens, lengths.prompt_cv, requests,
                                         1 + lengths.shared_tokens),
                    output_tokens=_drawn(random, lengths.output_tokens, lengths.output_cv, requests, 1))  # fmt: skip
