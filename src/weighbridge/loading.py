@@ -216,13 +216,17 @@ class Load:
     @property
     def is_stable(self) -> bool:
         """Whether the replicas keep up; a closed loop always does."""
-        return bool(self.clients) or self.traffic.rate / self.replicas < (self.bearable.value or 0.0)
+        return bool(self.clients) or self.rate_of_one < (self.bearable.value or 0.0)
+
+    @property
+    def rate_of_one(self) -> float:
+        """Requests a second that come to one replica, on average."""
+        return (self.outcome.requests_per_s if self.clients else self.traffic.rate) / self.replicas
 
     @property
     def of_bearable(self) -> float:
         """The load over the most that the replicas bear."""
-        rate = self.outcome.requests_per_s if self.clients else self.traffic.rate
-        return rate / self.replicas / self.bearable.value if self.bearable.value else math.inf
+        return self.rate_of_one / self.bearable.value if self.bearable.value else math.inf
 
     @property
     def usd_per_hour(self) -> Estimate:
@@ -255,15 +259,17 @@ class Load:
         outcome, width = self.outcome, self.outcome.bin_s
         place = np.minimum((outcome.arrival_s / width).astype(int), outcome.bins.shape[1] - 1)
         first, found = outcome.measure("ttft_s"), []
-        share = outcome.replicas / self.replicas
-        for one in range(outcome.bins.shape[1]):
-            inside = place == one
-            took = min(width, max(outcome.span_s - one * width, 1e-9))
-            rate = float(inside.sum()) / took / share
-            most = (self.capacity or self.bearable).value
+        share, columns = outcome.replicas / self.replicas, outcome.bins.shape[1]
+        begin = float(outcome.arrival_s.min()) if outcome.left_out else 0.0
+        end = float(outcome.finish_s.max())  # a run that was stopped says nothing of later stretches
+        most = (self.capacity or self.bearable).value
+        for one in range(int(begin / width), min(columns, 1 + int(end / width))):
+            inside, start = place == one, one * width
+            stop = end if one == columns - 1 else min(start + width, end)
+            rate = float(inside.sum()) / max(stop - max(start, begin), 1e-9) / share
+            busy = float(outcome.bins[batching.BUSY_S][one]) / (max(stop - start, 1e-9) * outcome.replicas)
             found.append({
-                "start_s": one * width, "requests_per_s": rate,
-                "busy_share": min(1.0, float(outcome.bins[batching.BUSY_S][one]) / (took * outcome.replicas)),
+                "start_s": start, "requests_per_s": rate, "busy_share": min(1.0, busy),
                 "ttft_p95_s": float(np.percentile(first[inside], 95)) if inside.any() else None,
                 "replicas_needed": math.ceil(rate / most) if most else None,
             })  # fmt: skip
@@ -436,7 +442,7 @@ def curve(found: Load, points: int = 14) -> list[Point]:
     hour, done = found.usd_per_hour.value, []
     for share in np.linspace(0.05, 0.98, points):
         outcome = found.engine.run(sample.at_rate(most * float(share))).after(int(WARM_UP * len(sample)))
-        seconds = {name: {f"p{percent}": value for percent in PERCENTS
+        seconds = {name: {f"p{percent:g}": value for percent in sorted({*PERCENTS, found.percent})
                           if (value := outcome.percentile(name, percent)) is not None}
                    for name in ("ttft_s", "tpot_s", "e2e_s")}  # fmt: skip
         usd = None if hour is None else hour / found.replicas / 3600 / outcome.output_tokens_per_s * 1e6
