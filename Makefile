@@ -82,9 +82,13 @@ fuzz: .venv/.dev  ## give every reader RUNS inputs that a fuzzer makes (Linux; 1
 	@.venv/bin/python $(PIP_INSTALL) "atheris==$(ATHERIS_VERSION)"
 	@.venv/bin/python benchmarks/fuzz.py --runs $(RUNS)
 
-refit: .venv-bench/.ready  ## fit the factors of predicted speed again, from DATA=../shared/data
+refit: .venv-bench/.ready  ## fit the factors of predicted speed, energy and loads again, from DATA=../shared/data
 	$(call say,fitting the factors of predicted speed to the measurements in $(DATA))
 	@.venv-bench/bin/python benchmarks/fit_speed.py "$(DATA)"
+	$(call say,fitting the factors of predicted energy)
+	@.venv-bench/bin/python benchmarks/fit_power.py "$(DATA)"
+	$(call say,fitting what requests wait outside of steps)
+	@.venv-bench/bin/python benchmarks/fit_load.py "$(DATA)"
 
 clean:  ## remove what was built and downloaded; the environments stay
 	$(call say,removing build and dist and the caches)

@@ -69,10 +69,11 @@ def unseen(sample: Sample, low: Sequence[float], high: Sequence[float], by: str 
     return predicted
 
 
-KINDS = ("reading", "compute", "overhead", "exchange")
+KINDS = ("reading", "rereads", "compute", "overhead", "exchange")
 KIND_OF_TERM = [KINDS.index(steps.STATIC_KINDS[name]) for name in steps.STATIC]
 READ_IN_FULL = np.array([float(name in steps.READ_IN_FULL) for name in steps.STATIC])
-STATIC_BOUNDS = ([0.01, 0.01, 0.5, 0.8, 1e-7, 1e-7, 0.1, 1e-7, 0.5], [6, 20, 40, 20, 1e-3, 3e-3, 60, 3e-3, 20])
+STATIC_BOUNDS = ([0.01, 0.01, 0.5, 0.3, 1e-7, 1e-7, 0.1, 1e-7, 0.01, 0.5],
+                 [6, 20, 40, 20, 1e-3, 3e-3, 60, 3e-3, 20, 20])  # fmt: skip
 
 
 def static_key(row: dict[str, str]) -> str:
@@ -152,6 +153,12 @@ def quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
     return float(values[order][np.searchsorted(np.cumsum(weights[order]), weights.sum() * share)])
 
 
+def interval(ratios: np.ndarray) -> tuple[float, float]:
+    """The 5% and 95% quantiles, never narrower than 2% on either side."""
+    low, high = np.quantile(ratios, [0.05, 0.95], method="hazen")
+    return min(float(low), -0.02), max(float(high), 0.02)
+
+
 @dataclass(frozen=True)
 class Result:
     """One line of the table of errors."""
@@ -172,8 +179,12 @@ class Result:
     @property
     def interval(self) -> tuple[float, float]:
         """The 5% and 95% quantiles of measured over predicted, as logarithms, of pairs that were left out."""
-        low, high = np.quantile(self.ratios, [0.05, 0.95], method="hazen")
-        return min(float(low), -0.02), max(float(high), 0.02)
+        return interval(self.ratios)
+
+    @property
+    def interval_of_strangers(self) -> tuple[float, float]:
+        """The same of devices that were left out whole."""
+        return interval(np.log(np.array(self.sample.measured) / self.strangers["device"]))
 
     def row(self) -> str:
         weight, error = self.sample.weights, self.sample.errors(self.predicted)
@@ -198,6 +209,25 @@ class Result:
 
 
 STRANGERS = ("device", "model")
+
+
+def whole_requests(each: Result, first: Result) -> Result:
+    """The time of whole requests: first and other tokens of one run, each as predicted without the row's group."""
+    places = {row["source"]: place for place, row in enumerate(each.sample.rows)}
+    pairs = [(one, places[row["source"]]) for one, row in enumerate(first.sample.rows)
+             if row["source"] in places and float(row["output_len"]) > 1]  # fmt: skip
+    others = np.array([float(first.sample.rows[one]["output_len"]) - 1 for one, _ in pairs])
+    ones, tpots = (np.array(column) for column in zip(*pairs, strict=True))
+
+    def added(of_first: np.ndarray, of_each: np.ndarray) -> np.ndarray:
+        return np.asarray(of_first[ones] + others * of_each[tpots])
+
+    measured = added(np.array(first.sample.measured), np.array(each.sample.measured))
+    sample = Sample(measured=[float(value) for value in measured], rows=[first.sample.rows[one] for one in ones],
+                    left_out=first.sample.left_out)  # fmt: skip
+    return Result("a whole request", "served", sample, added(first.predicted, each.predicted),
+                  added(first.plain, each.plain),
+                  {by: added(first.strangers[by], each.strangers[by]) for by in STRANGERS})  # fmt: skip
 
 
 def one_constant(sample: Sample, places: Sequence[int]) -> np.ndarray:
@@ -270,6 +300,7 @@ def main(folder: Path) -> None:
     results.append(Result("time to first token", "served", first, guess * centre,
                           one_constant(first, (0,)),
                           {by: unseen(first, low, high, by) * centre for by in STRANGERS}))  # fmt: skip
+    results.append(whole_requests(*results))
     found = [factor * centre for factor in fit(first, low, high)]
     text += ["", "[served_step]", table(dict(zip(steps.SERVED_STEP, step, strict=True)))]
     common = [name for name in steps.FIRST_TOKEN if name not in ("start", "burst")]
@@ -317,10 +348,18 @@ def main(folder: Path) -> None:
                 measured["llama.cpp"].add(device.name)
         text += ["", f"[{title}.devices]", table(devices)]
     text += ["", "[cpu_weight_ps]", table(costs)]
-    keys = ["tpot", "ttft", "static", *(f"{title}.{kind}" for title in ("decode", "prefill") for kind in speed.CLASSES)]
+    keys = [
+        "tpot",
+        "ttft",
+        "request",
+        "static",
+        *(f"{title}.{kind}" for title in ("decode", "prefill") for kind in speed.CLASSES),
+    ]
     for key, result in zip(keys, results, strict=True):
         bottom, top = result.interval
         text += ["", f"[residuals.{key}]", f"low = {bottom:.4f}", f"high = {top:.4f}", f"n = {len(result.ratios)}"]
+        bottom, top = result.interval_of_strangers
+        text += [f"unmeasured_low = {bottom:.4f}", f"unmeasured_high = {top:.4f}"]
     served: dict[str, set[str]] = defaultdict(set)
     for row in tpot.rows:
         device = device_of(row)

@@ -19,9 +19,13 @@ from tests.pages import (
 )
 
 import weighbridge
+from weighbridge.estimate import Basis, Estimate
 from weighbridge.layer import EXAMPLES, count_layer
 from weighbridge.model.recipes import RECIPES
 from weighbridge.planning import fit
+from weighbridge.predict.bill import break_even, capacity
+from weighbridge.predict.ownership import Item, labour, total_cost
+from weighbridge.predict.prices import find_api
 
 GPT_3 = {"model_type": "gpt2", "vocab_size": 50257, "n_positions": 2048, "n_embd": 12288, "n_layer": 96, "n_head": 96}
 LLAMA_1B = {
@@ -49,6 +53,7 @@ IGLM = {"model_type": "gpt2", "vocab_size": 33, "n_positions": 512, "n_embd": 51
 MEMORY = "docs/concepts/memory-and-speed.md"
 CONVENTIONS, RECIPES_PAGE = "docs/concepts/counting-conventions.md", "docs/concepts/encodings-and-recipes.md"
 COMPARE = "docs/how-to/compare-models.md"
+COST = "docs/how-to/count-the-cost.md"
 PIPELINE = "docs/how-to/weigh-a-pipeline.md"
 TUTORIAL = "docs/tutorial/first-weighing.md"
 
@@ -63,6 +68,23 @@ def stored_as(config: Mapping[str, Any], recipe: str) -> dict[str, tuple[int, in
         elements, size = found.get(row.encoding.name, (0, 0))
         found[row.encoding.name] = elements + tensors * row.group.weight.elements, size + row.size_bytes
     return found
+
+
+def money_claims() -> list[tuple[str, str, int]]:
+    """Those of the page on costs, by the functions that it speaks of."""
+    months = [Item(name="serving", usd=Estimate(usd, usd, usd, "USD", Basis.ASSUMED), every="month")
+              for usd in (30_000, 3_000)]  # fmt: skip
+    large, small = (total_cost([month], 2).total.value or 0 for month in months)
+    work = labour((80, 160), (150, 250))
+    hour, rate = (Estimate(10, 10, 10, unit, Basis.SPECIFIED) for unit in ("USD/h", "token/s"))
+    request = find_api("gpt-4").request_usd(1000, 1000).value or 0
+    even = break_even("gpt-4", request, hour, capacity(rate.times(100), rate, 1000, 1000), 0.0).requests_per_day
+    return [
+        (COST, "the difference over two years", round(large - small)),
+        (COST, "two weeks of work", round(work.low or 0)),
+        (COST, "four weeks of work", round(work.high or 0)),
+        (COST, "requests a day at which GPT-4 and a machine cost the same", round(even.value or 0)),
+    ]
 
 
 def claims() -> list[tuple[str, str, int]]:
@@ -98,6 +120,7 @@ def claims() -> list[tuple[str, str, int]]:
         *((RECIPES_PAGE, f"SmolLM2's bytes in {name}", size) for name, (_, size) in q4_1.items()),
         (COMPARE, "GPT-4 as claimed over BERT large", round(growth.high or 0)),
         (PIPELINE, "SDXL with its refiner", weighbridge.inspect("sdxl").parameters.total),
+        *money_claims(),
         (TUTORIAL, "SmolLM2", smollm2.parameters.total),
         (TUTORIAL, "the small Llama", small.parameters.total),
         (TUTORIAL, "one layer of it", small.parameters.by_layer[0]),
@@ -127,6 +150,9 @@ GIVEN = {
     "16,777,216": "the longest body of a request: asserted with the HTTP interface",
     "1,000": "what K stands for",
     "1,720,320": "hours of a GPU for Llama 2 70B, from its authors: the command beside them has the number",
+    "3,000": "an article's USD a month",
+    "30,000": "an article's USD a month",
+    "80,000": "an article's USD of engineering",
 }
 """Numbers that are no counts."""
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +18,16 @@ from numpy.typing import NDArray
 from weighbridge.errors import ConfigError, UnitError
 from weighbridge.estimate import Basis, Estimate, weakest
 from weighbridge.inspection import Inspection, inspect
+from weighbridge.model.catalogue import NamedModel
 from weighbridge.planning import Plan, fit
-from weighbridge.predict import batching, speed, step_times
+from weighbridge.predict import batching, power, speed, step_times
+from weighbridge.predict.availability import all_up, at_least_up, spares
+from weighbridge.predict.carbon import emitted
 from weighbridge.predict.demand import demand
 from weighbridge.predict.load import MEASURES, Outcome, Policy, Progress, simulate
 from weighbridge.predict.step_times import StepTimes
-from weighbridge.predict.traffic import Lengths, Traffic, closed_loop, open_loop
+from weighbridge.predict.traffic import DAY_S, Lengths, Traffic, closed_loop, open_loop
+from weighbridge.units import parse_seconds
 
 SAMPLED = 20_000
 """Requests that are simulated where no duration is given."""
@@ -31,6 +36,8 @@ BOUNDED = 50_000
 WINDOWS = 10
 PROBED = 4_000
 """Requests for each rate that a search looks at."""
+TURNS = 20
+"""Requests of each client of a closed loop, at least; the first two of each are left out."""
 WARM_UP = 0.1
 """The share of the first requests that are left out where a load is a sample of one that goes on."""
 HEADROOM = 0.8
@@ -61,12 +68,71 @@ HABITS: Mapping[str, Habits] = {
 `envconfig` (one request at a time)."""
 
 
+ENERGY_UNITS = {"average_power_w": "W", "kwh_per_day": "kWh", "j_per_request": "J", "j_per_output_token": "J",
+                "kgco2e_per_day": "kg", "gco2e_per_million_output_tokens": "g"}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """A promise: so many percent of the requests stay below."""
 
     name: str
     seconds: float
+
+
+def limits(text: str) -> list[Limit]:
+    """Limits from text such as `ttft=2s,tpot=50ms`.
+
+    Raises:
+        UnitError: when one is none.
+
+    Example:
+        >>> limits("ttft=2s,tpot=50ms")
+        [Limit(name='ttft', seconds=2.0), Limit(name='tpot', seconds=0.05)]
+    """
+    found: dict[str, Limit] = {}
+    for part in text.split(","):
+        name, _, seconds = part.strip().partition("=")
+        read = f"the limit {part.strip()[:100]!r}"
+        if name not in LIMITS or name in found:
+            raise UnitError(read, f"each of {', '.join(LIMITS)} once, as ttft=2s", "write it so")
+        found[name] = Limit(name, parse_seconds(seconds))
+        if found[name].seconds <= 0:
+            raise UnitError(read, "more than no time", "correct it")
+    return list(found.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failures:
+    """How often machines fail, and what it takes that enough of them work.
+
+    `device` and `replica` are shares of the time that one works; `enough` is that of all replicas as they are, and
+    `spares` are what it takes beyond them for `uptime`.
+    """
+
+    device: float
+    replica: float
+    enough: float
+    uptime: float
+    spares: int
+
+    @staticmethod
+    def of(replicas: int, devices: int, availability: float, uptime: float) -> Failures:
+        """Of so many replicas of so many devices, each of which works for this share of the time.
+
+        Example:
+            >>> found = Failures.of(8, 4, 0.999, 0.999)
+            >>> round(found.replica, 6), round(found.enough, 4), found.spares
+            (0.996006, 0.9685, 1)
+        """
+        one = all_up(devices, availability)
+        return Failures(device=availability, replica=one, enough=at_least_up(replicas, replicas, one), uptime=uptime,
+                        spares=spares(replicas, one, uptime))  # fmt: skip
+
+    def to_json(self) -> dict[str, Any]:
+        """One document."""
+        return {"device": self.device, "replica": self.replica, "all_replicas": self.enough, "uptime": self.uptime,
+                "spares": self.spares}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,16 +144,20 @@ class Engine:
     policy: Policy
     spread: Mapping[str, tuple[float, float]]
     """Low and high bound over the middle: of the length of steps, and of what the simulation makes of it."""
-    power_w: NDArray[np.float64] | None = None
+    power_w: tuple[NDArray[np.float64], ...] | None
+    """Watts with 0, 1, 2 ... sequences in a replica: in the middle, at the low and at the high bound."""
+    power: Estimate
+    """Those of one replica that is half full, for their basis; unknown where no power is."""
 
-    def run(self, traffic: Traffic, factor: float = 1.0, **options: Any) -> Outcome:
+    def run(self, traffic: Traffic, factor: float = 1.0, *, power: int = 0, **options: Any) -> Outcome:
         """What becomes of these requests when steps take so many times as long."""
         times = self.times if factor == 1.0 else self.times.times(factor)
-        return simulate(times, self.policy, traffic, **options)
+        watts = None if self.power_w is None else self.power_w[power]
+        return simulate(times, self.policy, traffic, power_w=watts, **options)
 
 
 def engine(
-    source: str | Path | Mapping[str, Any] | Inspection, on: str, lengths: Lengths, *,
+    source: str | Path | Mapping[str, Any] | NamedModel | Inspection, on: str, lengths: Lengths, *,
     max_sequences: int | None = None, step_tokens: int | None = None, **options: Any,
 ) -> Engine:  # fmt: skip
     """A plan, ready to be loaded.
@@ -114,7 +184,8 @@ def engine(
         read = f"{runtime.name}, which works on one batch after another"
         raise ConfigError(read, f"an engine that batches continuously: {', '.join(HABITS)}", "name it with --runtime")
     if plan.speed.tpot_s.value is None:
-        raise ConfigError(f"no speed of {plan.source} is known", plan.speed.tpot_s.note, "choose another device")
+        read = f"no speed of {plan.source} on {plan.machine.device.title} is known: {plan.speed.tpot_s.note}"
+        raise ConfigError(read, "a model that generates, on a device whose rates are known", "choose another")
     room = plan.memory.max_batch
     most = max_sequences or habits.sequences
     if runtime.steps == "served":
@@ -143,7 +214,25 @@ def engine(
     if times is None or not math.isfinite(times.token_s) or not np.isfinite(times.base_s).all():
         raise ConfigError(f"the speed of prompts on {plan.machine.device.title} is unknown", "its rate of arithmetic",
                           "choose another device")  # fmt: skip
-    return Engine(plan=plan, times=times, policy=policy, spread=_spread(plan))
+    return Engine(plan=plan, times=times, policy=policy, spread=_spread(plan), power_w=_power_w(plan, times.most),
+                  power=_watts(plan, times.most / 2))  # fmt: skip
+
+
+def _watts(plan: Plan, sequences: float) -> Estimate:
+    """Power of one replica with so many sequences in it."""
+    architecture = plan.inspection.architecture
+    assert architecture is not None
+    return power.watts(demand(architecture), plan.weights, plan.machine, plan.service, sequences)
+
+
+def _power_w(plan: Plan, most: int) -> tuple[NDArray[np.float64], ...] | None:
+    """Power of one replica with 0, 1, 2 ... sequences in it, between powers of two along a line; None if unknown."""
+    asked = sorted({0, *(2**place for place in range(most.bit_length())), most})
+    found = [_watts(plan, float(sequences)) for sequences in asked]
+    if any(one.value is None for one in found):
+        return None
+    columns = zip(*((one.value or 0.0, one.low or 0.0, one.high or 0.0) for one in found), strict=True)
+    return tuple(np.interp(np.arange(most + 1), asked, column) for column in columns)
 
 
 def _spread(plan: Plan) -> Mapping[str, tuple[float, float]]:
@@ -188,12 +277,15 @@ class Load:
     replicas: int
     clients: int
     think_s: float
-    seed: int | None
+    seed: int
+    bounds: tuple[Outcome, ...]
+    """A part of the load with steps and power in the middle, at the low and at the high bound."""
     latency: Mapping[str, Mapping[str, Estimate]]
     limits: tuple[Limit, ...]
     percent: float
     bearable: Estimate
     capacity: Estimate | None
+    failures: Failures | None
     notes: tuple[str, ...]
 
     @property
@@ -254,23 +346,49 @@ class Load:
             "usd_per_million_output_tokens": per_s.times(1e6 / 3600 / tokens),
         }  # fmt: skip
 
+    def energy(self) -> dict[str, Estimate]:
+        """Energy of all replicas, idle time in it, and the carbon of it where the plan stands."""
+        plan, outcome, one = self.engine.plan, self.outcome, self.engine.power
+        if one.value is None:
+            return {name: replace(one, unit=unit) for name, unit in ENERGY_UNITS.items()}
+        mean = outcome.power_w * self.replicas
+        sides = [mean * bound.power_w / self.bounds[0].power_w for bound in self.bounds[1:]]
+        watts = Estimate(mean, min(mean, *sides), max(mean, *sides), "W", one.basis, one.note)
+        token = replace(watts.times(1 / outcome.output_tokens_per_s), unit="J")
+        return {
+            "average_power_w": watts,
+            "kwh_per_day": replace(watts.times(24 / 1000), unit="kWh"),
+            "j_per_request": replace(watts.times(1 / outcome.requests_per_s), unit="J"),
+            "j_per_output_token": token,
+            "kgco2e_per_day": replace(emitted(watts.times(DAY_S), plan.site).times(1e-3), unit="kg"),
+            "gco2e_per_million_output_tokens": emitted(token.times(1e6), plan.site),
+        }  # fmt: skip
+
     def hours(self) -> list[dict[str, Any]]:
-        """The load by stretches of time: rate, work, replicas that it takes, 95th percentile of first tokens."""
+        """The load by stretches of time: rate, work, replicas that it takes, 95th percentile of first tokens.
+
+        Of a sample of a load that goes on, and of a closed loop, there are none.
+        """
         outcome, width = self.outcome, self.outcome.bin_s
-        place = np.minimum((outcome.arrival_s / width).astype(int), outcome.bins.shape[1] - 1)
+        if self.clients or outcome.left_out:
+            return []
+        begins = np.arange(outcome.bins.shape[1] + 1) * width
+        edges = np.searchsorted(outcome.arrival_s, begins)
+        edges[-1] = len(outcome)
         first, found = outcome.measure("ttft_s"), []
-        share, columns = outcome.replicas / self.replicas, outcome.bins.shape[1]
-        begin = float(outcome.arrival_s.min()) if outcome.left_out else 0.0
-        end = float(outcome.finish_s.max())  # a run that was stopped says nothing of later stretches
-        most = (self.capacity or self.bearable).value
-        for one in range(int(begin / width), min(columns, 1 + int(end / width))):
-            inside, start = place == one, one * width
-            stop = end if one == columns - 1 else min(start + width, end)
-            rate = float(inside.sum()) / max(stop - max(start, begin), 1e-9) / share
-            busy = float(outcome.bins[batching.BUSY_S][one]) / (max(stop - start, 1e-9) * outcome.replicas)
+        last_s, end_s = float(outcome.arrival_s.max()), float(outcome.finish_s.max())
+        share, most = outcome.replicas / self.replicas, (self.capacity or self.bearable).value
+        for place, (begin, end) in enumerate(itertools.pairwise(edges)):
+            start = float(begins[place])
+            took = min(width, last_s - start)
+            if took <= 0:
+                continue
+            rate = float(end - begin) / took / share
+            busy = float(outcome.bins[batching.BUSY_S][place]) / outcome.replicas
             found.append({
-                "start_s": start, "requests_per_s": rate, "busy_share": min(1.0, busy),
-                "ttft_p95_s": float(np.percentile(first[inside], 95)) if inside.any() else None,
+                "start_s": start, "requests_per_s": rate,
+                "busy_share": min(1.0, busy / (width if place + 1 < outcome.bins.shape[1] else end_s - start)),
+                "ttft_p95_s": float(np.percentile(first[begin:end], 95)) if end > begin else None,
                 "replicas_needed": math.ceil(rate / most) if most else None,
             })  # fmt: skip
         return found
@@ -286,7 +404,8 @@ class Load:
                 "loop": "closed" if self.clients else "open", "clients": self.clients or None,
                 "requests": len(traffic), "requests_per_s": None if self.clients else traffic.rate,
                 "duration_s": outcome.span_s, "prompt_tokens": float(traffic.prompt_tokens.mean()),
-                "output_tokens": float(traffic.output_tokens.mean()), "shared_tokens": traffic.shared_tokens,
+                "output_tokens": float(traffic.output_tokens.mean()),
+                "shared_tokens": float(np.mean(traffic.shared_tokens)),
                 "seed": self.seed,
             },
             "simulated": {"requests": len(outcome), "left_out": outcome.left_out, "replicas": outcome.replicas,
@@ -306,7 +425,9 @@ class Load:
                                for limit in self.limits}},
             "capacity": {"requests_per_s_at_most": self.bearable.to_json(),
                          "requests_per_s_within_slo": None if self.capacity is None else self.capacity.to_json()},
+            "failures": None if self.failures is None else self.failures.to_json(),
             "cost": {name: one.to_json() for name, one in self.cost().items()},
+            "energy": {name: one.to_json() for name, one in self.energy().items()},
             "hours": self.hours(), "notes": list(self.notes),
         }  # fmt: skip
 
@@ -318,7 +439,7 @@ class Load:
 
 
 def load(
-    source: str | Path | Mapping[str, Any] | Inspection,
+    source: str | Path | Mapping[str, Any] | NamedModel | Inspection,
     on: str,
     *,
     rate: float | None = None,
@@ -330,6 +451,8 @@ def load(
     think_s: float = 0.0,
     burstiness: float = 1.0,
     peak: float = 1.0,
+    availability: float | None = None,
+    uptime: float = 0.999,
     limits: Sequence[Limit] = (),
     percent: float = 95.0,
     seed: int = 0,
@@ -350,6 +473,8 @@ def load(
         think_s: seconds after which a client asks again.
         burstiness: 1 for a Poisson process, less for bursts.
         peak: the highest rate of a day over its mean.
+        availability: the share of the time that one device works; failures are left out without it.
+        uptime: the share of the time that enough replicas are wanted.
         limits: what is promised to the users.
         percent: to how many percent of them.
         seed: of what is drawn.
@@ -374,29 +499,31 @@ def load(
     if traffic is not None:
         lengths = Lengths(prompt_tokens=max(1, round(float(traffic.prompt_tokens.mean()))),
                           output_tokens=max(1, round(float(traffic.output_tokens.mean()))),
-                          shared_tokens=traffic.shared_tokens)  # fmt: skip
+                          shared_tokens=int(np.mean(traffic.shared_tokens)))  # fmt: skip
     lengths = lengths or Lengths(prompt_tokens=512, output_tokens=128)
     longest = {}
     if traffic is not None:
         longest["context_tokens"] = int((traffic.prompt_tokens + traffic.output_tokens).max())
     built = engine(source, on, lengths, **{**longest, **options})
     notes = list(built.plan.notes)
-    sample = traffic
-    if sample is None:
+    if traffic is None:
         sample = open_loop(1.0, PROBED, lengths, seed=seed, burstiness=burstiness)
+    else:
+        sample = _sample(traffic, seed)
+        notes += traffic.notes
     bearable = _between(*(_bearable(built, sample, factor) for factor in _factors(built)))
     capacity = None
     if limits and not clients:
-        bounds = (bearable.value, bearable.low, bearable.high)
+        at_most = (bearable.value, bearable.low, bearable.high)
         capacity = _between(*(_capacity(built, sample, limits, percent, factor, most or 0.0)
-                              for factor, most in zip(_factors(built), bounds, strict=True)))  # fmt: skip
+                              for factor, most in zip(_factors(built), at_most, strict=True)))  # fmt: skip
     given = replicas
     if traffic is None and rate is not None:
         requests = SAMPLED if duration_s is None else max(1, round(rate * duration_s))
         traffic = open_loop(rate, requests, lengths, seed=seed, burstiness=burstiness, peak=peak)
     if clients is not None:
         replicas = replicas or 1
-        traffic = closed_loop(clients, max(20 * clients, PROBED), lengths, seed=seed)
+        traffic = closed_loop(clients, max(TURNS * clients, PROBED), lengths, seed=seed)
         warm_up = 2 * clients
     else:
         assert traffic is not None
@@ -407,7 +534,7 @@ def load(
             if replicas is None:
                 replicas = 1
                 notes.append("no number of replicas meets the limits: one is simulated")
-    run = {"clients": clients or 0, "think_s": think_s, "replicas": replicas}
+    run: dict[str, Any] = {"clients": clients or 0, "think_s": think_s, "replicas": replicas}
     outcome = built.run(traffic, progress=progress, **run)
     if outcome.is_stopped:
         notes.append(f"stopped after {len(outcome):,} of {len(traffic):,} requests, on {outcome.replicas} of "
@@ -417,10 +544,12 @@ def load(
     bounds = _bounds(built, traffic, run, warm_up)
     percents = sorted({*PERCENTS, percent})
     latency = {name: _latency(built, name, outcome, bounds, percents) for name in MEASURES}
-    found = Load(engine=built, traffic=traffic, outcome=outcome, replicas=replicas, clients=clients or 0,
+    devices = built.plan.machine.devices
+    failures = None if availability is None else Failures.of(replicas, devices, availability, uptime)
+    found = Load(engine=built, traffic=traffic, outcome=outcome, bounds=bounds, replicas=replicas, clients=clients or 0,
                  think_s=think_s, seed=seed, latency=latency, limits=tuple(limits), percent=percent, bearable=bearable,
-                 capacity=capacity, notes=tuple(notes))  # fmt: skip
-    return replace(found, notes=(*found.notes, *_remarks(found, given, lengths)))
+                 capacity=capacity, failures=failures, notes=tuple(notes))  # fmt: skip
+    return replace(found, notes=(*found.notes, *_remarks(found, given, lengths, peak)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -435,10 +564,7 @@ class Point:
 def curve(found: Load, points: int = 14) -> list[Point]:
     """Latency and cost of one replica over its load, up to what it bears at most."""
     most = found.bearable.value or 0.0
-    sample = found.traffic.first(PROBED)
-    if found.clients or sample.duration_s == 0:
-        arrival = open_loop(1.0, len(sample), Lengths(prompt_tokens=1, output_tokens=1), seed=found.seed or 0).arrival_s
-        sample = replace(sample, arrival_s=arrival)
+    sample = _sample(found.traffic, found.seed)
     hour, done = found.usd_per_hour.value, []
     for share in np.linspace(0.05, 0.98, points):
         outcome = found.engine.run(sample.at_rate(most * float(share))).after(int(WARM_UP * len(sample)))
@@ -456,6 +582,18 @@ def knee(points: Sequence[Point]) -> float | None:
     return next((point.requests_per_s for point in points if point.seconds["e2e_s"]["p95"] > 2 * alone), None)
 
 
+def _sample(traffic: Traffic, seed: int) -> Traffic:
+    """As many requests as a search looks at: the first of a load, again and again when there are too few.
+
+    The time between them is theirs, or that of a Poisson process where they all come at once.
+    """
+    chosen = np.resize(np.arange(len(traffic)), PROBED)
+    gaps = np.resize(np.diff(traffic.arrival_s), PROBED) if len(traffic) > 1 else np.zeros(PROBED)
+    if not gaps.sum() > 0:
+        gaps = np.random.default_rng(seed).exponential(1.0, PROBED)
+    return replace(traffic.picked(chosen), arrival_s=np.cumsum(gaps))
+
+
 def _factors(built: Engine) -> tuple[float, float, float]:
     """How many times as long steps take: in the middle, at the slow and at the fast bound."""
     low, high = built.spread["tpot"]
@@ -469,23 +607,20 @@ def _between(middle: float, slow: float, fast: float) -> Estimate:
 
 def _bearable(built: Engine, sample: Traffic, factor: float) -> float:
     """Requests a second that one replica ends when there are always more: the middle half of a burst."""
-    burst = replace(sample.first(PROBED), arrival_s=np.zeros(min(PROBED, len(sample))))
+    burst = replace(sample, arrival_s=np.zeros(len(sample)))
     finish = np.sort(built.run(burst, factor).finish_s)
-    quarter, half = len(finish) // 4, len(finish) // 2
-    if half < 2:
-        return len(finish) / float(finish[-1])
-    return half / float(finish[quarter + half - 1] - finish[quarter - 1] if quarter else finish[half - 1])
+    quarter = len(finish) // 4
+    return 2 * quarter / float(finish[3 * quarter] - finish[quarter])
 
 
 def _capacity(
     built: Engine, sample: Traffic, limits: Sequence[Limit], percent: float, factor: float, most: float
 ) -> float:
     """The most requests a second with which one replica keeps all limits; 0 when even a lonely request breaks one."""
-    some = sample.first(PROBED)
 
     def holds(rate: float) -> bool:
-        outcome = built.run(some.at_rate(rate), factor)
-        outcome = outcome.after(int(WARM_UP * len(some)))
+        outcome = built.run(sample.at_rate(rate), factor)
+        outcome = outcome.after(int(WARM_UP * len(sample)))
         found = [outcome.percentile(f"{limit.name}_s", percent) for limit in limits]
         return all(one is None or one <= limit.seconds for one, limit in zip(found, limits, strict=True))
 
@@ -510,7 +645,8 @@ def _bounds(built: Engine, traffic: Traffic, run: Mapping[str, Any], warm_up: in
     if not run["clients"] and len(traffic) > BOUNDED:
         traffic, run["replicas"] = _windows(traffic.share(0, run["replicas"])), 1
     left = min(warm_up, len(traffic) // 2)
-    return tuple(built.run(traffic, factor, **run).after(left) for factor in (1.0, *built.spread["tpot"]))
+    return tuple(built.run(traffic, factor, power=place, **run).after(left)
+                 for place, factor in enumerate((1.0, *built.spread["tpot"])))  # fmt: skip
 
 
 def _windows(traffic: Traffic) -> Traffic:
@@ -521,8 +657,7 @@ def _windows(traffic: Traffic) -> Traffic:
     begins = np.linspace(0, len(traffic) - each, WINDOWS).astype(int)
     chosen = (begins[:, None] + np.arange(each)).ravel()
     gaps = np.diff(traffic.arrival_s, prepend=0.0)[chosen]
-    return replace(traffic, arrival_s=np.cumsum(gaps), prompt_tokens=traffic.prompt_tokens[chosen],
-                   output_tokens=traffic.output_tokens[chosen])  # fmt: skip
+    return replace(traffic.picked(chosen), arrival_s=np.cumsum(gaps))
 
 
 def _latency(
@@ -530,22 +665,21 @@ def _latency(
 ) -> dict[str, Estimate]:
     """Mean and percentiles of a measure; fast and slow steps, and what simulations got wrong, make the interval."""
     low, high = built.spread.get(name.removesuffix("_s"), (1.0, 1.0))
+    keys = ("mean", *(f"p{percent:g}" for percent in percents))
+    columns = [[one.mean(name), *(one.percentiles(name, percents) or ())] for one in (outcome, *bounds)]
+    if any(None in column for column in columns):
+        unknown = Estimate(None, None, None, "s", Basis.MODELLED, "no answer has a second token")
+        return dict.fromkeys(keys, unknown)
     found = {}
-    for key in ("mean", *(f"p{percent:g}" for percent in percents)):
-        middle, *others = (one.mean(name) if key == "mean" else one.percentile(name, float(key[1:]))
-                           for one in (outcome, *bounds))  # fmt: skip
-        values = [value for value in others if value is not None]
-        if middle is None or len(values) < 3:
-            note = "no answer has a second token" if name == "tpot_s" else "nothing ended"
-            found[key] = Estimate(None, None, None, "s", Basis.MODELLED, note)
-            continue
-        fast, slow = (value / values[0] * middle if values[0] else value for value in values[1:])
+    for key, middle, *values in zip(keys, *columns, strict=True):
+        assert middle is not None
+        fast, slow = ((one or 0.0) / values[0] * middle if values[0] else (one or 0.0) for one in values[1:])
         found[key] = Estimate(middle, min(middle, fast, middle * low), max(middle, slow, middle * high), "s",
                               weakest([Basis.MODELLED, built.plan.speed.tpot_s.basis]))  # fmt: skip
     return found
 
 
-def _remarks(found: Load, given: int | None, lengths: Lengths) -> list[str]:
+def _remarks(found: Load, given: int | None, lengths: Lengths, peak: float) -> list[str]:
     """What a reader has to know to take the numbers for what they are."""
     notes = []
     if not found.is_stable:
@@ -557,6 +691,8 @@ def _remarks(found: Load, given: int | None, lengths: Lengths) -> list[str]:
         notes.append(f"replicas are given at most {HEADROOM:.0%} of what they bear: an assumption; --slo sets limits")
     if not (lengths.prompt_cv or lengths.output_cv) and np.ptp(found.traffic.output_tokens) == 0:
         notes.append("all prompts and all answers are of one length; --prompt-cv and --output-cv spread them")
+    if peak > 1 and found.traffic.duration_s < 0.99 * DAY_S:
+        notes.append("the rate is the mean of a day, which begins at its quietest hour: less than a day is not like it")
     preempted = found.outcome.counts[batching.PREEMPTED]
     if preempted:
         notes.append(f"the cache was full: {preempted:,} sequences gave theirs back and were worked on again")

@@ -17,7 +17,7 @@ from weighbridge.formats import reader
 from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.hardware.catalogue import find_device
 from weighbridge.hardware.device import Device
-from weighbridge.hardware.instances import Instance, find_instance
+from weighbridge.hardware.instances import Instance, find_instance, looks_like_instance, unknown_instance
 from weighbridge.hardware.machine import Machine, machine
 from weighbridge.hardware.measured import HERE
 from weighbridge.hardware.probe import kept_at, saved_device
@@ -26,7 +26,7 @@ from weighbridge.model import recipes
 from weighbridge.model.architecture import Architecture
 from weighbridge.model.catalogue import NamedModel
 from weighbridge.model.recipes import Recipe
-from weighbridge.predict import here, speed
+from weighbridge.predict import here, power, speed
 from weighbridge.predict.carbon import ANYWHERE, Site, site
 from weighbridge.predict.cost import cost, energy
 from weighbridge.predict.demand import Demand, StoredWeights, demand, stored_weights, weights_of_file
@@ -58,7 +58,7 @@ class Guesser:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A model on a machine: what it takes, how fast it is, what else could be done.
+    """A model on a machine: what it takes, how fast it is, what else could be done. `joules` are those of a token.
 
     `host` says what llama.cpp leaves to the processor, `adapters` and `draft` what lies beside the model.
     """
@@ -70,6 +70,7 @@ class Plan:
     weights: StoredWeights
     memory: MemoryPlan
     speed: Speed
+    joules: Estimate
     alternatives: tuple[Alternative, ...] = ()
     notes: tuple[str, ...] = ()
     site: Site = ANYWHERE
@@ -92,7 +93,7 @@ class Plan:
             "memory": self.memory.to_json(),
             "speed": self.speed.to_json(),
             "cost": cost(self.machine, self.speed, self.service),
-            "energy": energy(self.machine, self.speed, self.site),
+            "energy": energy(self.joules, self.site),
             "alternatives": [alternative.to_json() for alternative in self.alternatives],
             "notes": list(self.notes),
         }  # fmt: skip
@@ -279,6 +280,8 @@ def rented(on: str | Device, own_devices: Sequence[Device] = ()) -> tuple[Device
         return find(on, own_devices), None
     except UnknownNameError:
         instance = find_instance(str(on))
+        if instance is None and looks_like_instance(str(on)):
+            raise unknown_instance(str(on)) from None
         if instance is None:
             raise
         return instance.rented, instance
@@ -419,7 +422,8 @@ def _plan(
         notes.append(f"a system lives in the memory too: {SYSTEM_SHARE[built.device.kind]:.0%} of it is assumed usable")
     notes += inspection.too_long(asked.context_tokens)
     notes += fastest.notes
-    return Plan(inspection.source, inspection, built, asked, stored, memory, fastest, notes=tuple(notes))
+    joules = power.joules(need, read, built, asked, fastest)
+    return Plan(inspection.source, inspection, built, asked, stored, memory, fastest, joules, notes=tuple(notes))
 
 
 INDEXER_SHARE = 1.15

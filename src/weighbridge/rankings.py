@@ -11,7 +11,7 @@ from weighbridge.hardware import catalogue as hardware_catalogue
 from weighbridge.hardware.device import Device
 from weighbridge.inspection import inspect
 from weighbridge.model import catalogue
-from weighbridge.planning import NO_DECODING, Plan, find, fit
+from weighbridge.planning import NO_DECODING, Plan, fit, rented
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,9 @@ def models_on(device: str | Device, *, text: str = "", **options: Any) -> list[C
     Raises:
         WeighbridgeError: when no model can be planned so.
     """
-    machine_of = find(device, options.pop("own_devices", ()))
+    machine_of, instance = rented(device, options.pop("own_devices", ()))
+    if instance is not None:
+        options["devices"] = options.get("devices", 1) * instance.devices
     wanted = (model for model in catalogue.matching(text) if model.config)
     found = _candidates(((model.name, model.title, model, machine_of) for model in wanted), options)
     found = [

@@ -204,13 +204,17 @@ def test_number_of_instances() -> None:
 def test_instances(name: str) -> None:
     facts = _instances()[name]
     assert facts.keys() <= {"cloud", "device", "devices", "vcpus", "memory_bytes", "price_usd_per_h", "price_date",
-                            "region", "source", "notes"}  # fmt: skip
+                            "region", "source", "notes", "reserved_1_year_usd_per_h", "reserved_3_years_usd_per_h",
+                            "reserved_date", "reserved_source"}  # fmt: skip
     assert find_device(facts["device"]).name == facts["device"]
     assert facts["devices"] >= 1
     assert facts["source"].startswith("https://")
     assert facts.get("vcpus", 1) >= 1
     assert facts.get("memory_bytes", 2**30) >= 2**30
     assert ("price_usd_per_h" in facts) == ("price_date" in facts) == ("region" in facts)
+    if "reserved_date" in facts:
+        assert facts["reserved_source"].startswith("https://")
+        assert facts["reserved_3_years_usd_per_h"] < facts["reserved_1_year_usd_per_h"] < facts["price_usd_per_h"]
     if "price_usd_per_h" in facts:
         assert 0.05 <= facts["price_usd_per_h"] / facts["devices"] <= 20
         assert datetime.date(2017, 1, 1) <= facts["price_date"] <= datetime.date(2026, 11, 22)

@@ -386,8 +386,8 @@ def test_a_cache_that_is_not_described_makes_the_state_no_exact_number() -> None
 
 
 def test_energy_is_power_over_speed() -> None:
-    found = plan(LLAMA, "h100-sxm", batch=8)
-    told, rate, tdp = energy(found.machine, found.speed), found.speed.output_tok_s.value, found.machine.device.tdp_w
+    found = plan(LLAMA, "rtx-4090", batch=8, weights="q4_k_m")
+    told, rate, tdp = energy(found.joules), found.speed.output_tok_s.value, found.machine.device.tdp_w
     assert rate and tdp
     assert told["j_per_output_token"]["value"] == pytest.approx(0.7 * tdp / rate)
     grams = told["gco2e_per_million_output_tokens"]["value"]

@@ -136,7 +136,30 @@ def test_every_factor_and_residual_is_there() -> None:
 
 def test_the_table_of_errors_is_that_of_the_page() -> None:
     page = (Path(__file__).parents[2] / "docs" / "reference" / "accuracy.md").read_text(encoding="utf-8")
-    metrics = "time per output token|time to first token|latency of a static batch|decoding a token|a prompt"
+    metrics = (
+        "time per output token|time to first token|a whole request|latency of a static batch|decoding a token|a prompt"
+    )
     for name in ("errors", "strangers"):
         table = page.split(f"<!-- fitted: {name} -->")[1].split("<!-- end fitted -->")[0]
-        assert len(re.findall(rf"(?m)^\| ({metrics}) \|.*$", table)) == 3 + 2 * len(speed.CLASSES)
+        assert len(re.findall(rf"(?m)^\| ({metrics}) \|.*$", table)) == 4 + 2 * len(speed.CLASSES)
+
+
+def test_a_whole_request_is_its_first_token_and_the_others() -> None:
+    for options in ({"concurrency": 32}, {"batch": 4}, {"runtime": "llama.cpp", "weights": "q4_k_m"}):
+        found = plan("llama-3.1-8b", "h100-sxm", output_tokens=101, **options).speed
+        assert found.request_s.value == pytest.approx((found.ttft_s.value or 0) + 100 * (found.tpot_s.value or 0))
+    served = plan("llama-3.1-8b", "h100-sxm", output_tokens=101, concurrency=32).speed
+    whole, first, each = served.request_s, served.ttft_s, served.tpot_s
+    assert whole.low and whole.high and first.low and first.high and each.low and each.high
+    assert math.log(whole.high / whole.low) < math.log((first.high + 100 * each.high) / (first.low + 100 * each.low))
+
+
+def test_heads_that_share_a_cache_may_each_read_it() -> None:
+    # 80 layers, 8 heads of keys and values of 128 elements, 64 query heads: 7 further readings of 2 x 80 x 8 x 128.
+    need = demand(inspect("llama-2-70b").architecture)  # type: ignore[arg-type]
+    assert steps.reread_bytes(need, 1000, 1, 2.0) == 7 * 2 * 80 * 8 * 128 * 1000 * 2
+    assert steps.reread_bytes(need, 1000, 8, 2.0) == 7 * 2 * 80 * 8 * 128 * 1000 * 2 / 8
+    # 16 devices: 4 query heads on each, which holds a whole head of the cache.
+    assert steps.reread_bytes(need, 1000, 16, 2.0) == 3 * 2 * 80 * 128 * 1000 * 2
+    alone = demand(inspect("llama-2-7b").architecture)  # type: ignore[arg-type]
+    assert steps.reread_bytes(alone, 1000, 1, 2.0) == 0

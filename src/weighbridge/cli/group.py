@@ -20,6 +20,8 @@ COMMANDS = {
     "load": "Simulate a service under a load: latencies, replicas, cost.",
     "energy": "Count the energy and carbon of requests.",
     "grids": "List the grids that the carbon of electricity is known of.",
+    "cost": "Count what serving a model costs.",
+    "prices": "List dated prices of instances, devices, hosted models and storage.",
     "devices": "List the known devices, or rank them for a model.",
     "probe": "Measure this machine.",
     "measure": "Run a model here.",

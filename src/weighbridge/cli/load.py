@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from weighbridge.cli import here, output
-from weighbridge.cli.fit import plan_options, with_own_devices
-from weighbridge.errors import UnitError
+from weighbridge.cli.fit import plan_options, site_options, with_own_devices
 from weighbridge.units import parse_rate, parse_seconds
-
-if TYPE_CHECKING:
-    from weighbridge.loading import Limit
 
 
 @click.command("load")
@@ -45,21 +41,31 @@ if TYPE_CHECKING:
 )
 @click.option("--think", metavar="TIME", help="How long a client takes to ask again, such as 20s.")
 @click.option("--step-tokens", type=output.Count(), help="Tokens of a step, at most; long prompts are cut.")
+@click.option("--availability", type=float, help="Share of the time that one device works, such as 0.999.")
+@click.option(
+    "--uptime",
+    type=float,
+    default=0.999,
+    show_default=True,
+    help="With --availability: the share of the time that enough replicas are wanted.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
 @plan_options
+@site_options
 @click.option("--report", metavar="FILE", help="Write the capacity page, with its pictures.")
 @output.json_option
 def command(
     source: str, on: str, rate: str | None, log: str | None, slo: str | None, percent: float, replicas: int | None,
     duration: str | None, peak: float, burstiness: float, prompt_cv: float, output_cv: float, shared_tokens: int,
-    think: str | None, step_tokens: int | None, seed: int, report: str | None, as_json: bool, **options: Any,
+    think: str | None, step_tokens: int | None, availability: float | None, uptime: float, seed: int,
+    report: str | None, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Simulate a service under a load: latencies, replicas, cost.
 
     SOURCE is what `weigh inspect` takes. Name the load with --rate, --log or --concurrency. Exit code 1 when the model
     does not fit, the replicas cannot keep up, or a limit of --slo is broken.
     """
-    from weighbridge.loading import load
+    from weighbridge.loading import limits, load
     from weighbridge.predict.traffic import Lengths
 
     options = with_own_devices(options)
@@ -83,6 +89,7 @@ def command(
         lengths=lengths, replicas=replicas, duration_s=None if duration is None else parse_seconds(duration),
         think_s=0.0 if think is None else parse_seconds(think), burstiness=burstiness, peak=peak,
         limits=() if slo is None else limits(slo), percent=percent, seed=seed, step_tokens=step_tokens,
+        availability=availability, uptime=uptime,
         progress=None if bar is None else functools.partial(bar, "requests"), **options,
     )  # fmt: skip
     if report is not None:
@@ -101,24 +108,3 @@ def command(
             click.echo(f"wrote {report}", err=True)
     if found.engine.plan.memory.fits is False or not found.is_stable or found.is_met is False:
         raise SystemExit(1)
-
-
-def limits(text: str) -> list[Limit]:
-    """Limits from text such as `ttft=2s,tpot=50ms`.
-
-    Raises:
-        UnitError: when one is none.
-    """
-    from weighbridge.loading import LIMITS, Limit
-
-    found: dict[str, Limit] = {}
-    for part in text.split(","):
-        name, _, seconds = part.strip().partition("=")
-        if name not in LIMITS or name in found:
-            raise UnitError(f"the limit {part.strip()[:100]!r}", f"each of {', '.join(LIMITS)} once, as ttft=2s",
-                            "write it so")  # fmt: skip
-        limit = Limit(name, parse_seconds(seconds))
-        if limit.seconds <= 0:
-            raise UnitError(f"the limit {part.strip()[:100]!r}", "more than no time", "correct it")
-        found[name] = limit
-    return list(found.values())

@@ -38,6 +38,7 @@ def run(
     clients: int,
     think_s: float,
     base_s: Sequence[float],
+    mixed_s: Sequence[float],
     cached_s: float,
     token_s: float,
     pair_s: float,
@@ -65,8 +66,8 @@ def run(
         shared: tokens at the start of each prompt that the cache holds already; less than the prompt.
         clients: of a closed loop, who each ask again when they have their answer; 0 for an open one.
         think_s: seconds that a client takes to ask again.
-        base_s: seconds of a step in which 0, 1, 2 ... sequences decode, the first of them being a step of prompts
-            alone; its length bounds the sequences in the machine.
+        base_s: seconds of a step in which 0, 1, 2 ... sequences decode; its length bounds the sequences in the machine.
+        mixed_s: the same of a step with work on prompts, before that work.
         cached_s: seconds that a step takes more for each token in the cache.
         token_s: seconds for each token of a prompt.
         pair_s: seconds for each pair of a prompt's token and one before it.
@@ -188,9 +189,9 @@ def run(
             seconds = spent
             if mixes and running > 0:
                 many = 1
-                seconds += base_s[running] + cached_s * cached
+                seconds += mixed_s[running] + cached_s * cached
             else:
-                seconds += base_s[0]
+                seconds += mixed_s[0]
             counts[PROMPT_TOKENS] += worked
             counts[STEPS] += 1
         else:
@@ -226,6 +227,15 @@ def run(
                     free -= phase[ahead % page]
             step += many
             cached += many * running
+        held = pages - free
+        if not bounded:
+            held = cached + (prompt[part] if part >= 0 else 0)
+            for who in joins:
+                held += prompt[who]
+            held = held // page + present
+        if held > counts[MOST_PAGES]:  # noqa: PLR1730
+            counts[MOST_PAGES] = held
+        if many > 0:
             while len(ends) > 0 and ends[0][0] <= step:
                 when, who = heappop(ends)
                 if grows:
@@ -269,11 +279,12 @@ def run(
                 if len(started) > 4 * most + 64:
                     started = [x for x in started if due[x] != 0]
         joins.clear()
-        held = pages - free if bounded else (cached + (prompt[part] if part >= 0 else 0)) // page + running + 1
-        if held > counts[MOST_PAGES]:  # noqa: PLR1730
-            counts[MOST_PAGES] = held
         if ended - told >= block:
             told = ended
+            bins[BUSY_S][at] += busy
+            bins[ENERGY_J][at] += energy
+            bins[SEQUENCE_S][at] += inside
+            busy = energy = inside = 0.0
             yield ended
     bins[BUSY_S][at] += busy
     bins[ENERGY_J][at] += energy

@@ -1,4 +1,4 @@
-"""What does a plan cost in money, energy and carbon? Prices and power of the catalogue over the predicted speed."""
+"""What does a plan cost in money, energy and carbon? Prices of the catalogue and joules over the predicted speed."""
 
 from __future__ import annotations
 
@@ -27,20 +27,8 @@ def cost(built: Machine, fast: Speed, asked: Service) -> dict[str, Any]:
             "usd_per_request": request.to_json()}  # fmt: skip
 
 
-POWER_SHARE = (0.45, 0.7, 0.95)
-"""Average power over rated power of a busy device: low, middle, high (0.6 with few clients, 0.95 with many)."""
-
-
-def energy(built: Machine, fast: Speed, at: Site = ANYWHERE) -> dict[str, Any]:
-    """The part `energy` of the JSON contract: rated power times an assumed share, and the grid of a place."""
-    tdp, rate = built.device.tdp_w, fast.output_tok_s
-    if tdp is None or not rate.value or not rate.low or not rate.high:
-        note = "the power of this device is unknown" if tdp is None else "the speed is unknown"
-        return {key: Estimate(None, None, None, unit, Basis.ASSUMED, note).to_json()
-                for key, unit in (("j_per_output_token", "J"), ("gco2e_per_million_output_tokens", "g"))}  # fmt: skip
-    watts = [tdp * built.devices * share for share in POWER_SHARE]
-    joules = Estimate(watts[1] / rate.value, watts[0] / rate.high, watts[2] / rate.low, "J", Basis.ASSUMED,
-                      "rated power times 0.45 to 0.95")  # fmt: skip
+def energy(joules: Estimate, at: Site = ANYWHERE) -> dict[str, Any]:
+    """The part `energy` of the JSON contract, from joules an output token and the grid of a place."""
     carbon = emitted(joules.times(1e6), at)
     return {"j_per_output_token": joules.to_json(), "gco2e_per_million_output_tokens": carbon.to_json()}
 

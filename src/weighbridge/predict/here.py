@@ -16,7 +16,7 @@ from weighbridge.hardware.machine import Machine
 from weighbridge.hardware.measured import Kernels
 from weighbridge.predict.demand import Demand, Read, StoredWeights
 from weighbridge.predict.service import Service
-from weighbridge.predict.speed import Speed, output_rate, per_second
+from weighbridge.predict.speed import Speed, output_rate, per_second, request
 from weighbridge.predict.steps import touched_share
 
 LAYER_S = 1e-4
@@ -92,10 +92,11 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
     tpot, first = _interval(step_s, spread["decode"]), _interval(prefill_s, spread["prefill"])
     corrected = f", corrected by {kernels.runs} of the models that ran here" if kernels.runs else ""
     bound = "bandwidth" if is_bound else "overhead" if overhead_s > weights_s else "compute"
+    whole = request(first.times(sequences), tpot, service.output_tokens)
     return Speed(
         prefill_tok_s=per_second(first, prompt), decode_tok_s=per_second(tpot, 1.0), ttft_s=first.times(sequences),
-        tpot_s=tpot, bound_by=bound,
-        output_tok_s=output_rate(first.times(sequences), tpot, service.output_tokens, sequences),
+        tpot_s=tpot, request_s=whole, bound_by=bound,
+        output_tok_s=output_rate(whole, service.output_tokens, sequences),
         notes=(f"from the kernels timed on this machine ({kernels.engine}), {threads} of {cores} cores{corrected}",),
     )  # fmt: skip
 

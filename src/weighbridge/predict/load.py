@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -51,7 +51,8 @@ class Outcome:
     """What became of the requests that ended, times in seconds from the first moment of the load.
 
     `bins` has a row for each of `batching`'s kinds and a column for each stretch of `bin_s`; they and `counts` are
-    those of all replicas. `first_s` and `finish_s` have what a request waits outside of steps in them.
+    those of all replicas and of all requests, over `whole_s`. `first_s` and `finish_s` have what a request waits
+    outside of steps in them.
     """
 
     arrival_s: NDArray[np.float64]
@@ -64,6 +65,7 @@ class Outcome:
     bin_s: float
     counts: tuple[int, ...]
     replicas: int
+    whole_s: float
     left_out: int = 0
     is_stopped: bool = False
 
@@ -87,10 +89,15 @@ class Outcome:
         several = self.output_tokens > 1
         return (self.finish_s - self.first_s)[several] / (self.output_tokens[several] - 1)
 
-    def percentile(self, name: str, percent: float) -> float | None:
-        """The value that so many percent of the requests do not exceed; None without any."""
+    def percentiles(self, name: str, percents: Sequence[float]) -> list[float] | None:
+        """The values that so many percent of the requests do not exceed; None without any."""
         values = self.measure(name)
-        return float(np.percentile(values, percent)) if len(values) else None
+        return [float(value) for value in np.percentile(values, percents)] if len(values) else None
+
+    def percentile(self, name: str, percent: float) -> float | None:
+        """One of them."""
+        found = self.percentiles(name, [percent])
+        return None if found is None else found[0]
 
     def mean(self, name: str) -> float | None:
         """The mean over requests; None without any."""
@@ -100,7 +107,12 @@ class Outcome:
     @property
     def busy_share(self) -> float:
         """The share of their time in which the replicas work."""
-        return min(1.0, float(self.bins[batching.BUSY_S].sum()) / (self.span_s * self.replicas))
+        return min(1.0, float(self.bins[batching.BUSY_S].sum()) / (self.whole_s * self.replicas))
+
+    @property
+    def power_w(self) -> float:
+        """Watts of one replica, averaged over all of the time."""
+        return float(self.bins[batching.ENERGY_J].sum()) / self.whole_s / self.replicas
 
     @property
     def sequences(self) -> float:
@@ -158,7 +170,8 @@ def simulate(
 
     Example:
         >>> from weighbridge.predict.traffic import Lengths, open_loop
-        >>> times = StepTimes(base_s=np.array([0.0, 1.0]), cached_s=0.0, token_s=0.01, pair_s=0.0)
+        >>> steps = np.array([0.0, 1.0])
+        >>> times = StepTimes(base_s=steps, mixed_s=steps, cached_s=0.0, token_s=0.01, pair_s=0.0)
         >>> one = open_loop(0.001, 1, Lengths(prompt_tokens=100, output_tokens=11), seed=0)
         >>> found = simulate(times, Policy(budget=512), one)
         >>> round(found.mean("ttft_s"), 6), round(found.mean("tpot_s"), 6), round(found.mean("e2e_s"), 6)
@@ -170,7 +183,7 @@ def simulate(
     assert len(watts) == times.most + 1
     bins = np.zeros((3, max(1, math.ceil(traffic.duration_s / bin_s))))
     counts = np.zeros(6, dtype=np.int64)
-    done: list[NDArray[np.float64]] = []
+    found = np.zeros((4, total))
     worked, begun, is_stopped = 0, 0, False
     grows = policy.pages > 0 and not policy.reserves
     for place in range(replicas):
@@ -178,6 +191,7 @@ def simulate(
         if not len(share) or (clients and not own_clients):
             continue
         worked += 1
+        one: _Replica | None = None
         again_s = think_s
         if clients:
             step_s = times.base_s[min(own_clients, times.most)]
@@ -187,10 +201,10 @@ def simulate(
             for asked in (replace(policy, pages=0), policy) if grows else (policy,):
                 one = _Replica(share, bins.shape[1])
                 for ended in one.run(times, asked, own_clients, again_s, watts, bin_s):
+                    if not one.had_room(policy):
+                        break
                     if progress is not None:
                         progress(begun + ended, total)
-                    if asked is not policy and one.counts[batching.MOST_PAGES] > policy.pages:
-                        break
                 else:
                     break
         except KeyboardInterrupt:
@@ -198,25 +212,32 @@ def simulate(
             if worked > 1:  # those that were done are like the others
                 worked -= 1
                 break
+            if one is None or not one.had_room(policy):
+                raise
+        assert one is not None
         begun += len(share)
         bins += np.asarray(one.bins)
         most = max(counts[batching.MOST_PAGES], one.counts[batching.MOST_PAGES])
         counts += np.asarray(one.counts)
         counts[batching.MOST_PAGES] = most
-        done.append(one.ended())
+        found[:, place::replicas] = (one.arrival, one.admitted, one.first, one.finish)
         if is_stopped:
             break
-    arrival, admitted, first, finish, prompt, output = np.concatenate(done, axis=1)
-    if not len(arrival):
-        raise KeyboardInterrupt
-    order = np.argsort(arrival, kind="stable")
+    prompt, output = traffic.prompt_tokens, traffic.output_tokens
+    if is_stopped:
+        ended_ones = found[3] > 0
+        found, prompt, output = found[:, ended_ones], prompt[ended_ones], output[ended_ones]
+        if not len(prompt):
+            raise KeyboardInterrupt
+    arrival, admitted, first, finish = found
     step_s = np.where(output > 1, (finish - first) / np.maximum(1, output - 1), times.base_s[1])
     delay = times.delay_s(prompt, step_s)
+    first += delay
+    finish += delay
     return Outcome(
-        arrival_s=arrival[order], admitted_s=admitted[order], first_s=(first + delay)[order],
-        finish_s=(finish + delay)[order], prompt_tokens=prompt[order].astype(np.int64),
-        output_tokens=output[order].astype(np.int64), bins=bins, bin_s=bin_s,
-        counts=tuple(int(count) for count in counts), replicas=worked, is_stopped=is_stopped,
+        arrival_s=arrival, admitted_s=admitted, first_s=first, finish_s=finish, prompt_tokens=prompt,
+        output_tokens=output, bins=bins, bin_s=bin_s, counts=tuple(int(count) for count in counts), replicas=worked,
+        is_stopped=is_stopped, whole_s=float(finish.max() - arrival.min()),
     )  # fmt: skip
 
 
@@ -239,17 +260,14 @@ class _Replica:
         return batching.run(
             self.arrival, array("q", share.prompt_tokens.tobytes()), array("q", share.output_tokens.tobytes()),
             array("q", np.full(len(share), share.shared_tokens, dtype=np.int64).tobytes()), clients, think_s,
-            times.base_s.tolist(), times.cached_s, times.token_s, times.pair_s, policy.budget, policy.mixes,
-            policy.pages, policy.page, policy.reserves, watts.tolist(), bin_s, self.admitted, self.first, self.finish,
-            self.bins, self.counts, BLOCK,
+            times.base_s.tolist(), times.mixed_s.tolist(), times.cached_s, times.token_s, times.pair_s, policy.budget,
+            policy.mixes, policy.pages, policy.page, policy.reserves, watts.tolist(), bin_s, self.admitted, self.first,
+            self.finish, self.bins, self.counts, BLOCK,
         )  # fmt: skip
 
-    def ended(self) -> NDArray[np.float64]:
-        """Arrival, admission, first and last token, and lengths, of the requests that ended: a row for each."""
-        finish = np.array(self.finish)
-        rows = [np.array(self.arrival), np.array(self.admitted), np.array(self.first), finish,
-                self.share.prompt_tokens, self.share.output_tokens]  # fmt: skip
-        return np.stack(rows)[:, finish > 0]
+    def had_room(self, policy: Policy) -> bool:
+        """Whether the cache was large enough until now, where it was taken as one that is never full."""
+        return not policy.pages or self.counts[batching.MOST_PAGES] <= policy.pages
 
 
 def _check(times: StepTimes, policy: Policy, traffic: Traffic, replicas: int, clients: int, think_s: float) -> None:
@@ -262,6 +280,11 @@ def _check(times: StepTimes, policy: Policy, traffic: Traffic, replicas: int, cl
         raise UnitError(read, "a replica or more, each with a client", "correct them")
     if not 0 <= think_s < math.inf:
         raise UnitError(f"clients that ask again after {think_s} s", "0 or more", "correct --think")
+    if np.any(np.asarray(traffic.shared_tokens) >= traffic.prompt_tokens):
+        read = f"a prompt of {int(traffic.prompt_tokens.min()):,} tokens that the cache holds already"
+        raise UnitError(read, "one token or more of each prompt to be worked on", "share fewer")
+    if policy.budget < 1:
+        raise UnitError(f"steps of {policy.budget:,} tokens", "1 or more", "raise the tokens of a step")
     if policy.budget <= times.most and policy.mixes:
         read = f"steps of {policy.budget:,} tokens for {times.most:,} sequences"
         raise UnitError(read, "more tokens than sequences", "lower --max-sequences")

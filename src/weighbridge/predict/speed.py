@@ -41,12 +41,14 @@ LINK_BYTES_PER_S = (16e9, 100e9, 900e9)
 EAGER_LAYER_S = 7e-4
 """What transformers takes to launch a layer's kernels one by one, assumed: about thirty launches of 20 microseconds."""
 UNMEASURED_WIDENS = 1.6
-"""How much wider the interval is, in ratio, where nobody measured this engine on this device."""
+"""How much wider the interval is at least, in ratio, where nobody measured this engine on this device; and never
+narrower than the residuals on devices that were left out whole."""
 
 _BOUND = {
     "dense": "bandwidth", "experts": "bandwidth", "cache": "bandwidth", "weights": "bandwidth", "flops": "compute",
     "unpack": "compute", "prompts": "compute", "exchange": "link", "hops": "link", "layers": "overhead",
     "routed_layers": "overhead", "host": "overhead", "batch": "compute",
+    "rereads": "bandwidth",
 }  # fmt: skip
 
 
@@ -58,12 +60,15 @@ def fits() -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
-    """How fast one plan is. `decode_tok_s` is that of one sequence, `output_tok_s` of the whole machine."""
+    """How fast one plan is. `decode_tok_s` is that of one sequence, `output_tok_s` of the whole machine, `request_s`
+    from a request to the last token of its answer.
+    """
 
     prefill_tok_s: Estimate
     decode_tok_s: Estimate
     ttft_s: Estimate
     tpot_s: Estimate
+    request_s: Estimate
     output_tok_s: Estimate
     bound_by: str | None
     notes: tuple[str, ...] = ()
@@ -72,7 +77,7 @@ class Speed:
         """The part `speed` of the JSON contract."""
         return {
             "prefill_tok_s": self.prefill_tok_s.to_json(), "decode_tok_s": self.decode_tok_s.to_json(),
-            "ttft_s": self.ttft_s.to_json(), "tpot_s": self.tpot_s.to_json(),
+            "ttft_s": self.ttft_s.to_json(), "tpot_s": self.tpot_s.to_json(), "request_s": self.request_s.to_json(),
             "output_tok_s": self.output_tok_s.to_json(), "bound_by": self.bound_by,
         }  # fmt: skip
 
@@ -179,6 +184,18 @@ def running(found: Number, clients: Number, together: float = 1.0) -> Number:
     return np.where(found < 1.0, clients, np.minimum(clients, together * found))
 
 
+def together(
+    demand: Demand, stored: StoredWeights, machine: Machine, service: Service, clients: Number, tokens: Number
+) -> Number:
+    """Sequences of so many tokens that a continuously batching engine works on at once in a closed loop."""
+    found, inside = rates(machine, stored.recipe), clients
+    if found is not None and machine.device.memory_bytes is not None:
+        held = room(demand, stored, found, machine.device.memory_bytes, service.reserves or 0.9, tokens,
+                    service.cache_bytes_per_element)  # fmt: skip
+        inside = running(held, clients, CLOSED_LOOP_ROOM)
+    return inside if service.max_sequences is None else np.minimum(inside, service.max_sequences)
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """The time of a step, with what it consists of: terms, each with its factor."""
@@ -210,15 +227,9 @@ def step(
         if service.is_static:
             terms, _ = steps.static_batch(demand, stored, found, running=sequences, prompt=prompt, output=output,
                                           cache_bytes_per_element=per_element)  # fmt: skip
-            together = static_factors(service.runtime.name, machine.device.name)
-            return Step(steps.STATIC[:-1], terms, _launched(service, together, steps.STATIC[:-1]), sequences)
-        inside = sequences
-        if machine.device.memory_bytes is not None:
-            held = room(demand, stored, found, machine.device.memory_bytes, service.reserves or 0.9, prompt + output,
-                        per_element)  # fmt: skip
-            inside = running(held, sequences, CLOSED_LOOP_ROOM)
-        if service.max_sequences is not None:
-            inside = np.minimum(inside, service.max_sequences)
+            own = static_factors(service.runtime.name, machine.device.name)
+            return Step(steps.STATIC[:-1], terms, _launched(service, own, steps.STATIC[:-1]), sequences)
+        inside = together(demand, stored, machine, service, sequences, prompt + output)
         terms = steps.served_step(demand, stored, found, running=inside, prompt=prompt, output=output,
                                   cache_bytes_per_element=per_element)  # fmt: skip
         return Step(steps.SERVED_STEP, terms, served_factors(service), inside)
@@ -226,8 +237,8 @@ def step(
     terms = steps.decode_step(demand, stored, found, sequences=sequences, context=prompt + output / 2,
                               cache_bytes_per_element=per_element,
                               unpack_s=unpack_s(device, demand, stored, service.threads))  # fmt: skip
-    own = math.exp(fit["decode"]["devices"].get(device.name, 0.0))
-    factors = [fit["decode"][kind][name] * own for name in steps.DECODE]
+    device_own = math.exp(fit["decode"]["devices"].get(device.name, 0.0))
+    factors = [fit["decode"][kind][name] * device_own for name in steps.DECODE]
     peak = prompt_flops_per_s(device, service.threads)
     if peak is None:
         return Step(steps.DECODE, terms, factors, sequences)
@@ -284,10 +295,14 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
         notes.append(
             f"about {float(found.running):,.0f} of the {service.sequences:,} clients run at once; the others wait"
         )
+    whole = request(ttft, tpot, service.output_tokens)
+    if way != "decode" and whole.value:
+        fitted = _interval("static" if way == "static" else "request", whole.value, "s", known)
+        whole = replace(fitted, low=max(fitted.low or 0.0, ttft.low or 0.0), note=whole.note)
     done = Speed(
         prefill_tok_s=prefill, decode_tok_s=per_second(tpot, 1.0, "token/s"), ttft_s=ttft, tpot_s=tpot,
-        output_tok_s=output_rate(ttft, tpot, service.output_tokens, service.sequences), bound_by=_bound_by(found),
-        notes=tuple(notes),
+        request_s=whole, output_tok_s=output_rate(whole, service.output_tokens, service.sequences),
+        bound_by=_bound_by(found), notes=tuple(notes),
     )  # fmt: skip
     if service.runtime.name == "transformers":
         return _assumed(done, f"transformers is assumed to take {1000 * EAGER_LAYER_S:g} ms to launch a layer")
@@ -312,7 +327,7 @@ def _at_any_link(demand: Demand, stored: StoredWeights, machine: Machine, servic
     return _assumed(spanned, f"the link between the devices is unknown: {low} to {high} GB/s are assumed")
 
 
-RATES = ("prefill_tok_s", "decode_tok_s", "ttft_s", "tpot_s", "output_tok_s")
+RATES = ("prefill_tok_s", "decode_tok_s", "ttft_s", "tpot_s", "request_s", "output_tok_s")
 
 
 def _assumed(fast: Speed, note: str) -> Speed:
@@ -341,9 +356,11 @@ def offloaded(
         one = _beside(per_second(prefill, service.prompt_tokens, "s"), moved, BUS_BYTES_PER_S)
         prefill = per_second(one, service.prompt_tokens, "token/s")
         ttft = Estimate.sum([one.times(service.sequences), tpot])
+    whole = request(ttft, tpot, service.output_tokens)
     return replace(
         fast, prefill_tok_s=prefill, tpot_s=tpot, ttft_s=ttft, decode_tok_s=per_second(tpot, 1.0, "token/s"),
-        output_tok_s=output_rate(ttft, tpot, service.output_tokens, service.sequences), bound_by="bandwidth",
+        request_s=whole, output_tok_s=output_rate(whole, service.output_tokens, service.sequences),
+        bound_by="bandwidth",
         notes=(*fast.notes, "layers on the processor: its memory is assumed to give 25 to 200 GB/s, the bus 8 to 50"),
     )  # fmt: skip
 
@@ -356,21 +373,34 @@ def _beside(seconds: Estimate, size_bytes: float, rate: tuple[float, float, floa
                     seconds.high + size_bytes / low, seconds.unit, Basis.ASSUMED)  # fmt: skip
 
 
-def output_rate(ttft: Estimate, tpot: Estimate, output: int, together: float) -> Estimate:
-    """Tokens of answers a second of the whole machine, the time of the prompts included.
+def request(ttft: Estimate, tpot: Estimate, output: int) -> Estimate:
+    """Seconds from a request to its last token: the first token, and the others at their mean distance.
+
+    The bounds add: those who know the residuals of the whole take them instead.
 
     Example:
         >>> first, each = (Estimate(x, x, x, "s", Basis.MODELLED) for x in (1.0, 0.1))
-        >>> output_rate(first, each, 11, 4).value
-        22.0
+        >>> request(first, each, 11).value
+        2.0
     """
     if output < 1 or ttft.value is None or tpot.value is None:
-        return _missing("token/s", ttft.note if output else "no answers are asked for")
+        return _missing("s", (ttft.note or tpot.note) if output else "no answers are asked for")
     assert ttft.low is not None and ttft.high is not None and tpot.low is not None and tpot.high is not None
     seconds = [first + (output - 1) * each for first, each in (
         (ttft.value, tpot.value), (ttft.low, tpot.low), (ttft.high, tpot.high))]  # fmt: skip
-    basis = weakest([ttft.basis, tpot.basis])
-    return per_second(Estimate(seconds[0], seconds[1], seconds[2], "s", basis), output * together, "token/s")
+    return Estimate(seconds[0], seconds[1], seconds[2], "s", weakest([ttft.basis, tpot.basis]))
+
+
+def output_rate(whole: Estimate, output: int, together: float) -> Estimate:
+    """Tokens of answers a second of the whole machine, from the seconds of one request.
+
+    Example:
+        >>> output_rate(Estimate(2.0, 2.0, 2.0, "s", Basis.MODELLED), 11, 4).value
+        22.0
+    """
+    if whole.value is None:
+        return _missing("token/s", whole.note)
+    return per_second(whole, output * together, "token/s")
 
 
 def _no_prompts(machine: Machine) -> tuple[Estimate, Estimate]:
@@ -467,7 +497,8 @@ def _interval(metric: str, value: float, unit: str, known: bool) -> Estimate:
         table = table[part]
     low, high = table["low"], table["high"]
     if not known:
-        low, high = low - math.log(UNMEASURED_WIDENS), high + math.log(UNMEASURED_WIDENS)
+        low = min(low - math.log(UNMEASURED_WIDENS), table["unmeasured_low"])
+        high = max(high + math.log(UNMEASURED_WIDENS), table["unmeasured_high"])
     return Estimate(value, value * math.exp(low), value * math.exp(high), unit, Basis.MODELLED)
 
 
@@ -494,5 +525,5 @@ def _missing(unit: str, note: str) -> Estimate:
 def unknown(note: str) -> Speed:
     """A speed of which nothing is known, and why."""
     return Speed(prefill_tok_s=_missing("token/s", note), decode_tok_s=_missing("token/s", note),
-                 ttft_s=_missing("s", note), tpot_s=_missing("s", note), output_tok_s=_missing("token/s", note),
-                 bound_by=None, notes=(note,))  # fmt: skip
+                 ttft_s=_missing("s", note), tpot_s=_missing("s", note), request_s=_missing("s", note),
+                 output_tok_s=_missing("token/s", note), bound_by=None, notes=(note,))  # fmt: skip

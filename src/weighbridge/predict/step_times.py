@@ -39,13 +39,14 @@ def fits() -> Mapping[str, Any]:
 class StepTimes:
     """Seconds of a step, in parts that add up.
 
-    `base_s` has those of a step in which 0, 1, 2 ... sequences decode, the first of them being a step of prompts alone.
-    A token in the cache adds `cached_s`, a token of a prompt `token_s`, a pair of a prompt's token and one before it
-    `pair_s`. Outside of steps a request waits `start_s`, `start_token_s` for each token of its prompt, and as long as
-    `start_steps` of its own steps.
+    `base_s` has those of a step in which 0, 1, 2 ... sequences decode, `mixed_s` those of one with work on prompts
+    beside, before that work: a mixture of experts reads more of them for many tokens. A token in the cache adds
+    `cached_s`, a token of a prompt `token_s`, a pair of a prompt's token and one before it `pair_s`. Outside of steps a
+    request waits `start_s`, `start_token_s` for each token of its prompt, and `start_steps` of its own steps.
     """
 
     base_s: NDArray[np.float64]
+    mixed_s: NDArray[np.float64]
     cached_s: float
     token_s: float
     pair_s: float
@@ -61,20 +62,21 @@ class StepTimes:
     def times(self, factor: float) -> StepTimes:
         """The same when everything takes so many times as long."""
         return StepTimes(
-            base_s=self.base_s * factor, cached_s=self.cached_s * factor, token_s=self.token_s * factor,
-            pair_s=self.pair_s * factor, start_s=self.start_s * factor, start_token_s=self.start_token_s * factor,
-            start_steps=self.start_steps,
+            base_s=self.base_s * factor, mixed_s=self.mixed_s * factor, cached_s=self.cached_s * factor,
+            token_s=self.token_s * factor, pair_s=self.pair_s * factor, start_s=self.start_s * factor,
+            start_token_s=self.start_token_s * factor, start_steps=self.start_steps,
         )  # fmt: skip
 
     def prompt_s(self, tokens: float) -> float:
         """Seconds of a whole prompt that is worked on alone, in one step.
 
         Example:
-            >>> times = StepTimes(base_s=np.array([1.0, 2.0]), cached_s=0.0, token_s=0.5, pair_s=0.0)
+            >>> alone, mixed = np.array([0.0, 2.0]), np.array([1.0, 2.0])
+        >>> times = StepTimes(base_s=alone, mixed_s=mixed, cached_s=0.0, token_s=0.5, pair_s=0.0)
             >>> times.prompt_s(10)
             6.0
         """
-        return float(self.base_s[0]) + tokens * self.token_s + tokens * tokens / 2 * self.pair_s
+        return float(self.mixed_s[0]) + tokens * self.token_s + tokens * tokens / 2 * self.pair_s
 
     def delay_s(self, prompt: Any, step_s: Any) -> Any:
         """Seconds that a request waits outside of steps; takes arrays."""
@@ -105,7 +107,11 @@ def served_at(
                                   cache_bytes_per_element=cache_bytes_per_element)  # fmt: skip
         return steps.weighted(terms, others)
 
-    base = np.asarray(seconds(np.arange(1.0, most + 1.0), 1e-9), dtype=np.float64)
+    running = np.arange(0.0, most + 1.0)
+    base = np.asarray(seconds(np.maximum(running, 1.0), 1e-9), dtype=np.float64)
+    reading = others[steps.SERVED_STEP.index("experts")] * stored.expert_bytes / rates.bytes_per_s
+    reading = reading * rates.pipeline / rates.devices
+    more = steps.touched_share(demand, running + prompt) - steps.touched_share(demand, np.maximum(running, 1.0))
     middle = prompt + output / 2
     cached = (float(seconds(float(most), middle)) - float(base[-1])) / (most * middle)
     work = speed.fits()["first_token"]["vllm"]["prefill"] / rates.flops_per_s / rates.data / rates.pipeline
@@ -115,7 +121,7 @@ def served_at(
     if rates.devices > 1:
         exchange = 4 * demand.num_layers * demand.hidden_size * 2 / rates.link_bytes_per_s
     return StepTimes(
-        base_s=np.concatenate([base[:1], base]), cached_s=max(0.0, cached), token_s=work * first,
+        base_s=base, mixed_s=base + reading * more, cached_s=max(0.0, cached), token_s=work * first,
         pair_s=work * (mean - first) / (prompt / 2), start_s=delays["start"],
         start_token_s=delays["token"] * 1e-6 + delays["exchange"] * exchange, start_steps=delays["steps"],
     )  # fmt: skip
@@ -130,8 +136,9 @@ def of_plans(
     for each step of at most `chunk` tokens, for each token and for each pair of tokens.
 
     Example:
-        >>> times = of_plans(lambda n, tokens: 1 + n + 0.1 * n * tokens, lambda tokens: 5 + tokens, 4, 100, 512)
-        >>> times.base_s.round(6).tolist(), round(times.cached_s, 6), round(times.token_s, 6)
+        >>> prompt_s = lambda tokens: 5 * -(-tokens // 512) + tokens
+        >>> times = of_plans(lambda n, tokens: 1 + n + 0.1 * n * tokens, prompt_s, 4, 100, 512)
+        >>> times.mixed_s.round(6).tolist(), round(times.cached_s, 6), round(times.token_s, 6)
         ([5.0, 2.0, 3.0, 4.0, 5.0], 0.1, 1.0)
     """
     asked = sorted({*(2**power for power in range(most.bit_length())), most})
@@ -144,5 +151,6 @@ def of_plans(
     lengths = (1, chunk, 8 * chunk)
     matrix = [[math.ceil(tokens / chunk), tokens, tokens * tokens / 2] for tokens in lengths]
     start, token, pair = np.linalg.solve(matrix, [prompt_s(tokens) for tokens in lengths])
-    return StepTimes(base_s=np.concatenate([[max(0.0, start)], base]), cached_s=max(0.0, cached),
+    base = np.concatenate([[max(0.0, float(start))], base])
+    return StepTimes(base_s=base, mixed_s=base, cached_s=max(0.0, cached),
                      token_s=max(0.0, float(token)), pair_s=max(0.0, float(pair)))  # fmt: skip

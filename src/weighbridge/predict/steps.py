@@ -7,7 +7,8 @@ Terms of a step that serves many sequences (engines that batch continuously): de
 cache, overhead a layer and a routed layer, what devices exchange, host work a sequence, and the prompts of other
 clients that are worked on in between. Of a step that decodes for one user (llama.cpp): weights and cache, unpacking of
 quantized weights, overhead a layer, hops between devices. A static batch, whose prompts are all worked on before the
-first token and which no other client joins, has the terms of serving without prompts of others, and its own prompts.
+first token and which no other client joins, has the terms of serving without prompts of others, what attention reads
+once more for each head that shares keys and values with others, and its own prompts.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ import numpy as np
 from weighbridge.predict.demand import Demand, StoredWeights
 
 SERVED_STEP = ("dense", "experts", "flops", "cache", "layers", "routed_layers", "exchange", "host", "prompts")
-STATIC = (*SERVED_STEP[:-1], "burst")
+STATIC = (*SERVED_STEP[:-1], "rereads", "burst")
 STATIC_KINDS = {
     "dense": "reading", "experts": "reading", "cache": "reading", "flops": "compute", "burst": "compute",
     "layers": "overhead", "routed_layers": "overhead", "host": "overhead", "exchange": "exchange",
+    "rereads": "rereads",
 }  # fmt: skip
 """What each term of a static batch is a matter of: an engine on a device has one factor of its own for each kind."""
 READ_IN_FULL = ("dense", "experts")
@@ -61,6 +63,21 @@ def cache_bytes(demand: Demand, tokens: Number, tensor: Number, bytes_per_elemen
     for cache in demand.caches:
         held = tokens if cache.window is None else np.minimum(tokens, cache.window)
         total = total + cache.elements_per_token * held / np.minimum(tensor, cache.heads)
+    return total * bytes_per_element
+
+
+def reread_bytes(demand: Demand, tokens: Number, tensor: Number, bytes_per_element: Number) -> Number:
+    """Bytes that a kernel reads beside the cache itself when each query head reads its keys and values anew.
+
+    Kernels of NVIDIA's cards share them between the heads of a group, those of the others mostly did not when they
+    were measured. A cache of one head, as that of a latent, is shared by every kernel.
+    """
+    total: Number = 0.0
+    for cache in demand.caches:
+        if cache.heads > 1:
+            held = tokens if cache.window is None else np.minimum(tokens, cache.window)
+            each = demand.num_heads / cache.heads / tensor - 1 / np.minimum(tensor, cache.heads)
+            total = total + cache.elements_per_token * held * np.maximum(0.0, each)
     return total * bytes_per_element
 
 
@@ -137,6 +154,9 @@ def static_batch(
     """
     terms = served_step(demand, stored, rates, running=running, prompt=prompt, output=output,
                         cache_bytes_per_element=cache_bytes_per_element)[:-1]  # fmt: skip
+    again = reread_bytes(demand, prompt + output / 2, rates.tensor, cache_bytes_per_element)
+    terms.append(np.ceil(running / rates.data) / np.minimum(rates.pipeline, np.ceil(running / rates.data)) * again
+                 / rates.bytes_per_s)  # fmt: skip
     each = prefill_flops(demand, rates, prompt) / rates.flops_per_s
     return terms, each * (np.ceil(running / rates.data) + rates.pipeline - 1) / rates.pipeline
 

@@ -2,13 +2,15 @@
 
 Open loops draw the time between two arrivals from a gamma distribution: shape 1 is a Poisson process, less comes in
 bursts, more evenly (the `--burstiness` of vLLM's benchmark). Over a day the rate may follow exp(k cos): `peak` is its
-highest over its mean. Lengths are lognormal about their mean, as wide as their coefficient of variation says.
+highest over its mean. Lengths are lognormal, as wide as their coefficient of variation says until the longest are cut
+(of 1 there stays 0.96, of 2 1.4), and as long on average as asked for after that.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +26,14 @@ LONGEST = 8.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """Requests in the order in which they arrive. `shared_tokens` of each prompt are in the cache already."""
+    """Requests in the order in which they arrive. `shared_tokens` of each prompt, or so many of each, are in the cache
+    already.
+    """
 
     arrival_s: NDArray[np.float64]
     prompt_tokens: NDArray[np.int64]
     output_tokens: NDArray[np.int64]
-    shared_tokens: int = 0
+    shared_tokens: int | NDArray[np.int64] = 0
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -46,18 +50,32 @@ class Traffic:
         return len(self) / self.duration_s if self.duration_s else math.inf
 
     def at_rate(self, rate: float) -> Traffic:
-        """The same requests, closer together or further apart."""
+        """The same requests, closer together or further apart.
+
+        Raises:
+            UnitError: when they all come at once, or for a rate that is none.
+        """
+        if not (math.isfinite(rate) and rate > 0):
+            raise UnitError(f"a rate of {rate} requests a second", "more than 0", "correct --rate")
+        if not self.duration_s:
+            read = f"{len(self):,} requests that come at the same time, at another rate"
+            raise UnitError(read, "requests over some time", "leave the rate out, or use a longer log")
         return replace(self, arrival_s=self.arrival_s * (self.rate / rate))
 
     def share(self, place: int, of: int) -> Traffic:
         """What comes to one of several replicas, which take turns."""
-        return replace(self, arrival_s=self.arrival_s[place::of], prompt_tokens=self.prompt_tokens[place::of],
-                       output_tokens=self.output_tokens[place::of])  # fmt: skip
+        return self.picked(slice(place, None, of))
 
     def first(self, requests: int) -> Traffic:
         """The first so many of them."""
-        return replace(self, arrival_s=self.arrival_s[:requests], prompt_tokens=self.prompt_tokens[:requests],
-                       output_tokens=self.output_tokens[:requests])  # fmt: skip
+        return self.picked(slice(requests))
+
+    def picked(self, which: slice | NDArray[Any]) -> Traffic:
+        """Some of them, as an index picks them."""
+        shared = self.shared_tokens
+        return replace(self, arrival_s=self.arrival_s[which], prompt_tokens=self.prompt_tokens[which],
+                       output_tokens=self.output_tokens[which],
+                       shared_tokens=shared if isinstance(shared, int) else shared[which])  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,11 +152,23 @@ def closed_loop(clients: int, requests: int, lengths: Lengths, *, seed: int) -> 
 
 
 def _drawn(random: np.random.Generator, mean: int, cv: float, many: int, least: int) -> NDArray[np.int64]:
-    if not cv:
+    spread = math.sqrt(math.log1p(cv * cv))
+    if not spread:
         return np.full(many, mean, dtype=np.int64)
-    variance = math.log1p(cv * cv)
-    drawn = random.lognormal(math.log(mean) - variance / 2, math.sqrt(variance), many)
+    drawn = random.lognormal(math.log(mean) + _centre(spread), spread, many)
     return np.clip(np.rint(drawn), least, LONGEST * mean).astype(np.int64)
+
+
+def _centre(spread: float) -> float:
+    """The logarithm of the median at which lognormal lengths, cut at `LONGEST`, are 1 on average."""
+    low, high = -spread * spread / 2, 0.0
+    longest, root = math.log(LONGEST), spread * math.sqrt(2)
+    for _ in range(60):
+        centre = (low + high) / 2
+        below = math.exp(centre + spread * spread / 2) * math.erfc((centre + spread * spread - longest) / root) / 2
+        cut = LONGEST * math.erfc((longest - centre) / root) / 2
+        low, high = (centre, high) if below + cut < 1 else (low, centre)
+    return high
 
 
 def _over_the_day(arrival: NDArray[np.float64], peak: float) -> NDArray[np.float64]:

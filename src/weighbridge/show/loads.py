@@ -31,6 +31,9 @@ def load_lines(found: Load) -> Iterator[str]:
     money = cost_rows(found)
     if money:
         yield from table("cost", ("quantity", "value"), money, right=(1,))
+    power = energy_rows(found)
+    if power:
+        yield from table("energy and carbon", ("quantity", "value", "basis"), power, right=(1,))
     hours = hour_rows(found)
     if len(hours) > 1:
         heads = ("from hour", "requests/s", "busy", "first token, p95", "replicas needed", "")
@@ -81,6 +84,9 @@ def machine_rows(found: Load) -> list[tuple[str, str]]:
     ]
     if found.capacity is not None:
         rows.append(("requests/s of one within the limits", amount(found.capacity)))
+    if failures := found.failures:
+        rows.append(("time in which all replicas work", f"{failures.enough:.3%}"))
+        rows.append((f"spares for {failures.uptime:.4g} of the time", f"{failures.spares:,}"))
     if preempted := outcome.counts[batching.PREEMPTED]:
         rows.append(("sequences that gave their cache back", f"{preempted:,}"))
     return rows
@@ -94,10 +100,18 @@ def cost_rows(found: Load) -> list[tuple[str, str]]:
     return [(names[key], amount(one)) for key, one in found.cost().items() if one.value is not None]
 
 
+def energy_rows(found: Load) -> list[tuple[str, str, str]]:
+    """What all machines take, where their power is known."""
+    names = {"average_power_w": "watts, on average", "kwh_per_day": "kWh a day", "j_per_request": "joules a request",
+             "j_per_output_token": "joules an output token", "kgco2e_per_day": "kg of CO2e a day",
+             "gco2e_per_million_output_tokens": "grams of CO2e a million output tokens"}  # fmt: skip
+    return [(names[key], amount(one), one.basis.value) for key, one in found.energy().items() if one.value is not None]
+
+
 def hour_rows(found: Load) -> list[tuple[str, ...]]:
     """The load by stretches of time."""
     hours = found.hours()
-    highest = max(hour["requests_per_s"] for hour in hours) or 1.0
+    highest = max((hour["requests_per_s"] for hour in hours), default=0.0) or 1.0
     return [(f"{hour['start_s'] / 3600:g}", figure(hour["requests_per_s"]), f"{hour['busy_share']:.0%}",
              "-" if hour["ttft_p95_s"] is None else format_seconds(hour["ttft_p95_s"]),
              "-" if hour["replicas_needed"] is None else f"{hour['replicas_needed']:,}",

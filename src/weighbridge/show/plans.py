@@ -153,13 +153,14 @@ def speed_rows(plan: Plan) -> list[tuple[str, str]]:
     fast = plan.speed
     speeds = [("prompts, token/s", fast.prefill_tok_s), ("decoding, token/s of one sequence", fast.decode_tok_s),
               ("time to first token, s", fast.ttft_s), ("time per output token, s", fast.tpot_s),
+              ("a whole request, s", fast.request_s),
               ("output of the machine, token/s", fast.output_tok_s)]  # fmt: skip
     return [(name, amount(value)) for name, value in speeds]
 
 
 def cost_rows(plan: Plan) -> list[tuple[str, str, str]]:
     """Quantity, value and basis of what is known of cost and energy."""
-    money = {**cost(plan.machine, plan.speed, plan.service), **energy(plan.machine, plan.speed, plan.site)}
+    money = {**cost(plan.machine, plan.speed, plan.service), **energy(plan.joules, plan.site)}
     names = {"usd_per_hour": "USD an hour", "usd_per_million_output_tokens": "USD a million output tokens",
              "usd_per_request": "USD a request", "j_per_output_token": "joules an output token",
              "gco2e_per_million_output_tokens": "grams of CO2e a million output tokens"}  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.errors import SourceError, UnitError, WeighbridgeError
@@ -18,12 +18,14 @@ from weighbridge.growth import history
 from weighbridge.hardware import catalogue as hardware_catalogue
 from weighbridge.inspection import Inspection, inspect
 from weighbridge.layer import count_layer
+from weighbridge.loading import TURNS, limits, load
 from weighbridge.model.catalogue import find_model, matching, models
 from weighbridge.planning import fit
+from weighbridge.predict.traffic import Lengths
 from weighbridge.shapes import Wish, design, designs_json
 from weighbridge.show import report
 from weighbridge.side_by_side import compare
-from weighbridge.units import parse_count
+from weighbridge.units import parse_count, parse_rate, parse_seconds
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -64,8 +66,9 @@ def application(hosts: Sequence[str] = (HOST, "localhost")) -> Starlette:
     `GET /` and `POST /` are the page. `POST /api/inspect?context=N&like=FAMILY` takes a config.json, and
     `GET /api/inspect?model=NAME` a named model; `GET /api/layer?spec=SPEC` a layer; `GET /api/models?text=TEXT`,
     `/api/compare?model=A&model=B`, `/api/history?model=A`, `/api/design?parameters=N&vocab=N`,
-    `/api/fit?model=NAME&on=DEVICE` and `/api/devices?text=TEXT` answer as the commands of these names. All answer with
-    the document that `--json` prints, and with status 400 and `{"error": ...}` for bad input.
+    `/api/fit?model=NAME&on=DEVICE`, `/api/load?model=NAME&on=DEVICE&rate=RATE` and `/api/devices?text=TEXT` answer as
+    the commands of these names. All answer with the document that `--json` prints, and with status 400 and
+    `{"error": ...}` for bad input.
 
     Raises:
         SourceError: when the extra `web` is not installed.
@@ -159,26 +162,67 @@ _PLAN_WORDS = ("weights", "kv", "runtime", "grid", "pue")
 """What `/api/fit` takes beside models, device and utilization: the options of `weigh fit`, without dashes."""
 
 
-def _api_fit(query: QueryParams, body: bytes) -> Any:
-    known = {"model", "on", "draft", "utilization", "no_flash_attention", *_PLAN_WORDS, *_PLAN_COUNTS}
+def _plan_options(query: QueryParams, others: Iterable[str] = ()) -> dict[str, Any]:
+    """The options of a plan, all names of the query being known."""
+    known = {"model", "on", "draft", "utilization", "no_flash_attention", *_PLAN_WORDS, *_PLAN_COUNTS, *others}
     for name in query:
         if name not in known:
             raise UnitError(f"the query has {name!r}", f"one of {', '.join(sorted(known))}", "leave it out")
     options: dict[str, Any] = {name: query[name] for name in _PLAN_WORDS if name in query}
     options |= {option: parse_count(query[name]) for name, option in _PLAN_COUNTS.items() if name in query}
     if "utilization" in query:
-        try:
-            options["utilization"] = float(query["utilization"])
-        except ValueError as error:
-            read = f"the utilization is {query['utilization']!r}"
-            raise UnitError(read, "a share above 0 and up to 1, such as 0.9", "correct it") from error
+        options["utilization"] = _number(query, "utilization", "a share above 0 and up to 1, such as 0.9")
     if not query.get("on"):
         raise UnitError("no device is named", "on=DEVICE, such as on=h100-sxm", "see /api/devices")
     if "no_flash_attention" in query:
         options["flash_attention"] = query["no_flash_attention"] == "0"
     if "draft" in query:
         options["draft"] = find_model(query["draft"])
-    return fit(find_model(query.get("model", "")), query["on"], **options).to_json()
+    return options
+
+
+def _number(query: QueryParams, name: str, expected: str) -> float:
+    try:
+        return float(query[name])
+    except ValueError as error:
+        raise UnitError(f"the {name} is {query[name]!r}", expected, "correct it") from error
+
+
+def _api_fit(query: QueryParams, body: bytes) -> Any:
+    return fit(find_model(query.get("model", "")), query["on"], **_plan_options(query)).to_json()
+
+
+_LOAD_TIMES = {"duration": "duration_s", "think": "think_s"}
+_LOAD_NUMBERS = {"percentile": "percent", "peak": "peak", "burstiness": "burstiness", "availability": "availability",
+                 "uptime": "uptime"}  # fmt: skip
+_LOAD_COUNTS = {"replicas": "replicas", "step_tokens": "step_tokens", "seed": "seed"}
+_LENGTHS = ("prompt_cv", "output_cv", "shared_prefix")
+MOST_REQUESTS = 200_000
+"""Requests that the interface simulates for one question: a second's work. The command line takes more."""
+
+
+def _api_load(query: QueryParams, body: bytes) -> Any:
+    own = {"rate", "slo", *_LOAD_TIMES, *_LOAD_NUMBERS, *_LOAD_COUNTS, *_LENGTHS}
+    options = _plan_options(query, own)
+    if "batch" in options:
+        raise UnitError("the query has 'batch'", "a load, which forms its own", "name max_sequences instead")
+    options |= {option: parse_seconds(query[name]) for name, option in _LOAD_TIMES.items() if name in query}
+    options |= {option: _number(query, name, "a number") for name, option in _LOAD_NUMBERS.items() if name in query}
+    options |= {option: parse_count(query[name]) for name, option in _LOAD_COUNTS.items() if name in query}
+    rate = parse_rate(query["rate"]) if "rate" in query else None
+    requests = TURNS * options.get("concurrency", 0) if rate is None else rate * options.get("duration_s", 0.0)
+    if requests > MOST_REQUESTS:
+        read = f"a simulation of {requests:,.0f} requests"
+        raise UnitError(read, f"at most {MOST_REQUESTS:,} here", "ask for less, or ask the command line")
+    spread = {"prompt_cv": 0.0, "output_cv": 0.0}
+    spread |= {name: _number(query, name, "a number") for name in spread if name in query}
+    lengths = Lengths(
+        prompt_tokens=options.pop("prompt_tokens", 512), output_tokens=options.pop("output_tokens", 128),
+        shared_tokens=parse_count(query.get("shared_prefix", "0")), **spread,
+    )  # fmt: skip
+    promised = limits(query["slo"]) if "slo" in query else ()
+    return load(find_model(query.get("model", "")), query["on"], rate=rate, clients=options.pop("concurrency", None),
+                lengths=lengths, limits=promised, **options).to_json()  # fmt: skip
 
 
 def _text_of(query: QueryParams) -> str:
@@ -198,6 +242,7 @@ _API: tuple[tuple[str, str, Callable[[QueryParams, bytes], Any]], ...] = (
     ("/api/history", "GET", _api_history),
     ("/api/design", "GET", _api_design),
     ("/api/fit", "GET", _api_fit),
+    ("/api/load", "GET", _api_load),
     (
         "/api/devices",
         "GET",
