@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
+import numpy as np
+
 from weighbridge.errors import printable
 from weighbridge.estimate import Basis
 from weighbridge.loading import HABITS, Load, curve
@@ -22,7 +24,7 @@ def page(found: Load) -> str:
     """The load as one self-contained HTML page."""
     heading, points = title(found.engine.plan), curve(found)
     limits, hours = loads.limit_rows(found), [row[:5] for row in loads.hour_rows(found)]
-    money = loads.cost_rows(found)
+    money, power = loads.cost_rows(found), loads.energy_rows(found)
     rests = report.table("What it rests on", ("what", "value", "basis", ""), assumption_rows(found), (0, 1, 2, 3))
     parts = [
         f'<h2>{escape(heading)}</h2><p class="soft">{escape(loads.load_words(found))}</p>',
@@ -38,6 +40,7 @@ def page(found: Load) -> str:
         if len(hours) > 1 else "",
         load_pictures.cost_svg(found, points),
         report.table("Cost", ("quantity", "value"), money) if money else "",
+        report.table("Energy and carbon", ("quantity", "value", "basis"), power) if power else "",
         f'<div class="basis">{rests}</div>',
         report.items(printable(note) for note in found.notes),
     ]  # fmt: skip
@@ -91,13 +94,21 @@ def assumption_rows(found: Load) -> list[tuple[str, str, str, str]]:
         lengths = f"{tokens.mean():,.0f} tokens on average, {tokens.min():,} to {tokens.max():,}"
         spreads = f"{tokens.std() / tokens.mean():.2f} times the mean"
         rows.append((f"lengths of {name}", lengths, specified, f"standard deviation: {spreads}"))
-    if traffic.shared_tokens:
-        rows.append(("tokens that all prompts begin with", f"{traffic.shared_tokens:,}", specified,
-                     "in the cache from the start, which is assumed"))  # fmt: skip
+    shared = float(np.mean(traffic.shared_tokens))
+    if shared:
+        rows.append(("tokens of prompts in the cache before", f"{shared:,.0f} on average", specified,
+                     "they are there from the start, which is assumed"))  # fmt: skip
     rows.append(_arrivals(found))
     if found.outcome.left_out:
         rows.append(("requests left out at the start", f"{found.outcome.left_out:,}", assumed,
                      "they came to machines that had nothing to do"))  # fmt: skip
+    if found.failures is not None:
+        rows.append(
+            ("time that one device works", f"{found.failures.device:.4%}", specified, "failures are not simulated")
+        )
+    draws = engine.power
+    watts = "unknown" if draws.value is None else f"{figure(draws.value)} W"
+    rows.append(("power of a replica that is half full", watts, draws.basis.value, draws.note))
     hour = found.usd_per_hour
     if hour.value is None:
         rows.append(("price", "unknown", specified, hour.note))

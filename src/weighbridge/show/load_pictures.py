@@ -219,7 +219,9 @@ def spread_svg(found: Load) -> str:
         if f"{limit.name}_s" not in curves:
             continue
         x, words = across.at(limit.seconds), f"limit: {format_seconds(limit.seconds)}"
-        y = chart.free_line(taken, x - chart.LETTER * len(words), x, up.start - 10, -18)
+        wide = chart.LETTER * len(words)
+        side = -1 if x - wide > LEFT else 1
+        y = chart.free_line(taken, min(x, x + side * wide), max(x, x + side * wide), up.start - 10, -18)
         drawn.append(
             titled(
                 f"{loads.MEASURES[f'{limit.name}_s']}, {words} for {found.percent:g}%",
@@ -227,7 +229,7 @@ def spread_svg(found: Load) -> str:
                 line(x - 6, up.at(found.percent), x + 6, up.at(found.percent), f"w-s-{hue}", 2),
             )
         )
-        drawn.append(text(x - 6, y, words, f"w-f-{hue} w-halo", "end"))
+        drawn.append(text(x + 6 * side, y, words, f"w-f-{hue} w-halo", "end" if side < 0 else "start"))
     foot = top + PLOT + 68
     entries.append(('<rect class="w-f-grey w-band" y="-7" width="16" height="14"/>', "90% intervals from p50 on"))
     return chart.picture("How waits spread", f"{title(found.engine.plan)} · {len(found.outcome):,} requests",
