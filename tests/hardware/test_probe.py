@@ -94,7 +94,8 @@ def small(**changes: Any) -> Probe:
 def test_a_saved_probe_is_the_same_device(tmp_path: Path) -> None:
     found = small()
     table = {"fp32": 90.0, "fp16": 50.0, "q4_0": 40.5}
-    timed = Kernels(engine="x 1", weight_ps=table, prompt_ps=table, process_bytes=1)
+    few = {"q4_0": [60.0, 50.0, 40.25]}
+    timed = Kernels(engine="x 1", weight_ps=table, prompt_ps=table, few_ps=few, process_bytes=1)
     kept = replace(found.measured, kernels={"llama.cpp": timed})
     found = small(measured=kept)
     (tmp_path / "here.toml").write_text(found.to_toml())
@@ -116,6 +117,11 @@ def test_a_file_that_is_no_probe_is_refused(tmp_path: Path) -> None:
             saved_device(tmp_path / "here.toml")
     with pytest.raises(FormatError):
         measured({"threads": 1, "bytes_per_s_one": float("inf"), "bytes_per_s_all": 1.0})
+    table = {"fp32": 90.0, "fp16": 50.0}
+    for few in ([60.0, 50.0], [60.0, 50.0, 0.0], 60.0):
+        kernels = {"engine": "x", "weight_ps": table, "prompt_ps": table, "few_ps": {"fp16": few}}
+        with pytest.raises(FormatError, match="weigh probe"):
+            measured({"threads": 1, "bytes_per_s_one": 1.0, "bytes_per_s_all": 1.0, "kernels": {"x": kernels}})
 
 
 def test_probe_measures_keeps_and_fit_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,6 +128,24 @@ def test_slower_kernels_slow_the_plan_and_threads_speed_it() -> None:
     assert far.prefill_tok_s.value == one.prefill_tok_s.value
 
 
+def test_sequences_decoded_together_cost_what_a_few_tokens_did() -> None:
+    asked: dict[str, Any] = {"weights": "q8_0", "threads": 1, "alternatives": False}
+    known = machine(few_ps={name: [70.0, 60.0, 50.0] for name in PS})
+
+    def step_s(on: Device, batch: int) -> float:
+        found = fit("llama-3.2-1b", on, batch=batch, **asked).speed.tpot_s.value
+        assert found is not None
+        return found
+
+    weights = 1_235_746_816  # those that a token is multiplied with, the tied head included
+    assert step_s(known, 1) == step_s(machine(), 1)
+    for batch, more in ((2, 2 * 70 - 2 * 40), (4, 4 * 60 - 4 * 40), (3, 190 - 3 * 40), (8, 8 * 50 - 8 * 40)):
+        assert step_s(known, batch) - step_s(machine(), batch) == pytest.approx(weights * more * 1e-12, rel=0.01)
+    assert step_s(known, 64) == pytest.approx(step_s(machine(), 64))  # as many as a prompt's
+    notes = [fit("llama-3.2-1b", on, batch=4, **asked).notes for on in (known, machine())]
+    assert [any("were not timed" in note for note in one) for one in notes] == [False, True]
+
+
 def test_a_kept_run_moves_the_plan_to_what_was_measured() -> None:
     kept = machine(decode_factor=2.0, prefill_factor=0.5, runs=1)
     before, after = (fit("llama-3.2-1b", on, weights="q8_0", threads=1, alternatives=False).speed
@@ -188,7 +206,7 @@ def test_without_a_meter_the_estimate_stands_alone_and_says_so() -> None:
         energy, notes = comparison.metered(plan, runs, meter)
         assert energy["j_per_output_token"].to_json()["measured"] is None
         assert energy["j_per_output_token"].ratio is None and "was not measured" in notes[0]
-    rated = replace(plan, machine=replace(plan.machine, device=replace(plan.machine.device, tdp_w=65.0)))
+    rated = fit("llama-3.2-1b", replace(machine(), tdp_w=65.0), weights="q8_0", output_tokens=8, threads=1)
     energy, notes = comparison.metered(rated, runs, Meter([], lambda: 0.0, ("no counters",)))
     watts = energy["average_power_w"].predicted
     assert watts.low is not None and watts.high is not None and "(no counters)" in notes[0]

@@ -1,7 +1,9 @@
 """What does a weight cost here, by encoding? The kernels of the engine itself, timed on synthetic matrices.
 
 The shared object of the wheel `xllamacpp` exports ggml's functions: one matrix of each encoding is multiplied with one
-token (larger than the caches, so that it comes from memory) and with many tokens, by one thread. A process of its own
+token (larger than the caches, so that it comes from memory), with a few tokens, as of sequences that are decoded
+together, and with many, by one thread. A few are dear where the weights come from memory: Q8_0 took 111 picoseconds for
+each of 2 tokens and 34 from a cache, where 1 took 54 and 64 took 27 each (an EPYC of family 26). A process of its own
 (`python -m weighbridge.hardware.kernels`), so that a kernel that this processor lacks ends that process only; it
 prints one JSON document.
 """
@@ -20,14 +22,14 @@ import time
 from typing import Any
 
 from weighbridge.hardware.ggml import library
-from weighbridge.hardware.measured import Kernels
+from weighbridge.hardware.measured import FEW, MANY, Kernels
 
 TYPES = {"fp32": 0, "fp16": 1, "bf16": 30, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "q2_k": 10,
          "q3_k": 11, "q4_k": 12, "q5_k": 13, "q6_k": 14, "iq4_nl": 20, "iq4_xs": 23}  # fmt: skip
 """The encodings that are timed, with their numbers in `ggml.h`."""
-COLUMNS, TOKENS = 1024, 64
-DECODE_BYTES, PROMPT_BYTES = 48 << 20, 1 << 20
-TIMES, ROUNDS = 4, 5
+COLUMNS = 1024
+DECODE_BYTES, FEW_BYTES, PROMPT_BYTES = 48 << 20, 24 << 20, 1 << 20
+TIMES, ROUNDS, FEW_ROUNDS = 4, 5, 2
 """Passes that count, in rounds over all encodings: a busy machine changes its pace from second to second."""
 SECONDS = 60
 
@@ -109,13 +111,19 @@ def main() -> None:
     kernels = Ggml(library())
     weight: dict[str, list[float]] = {name: [] for name in TYPES}
     prompt: dict[str, list[float]] = {name: [] for name in TYPES}
+    few: dict[str, list[list[float]]] = {name: [[] for _ in FEW] for name in TYPES}
     for _ in range(ROUNDS):
         for name, number in TYPES.items():
             weight[name].append(kernels.picoseconds(number, DECODE_BYTES, 1))
-            prompt[name].append(kernels.picoseconds(number, PROMPT_BYTES, TOKENS))
+            prompt[name].append(kernels.picoseconds(number, PROMPT_BYTES, MANY))
+    for _ in range(FEW_ROUNDS):
+        for name, number in TYPES.items():
+            for times, tokens in zip(few[name], FEW, strict=True):
+                times.append(kernels.picoseconds(number, FEW_BYTES, tokens))
     engine = f"xllamacpp {importlib.metadata.version('xllamacpp')}"
-    tables = {key: {name: round(statistics.median(times), 2) for name, times in table.items()}
-              for key, table in (("weight_ps", weight), ("prompt_ps", prompt))}  # fmt: skip
+    tables: dict[str, Any] = {key: {name: round(statistics.median(times), 2) for name, times in table.items()}
+                              for key, table in (("weight_ps", weight), ("prompt_ps", prompt))}  # fmt: skip
+    tables["few_ps"] = {name: [round(statistics.median(times), 2) for times in found] for name, found in few.items()}
     json.dump({"engine": engine, **tables, "process_bytes": process_bytes}, sys.stdout)
 
 

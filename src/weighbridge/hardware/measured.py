@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from weighbridge.errors import FormatError, SourceError
 
 HERE = "here"
 """The name of this machine among the devices."""
+FEW, MANY = (2, 4, 8), 64
+"""Tokens with which each encoding is multiplied when it is timed, beside one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +26,9 @@ class Kernels:
     """What an engine's own kernels take on this machine; None is not measured.
 
     `weight_ps` are the picoseconds that one thread takes for a weight of an encoding when one token is multiplied and
-    the weights come from memory; `prompt_ps` are those for a weight and token when many tokens are. A layer takes
+    the weights come from memory; `few_ps` are those for a weight and token when `FEW` tokens are, as for sequences that
+    are decoded together, and `prompt_ps` when many are. An engine whose kernels were timed without `few_ps` is taken to
+    work on them like on prompts. A layer takes
     `layer_s` seconds beside its products for a token, and `hidden_ps` picoseconds for each element of the hidden states
     of a prompt. `process_bytes` is what the engine's process holds before it has a model. `decode_factor` and
     `prefill_factor` are measured over predicted seconds of models that ran here (`weigh measure --save`), by `runs` of
@@ -34,6 +38,7 @@ class Kernels:
     engine: str
     weight_ps: Mapping[str, float]
     prompt_ps: Mapping[str, float]
+    few_ps: Mapping[str, Sequence[float]] = field(default_factory=dict)
     layer_s: float | None = None
     hidden_ps: float | None = None
     process_bytes: int | None = None
@@ -90,8 +95,10 @@ def measured(document: Mapping[str, Any]) -> Measured:
         numbers = [getattr(found, one.name) for one in fields(Measured) if one.name != "kernels"]
         for one in kernels.values():
             numbers += [*one.weight_ps.values(), *one.prompt_ps.values(), one.process_bytes, one.decode_factor]
+            numbers += [ps for few in one.few_ps.values() for ps in few]
             numbers += [one.prefill_factor, 1 + (one.layer_s or 0), 1 + (one.hidden_ps or 0), 1 + one.runs]
         complete = all({"fp32", "fp16"} <= one.weight_ps.keys() and one.weight_ps.keys() <= one.prompt_ps.keys()
+                       and all(len(few) == len(FEW) for few in one.few_ps.values())
                        for one in kernels.values())  # fmt: skip
         good = complete and all(x is None or (isinstance(x, int | float) and 0 < x < math.inf) for x in numbers)
     except (TypeError, AttributeError) as error:

@@ -1,23 +1,28 @@
 """How fast will it run on this machine, whose kernels were timed? Weights by encoding at what each costs here.
 
-One step: every weight at its measured picoseconds on one thread, shared by the threads and no faster than the measured
-bandwidth of all of them; attention at those of 16-bit numbers; overhead a layer. A prompt: the same with the
-picoseconds of many tokens at once; the head works on the last token only. No factor is fitted on other machines, so
-this predicts only for runtimes whose kernels were timed here, and for encodings that they were timed with.
+One step: every weight at its measured picoseconds on one thread for so many sequences, shared by the threads and no
+faster than the measured bandwidth of all of them; attention at those of 16-bit numbers; overhead a layer. A prompt:
+the same with the picoseconds of many tokens at once; the head works on the last token only. No factor is fitted on
+other machines, so this predicts only for runtimes whose kernels were timed here, and for encodings that they were timed
+with.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
+from typing import TypeVar
 
 from weighbridge.estimate import Basis, Estimate
 from weighbridge.hardware.machine import Machine
-from weighbridge.hardware.measured import Kernels
+from weighbridge.hardware.measured import FEW, MANY, Kernels
 from weighbridge.predict.demand import Demand, Read, StoredWeights
 from weighbridge.predict.service import Service
 from weighbridge.predict.speed import Speed, output_rate, per_second, request
 from weighbridge.predict.steps import touched_share
+
+T = TypeVar("T")
 
 LAYER_S = 1e-4
 """Under llama.cpp, between the products of a layer: norms, positions, small vectors, about 20 operations of 5
@@ -39,6 +44,7 @@ eight experts took 3.7 times as long as its products."""
 SPREAD_AFTER_RUNS = 0.30
 RUNS_THAT_NARROW = 3
 """The same once so many runs of models here have corrected the factors; one run may have met a busy moment."""
+NOT_TIMED = "a few sequences together are taken to cost what tokens of a prompt do: products of a few were not timed"
 KIN = {"q5_k": "q5_1", "q2_k": "q3_k", "iq3_s": "iq4_xs", "iq3_xxs": "iq4_xs", "iq2_s": "iq4_xs", "iq2_xs": "iq4_xs",
        "iq2_xxs": "iq4_xs", "mxfp4": "iq4_nl"}  # fmt: skip
 
@@ -61,11 +67,10 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
     weights_s = 0.0
     for one in stored.read:
         touched = float(touched_share(demand, sequences)) if one.routed else 1.0
-        alone, together = _ps(kernels.weight_ps, one.encoding), _ps(kernels.prompt_ps, one.encoding)
+        alone = _ps(kernels.weight_ps, one.encoding)
         assert alone is not None
-        assert together is not None
-        each = touched * one.elements * alone + max(0, sequences - 1) * _worked(demand, one) * together
-        weights_s += each * 1e-12 / threads
+        more = together_ps(kernels, one.encoding, sequences) - alone
+        weights_s += (touched * one.elements * alone + _worked(demand, one) * more) * 1e-12 / threads
     floor_s = (stored.dense_bytes + stored.expert_bytes * float(touched_share(demand, sequences))) / bytes_per_s
     is_bound = floor_s > weights_s
     widest = sum(flops for _, flops in demand.flops_per_position)
@@ -92,13 +97,36 @@ def speed(demand: Demand, stored: StoredWeights, machine: Machine, service: Serv
     tpot, first = _interval(step_s, spread["decode"]), _interval(prefill_s, spread["prefill"])
     corrected = f", corrected by {kernels.runs} of the models that ran here" if kernels.runs else ""
     bound = "bandwidth" if is_bound else "overhead" if overhead_s > weights_s else "compute"
+    notes = [f"from the kernels timed on this machine ({kernels.engine}), {threads} of {cores} cores{corrected}"]
+    if 1 < sequences < MANY and not kernels.few_ps:
+        notes.append(NOT_TIMED)
     whole = request(first.times(sequences), tpot, service.output_tokens)
     return Speed(
         prefill_tok_s=per_second(first, prompt), decode_tok_s=per_second(tpot, 1.0), ttft_s=first.times(sequences),
         tpot_s=tpot, request_s=whole, bound_by=bound,
-        output_tok_s=output_rate(whole, service.output_tokens, sequences),
-        notes=(f"from the kernels timed on this machine ({kernels.engine}), {threads} of {cores} cores{corrected}",),
+        output_tok_s=output_rate(whole, service.output_tokens, sequences), notes=tuple(notes),
     )  # fmt: skip
+
+
+def together_ps(kernels: Kernels, encoding: str, tokens: float) -> float:
+    """Picoseconds of a weight for all tokens of a step: straight lines between the numbers of tokens that were timed.
+
+    Example:
+        >>> timed = Kernels(engine="x", weight_ps={"q4_0": 40.0}, few_ps={"q4_0": (60.0, 50.0, 30.0)},
+        ...                 prompt_ps={"q4_0": 25.0})
+        >>> [together_ps(timed, "q4_0", tokens) for tokens in (1, 2, 3, 64, 128)]
+        [40.0, 120.0, 160.0, 1600.0, 3200.0]
+    """
+    alone, many = _ps(kernels.weight_ps, encoding), _ps(kernels.prompt_ps, encoding)
+    assert alone is not None
+    assert many is not None
+    points = [(1.0, alone), (float(MANY), MANY * many)]
+    if (few := _ps(kernels.few_ps, encoding)) is not None:
+        points[1:1] = [(float(count), count * ps) for count, ps in zip(FEW, few, strict=True)]
+    if tokens >= MANY:
+        return tokens * many
+    (before, low), (after, high) = next(pair for pair in pairwise(points) if tokens <= pair[1][0])
+    return low + (high - low) * (tokens - before) / (after - before)
 
 
 def _widest_ps(stored: StoredWeights, kernels: Kernels) -> float:
@@ -111,7 +139,7 @@ def _worked(demand: Demand, one: Read) -> float:
     return one.elements * (demand.experts_per_token / demand.num_experts if one.routed and demand.num_experts else 1.0)
 
 
-def _ps(table: Mapping[str, float], encoding: str) -> float | None:
+def _ps(table: Mapping[str, T], encoding: str) -> T | None:
     return table.get(encoding, table.get(KIN.get(encoding, "")))
 
 

@@ -23,6 +23,8 @@ from weighbridge.predict.traffic import Traffic
 Progress = Callable[[int, int], None]
 """Is told how many requests of how many have ended."""
 BLOCK = 20_000
+CLIENT_S = 5e-4
+"""A client that has its answer takes so long to ask again at least, and misses the step that begins meanwhile."""
 MEASURES = ("ttft_s", "tpot_s", "e2e_s", "waiting_s")
 
 
@@ -195,7 +197,7 @@ def simulate(
         again_s = think_s
         if clients:
             step_s = times.base_s[min(own_clients, times.most)]
-            again_s += float(times.delay_s(share.prompt_tokens.mean(), step_s))
+            again_s = max(CLIENT_S, think_s) + float(times.delay_s(share.prompt_tokens.mean(), step_s))
         try:
             # Most caches are never full, which is quicker to work out: pages are counted when one was.
             for asked in (replace(policy, pages=0), policy) if grows else (policy,):
