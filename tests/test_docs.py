@@ -403,6 +403,14 @@ def test_every_key_of_inspect_is_documented_and_real(here: Path, hub: str) -> No
                 ["--watts", "50-100", "--seconds", "0.5-1", "--claim", "60J"],
             ],
         ),
+        (
+            "load",
+            [
+                ["llama-3.1-8b", "--on", "h100-sxm", "--rate", "1", "--duration", "90min", "--slo", "ttft=2s",
+                 "--availability", "0.999"],
+                ["llama-3.1-8b", "--on", "h100-sxm", "--concurrency", "8"],
+            ],
+        ),
         ("grids", [[]]),
         (
             "cost",

@@ -308,13 +308,17 @@ class Load:
     @property
     def is_stable(self) -> bool:
         """Whether the replicas keep up; a closed loop always does."""
-        return bool(self.clients) or self.traffic.rate / self.replicas < (self.bearable.value or 0.0)
+        return bool(self.clients) or self.rate_of_one < (self.bearable.value or 0.0)
+
+    @property
+    def rate_of_one(self) -> float:
+        """Requests a second that come to one replica, on average."""
+        return (self.outcome.requests_per_s if self.clients else self.traffic.rate) / self.replicas
 
     @property
     def of_bearable(self) -> float:
         """The load over the most that the replicas bear."""
-        rate = self.outcome.requests_per_s if self.clients else self.traffic.rate
-        return rate / self.replicas / self.bearable.value if self.bearable.value else math.inf
+        return self.rate_of_one / self.bearable.value if self.bearable.value else math.inf
 
     @property
     def usd_per_hour(self) -> Estimate:
@@ -564,7 +568,7 @@ def curve(found: Load, points: int = 14) -> list[Point]:
     hour, done = found.usd_per_hour.value, []
     for share in np.linspace(0.05, 0.98, points):
         outcome = found.engine.run(sample.at_rate(most * float(share))).after(int(WARM_UP * len(sample)))
-        seconds = {name: {f"p{percent}": value for percent in PERCENTS
+        seconds = {name: {f"p{percent:g}": value for percent in sorted({*PERCENTS, found.percent})
                           if (value := outcome.percentile(name, percent)) is not None}
                    for name in ("ttft_s", "tpot_s", "e2e_s")}  # fmt: skip
         usd = None if hour is None else hour / found.replicas / 3600 / outcome.output_tokens_per_s * 1e6

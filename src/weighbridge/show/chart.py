@@ -1,4 +1,4 @@
-"""What do the pictures of a plan share? Frame, colours for light and dark, logarithmic axes, units for people.
+"""What do the pictures of a plan share? Frame, colours for light and dark, axes, units for people.
 
 The SVG has no script and no outside reference; each drawn part carries a `title`.
 """
@@ -18,7 +18,7 @@ LETTER = 7.3
 """About the width of a letter of 13 pixels."""
 
 HUES = {"blue": ("#0072b2", "#56b4e9"), "orange": ("#b35900", "#e69f00"), "green": ("#00724f", "#2fc49a"),
-        "grey": ("#6b6b6b", "#a8a8a8"), "red": ("#b3261e", "#ff8a80")}  # fmt: skip
+        "grey": ("#6b6b6b", "#a8a8a8"), "red": ("#b3261e", "#ff8a80"), "purple": ("#a0307a", "#e78ac3")}  # fmt: skip
 """A hue on light and on dark ground, after the Okabe-Ito palette."""
 
 
@@ -80,18 +80,69 @@ class LogAxis:
                 if self.low * 0.999 <= digit * 10.0**e <= self.high * 1.001]  # fmt: skip
 
 
-def people(value: float, unit: str = "") -> str:
-    """A number for people, with a prefix before the unit.
+@dataclass(frozen=True, slots=True)
+class LinearAxis:
+    """An even axis from one value to another, between two places in pixels."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """The place of a value; values outside are at the ends.
+
+        Example:
+            >>> LinearAxis(0, 10, 0, 200).at(5), LinearAxis(0, 10, 0, 200).at(11)
+            (100.0, 200.0)
+        """
+        share = (value - self.low) / (self.high - self.low)
+        return self.start + min(max(share, 0.0), 1.0) * (self.end - self.start)
+
+    def ticks(self, apart: float = 44) -> list[float]:
+        """Round numbers on it, at least so many pixels apart: 1, 2 or 5 times a power of ten between two of them.
+
+        Example:
+            >>> LinearAxis(0, 1.2, 0, 400).ticks(60)
+            [0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2]
+        """
+        least = apart * (self.high - self.low) / abs(self.end - self.start)
+        power = math.floor(math.log10(least))
+        digit, power = next(((digit, power) for digit in (1, 2, 5) if digit * 10.0**power >= least), (1, power + 1))
+        first, last = (math.floor(end / (digit * 10.0**power) + slack) for end, slack in
+                       ((self.low, 0.999), (self.high, 0.001)))  # fmt: skip
+        return [round(place * digit * 10.0**power, max(0, -power)) for place in range(first, last + 1)]
+
+
+Axis = LogAxis | LinearAxis
+UNPREFIXED = ("USD", "h", "%", "request/s")
+"""Units that stand in the name of their axis: numbers on it are written out."""
+
+
+def axis_of(values: Sequence[float], start: float, end: float) -> Axis:
+    """An axis that holds these values: logarithmic where they span a power of ten, from 0 elsewhere.
 
     Example:
-        >>> people(165.2e12, "FLOP/s"), people(0.0125, "s"), people(131072, "B")
-        ('165 TFLOP/s', '12.5 ms', '131 kB')
+        >>> axis_of([1, 9], 0, 100), axis_of([1, 40], 0, 100).low
+        (LinearAxis(low=0.0, high=9.72, start=0, end=100), 0.8)
+    """
+    if max(values) >= 10 * min(value for value in values if value > 0):
+        return LogAxis.of(values, start, end, 1.25)
+    return LinearAxis(0.0, 1.08 * max(values), start, end)
+
+
+def people(value: float, unit: str = "") -> str:
+    """A number for people, with a prefix before the unit; many seconds are written out.
+
+    Example:
+        >>> people(165.2e12, "FLOP/s"), people(0.0125, "s"), people(131072, "B"), people(2000, "s")
+        ('165 TFLOP/s', '12.5 ms', '131 kB', '2,000 s')
     """
     if value == 0:
         return f"0 {unit}".rstrip()
     for scale, name in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""),
                         (1e-3, "m"), (1e-6, "µ"), (1e-9, "n")):  # fmt: skip
-        if abs(value) >= scale * 0.9995:
+        if abs(value) >= scale * 0.9995 and not (unit == "s" and scale > 1):
             return f"{_short(value / scale)} {name}{unit}".rstrip()
     return f"{value:.3g} {unit}".rstrip()
 
@@ -144,18 +195,22 @@ def picture(heading: str, caption: str, height: float, parts: Iterable[str]) -> 
     ])  # fmt: skip
 
 
-def grid(across: LogAxis, up: LogAxis, x_label: str, y_label: str, x_unit: str, y_unit: str) -> list[str]:
+def grid(across: Axis, up: Axis, x_label: str, y_label: str, x_unit: str, y_unit: str) -> list[str]:
     """Lines, numbers and names of two axes."""
+
+    def words(value: float, unit: str) -> str:
+        return f"{value:,.6g}" if unit in UNPREFIXED else people(value, unit)
+
     left, right, bottom, top = across.start, across.end, up.start, up.end
     drawn = []
     for value in up.ticks(26):
         y = up.at(value)
         drawn.append(line(left, y, right, y, "w-line"))
-        drawn.append(text(left - 8, y + 4, people(value, y_unit), "w-soft", "end"))
+        drawn.append(text(left - 8, y + 4, words(value, y_unit), "w-soft", "end"))
     for value in across.ticks():
         x = across.at(value)
         drawn.append(line(x, bottom, x, top, "w-line"))
-        drawn.append(text(x, bottom + 20, people(value, x_unit), "w-soft", "middle"))
+        drawn.append(text(x, bottom + 20, words(value, x_unit), "w-soft", "middle"))
     drawn.append(text((left + right) / 2, bottom + 42, x_label, "w-ink", "middle"))
     drawn.append(text(8, top - 8, y_label, "w-ink"))
     return drawn

@@ -75,11 +75,12 @@ def document(title: str, body: str) -> str:
             f'<body style="margin:0">{body}</body></html>\n')  # fmt: skip
 
 
-def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table, titled where it has a title; all columns but the first are set to the right."""
+def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[int] = (0,)) -> str:
+    """A table, titled where it has a title; all columns but the first, or those named, are set to the right."""
 
     def cells(tag: str, row: Sequence[str]) -> str:
-        return "".join(f"<{tag}{' class=n' if place else ''}>{escape(cell)}</{tag}>" for place, cell in enumerate(row))
+        return "".join(f"<{tag}{'' if place in left else ' class=n'}>{escape(cell)}</{tag}>"
+                       for place, cell in enumerate(row))  # fmt: skip
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     heading = f"<h3>{escape(title)}</h3>" if title else ""
