@@ -147,7 +147,7 @@ def closed_loop(clients: int, requests: int, lengths: Lengths, *, seed: int) -> 
         read = f"{requests:,} requests of {clients:,} clients"
         raise UnitError(read, f"a client or more, each with a request, up to {MOST_REQUESTS:,}", "correct them")
     random = np.random.default_rng(seed)
-    return Traffic(arrival_s=STAGGER_S * np.arange(requests), shared_tokens=lengths.shared_tokens,
+    return Traffic(arrival_s=np.arange(requests, dtype=np.float64) * STAGGER_S, shared_tokens=lengths.shared_tokens,
                    prompt_tokens=_drawn(random, lengths.prompt_tokens, lengths.prompt_cv, requests,
                                         1 + lengths.shared_tokens),
                    output_tokens=_drawn(random, lengths.output_tokens, lengths.output_cv, requests, 1))  # fmt: skip
