@@ -406,8 +406,19 @@ def test_every_key_of_inspect_is_documented_and_real(here: Path, hub: str) -> No
         (
             "load",
             [
-                ["llama-3.1-8b", "--on", "h100-sxm", "--rate", "1", "--duration", "90min", "--slo", "ttft=2s",
-                 "--availability", "0.999"],
+                [
+                    "llama-3.1-8b",
+                    "--on",
+                    "h100-sxm",
+                    "--rate",
+                    "1",
+                    "--duration",
+                    "90min",
+                    "--slo",
+                    "ttft=2s",
+                    "--availability",
+                    "0.999",
+                ],
                 ["llama-3.1-8b", "--on", "h100-sxm", "--concurrency", "8"],
             ],
         ),
@@ -534,21 +545,43 @@ def test_http_answers_are_those_of_the_command_line(here: Path) -> None:
     plan = weigh_json("fit", "llama-3.1-8b", "--on", "rtx-4090", *options)
     assert request("GET", f"/api/fit?{query}").json() == plan
     assert request("GET", "/api/devices?text=h100").json() == weigh_json("devices", "h100")
+    query = "model=llama-3.1-8b&on=h100-sxm&concurrency=8&think=2s&output_cv=0.5&seed=3"
+    options = ["--concurrency", "8", "--think", "2s", "--output-cv", "0.5", "--seed", "3"]
+    assert request("GET", f"/api/load?{query}").json() == weigh_json(
+        "load", "llama-3.1-8b", "--on", "h100-sxm", *options
+    )
 
 
-def test_http_takes_every_option_of_a_plan() -> None:
-    row = next(line for line in read("docs/reference/http.md").splitlines() if line.startswith("| `GET /api/fit`"))
-    for parameter in COMMANDS["weigh fit"].params:
+@pytest.mark.parametrize("command", ["fit", "load"])
+def test_http_takes_every_option_of_a_plan_and_of_a_load(command: str) -> None:
+    rows = {name: next(line for line in read("docs/reference/http.md").splitlines()
+                       if line.startswith(f"| `GET /api/{name}`")) for name in ("fit", "load")}  # fmt: skip
+    told = rows["fit"] if command == "fit" else "".join(rows.values())
+    for parameter in COMMANDS[f"weigh {command}"].params:
         name = max(parameter.opts, key=len).removeprefix("--").replace("-", "_")
-        elsewhere = ("on", "within", "devices_file", "adapter", "set", "launch", "svg", "html", "json", "help")
+        elsewhere = (
+            "on",
+            "within",
+            "devices_file",
+            "adapter",
+            "set",
+            "launch",
+            "svg",
+            "html",
+            "log",
+            "report",
+            "json",
+            "help",
+        )
         if isinstance(parameter, click.Option) and name not in elsewhere:
-            assert in_code(name, row), name
+            assert in_code(name, told), name
 
 
 def test_http_refusals_are_as_documented() -> None:
     bad = "/api/fit?model=llama-3.1-8b&on=rtx-4090&"
     for answer in (request("POST", "/api/inspect", content=b"{}"), request("GET", "/api/layer"),
                    request("GET", bad + "devices_file=x"), request("GET", bad + "utilization=all"),
+                   request("GET", "/api/load?model=llama-3.1-8b&on=h100-sxm&rate=100&duration=1h"),
                    request("GET", "/api/fit?model=./config.json&on=rtx-4090"), request("GET", "/api/fit"),
                    request("POST", "/api/inspect", content=b" " * (16_777_216 + 1))):  # fmt: skip
         assert answer.status_code == 400

@@ -173,5 +173,6 @@ def test_the_command_writes_both_files(tmp_path: Path) -> None:
 
 def test_units_for_people() -> None:
     assert chart.people(1.979e15, "FLOP/s") == "1.98 PFLOP/s"
-    assert chart.people(999.9e3, "s") == "1 Ms"
+    assert chart.people(999.9e3, "B") == "1 MB"
+    assert chart.people(2345.6, "s") == "2,346 s", "nobody says kiloseconds"
     assert chart.people(0, "s") == "0 s"
