@@ -313,12 +313,27 @@ class Load:
     @property
     def rate_of_one(self) -> float:
         """Requests a second that come to one replica, on average."""
-        return (self.outcome.requests_per_s if self.clients else self.traffic.rate) / self.replicas
+        return (self.requests_per_s if self.clients else self.traffic.rate) / self.replicas
 
     @property
     def of_bearable(self) -> float:
         """The load over the most that the replicas bear."""
         return self.rate_of_one / self.bearable.value if self.bearable.value else math.inf
+
+    @property
+    def simulated_share(self) -> float:
+        """The share of the load that was simulated: that of its replicas which were done, where it was stopped."""
+        return self.outcome.replicas / self.replicas if self.outcome.is_stopped else 1.0
+
+    @property
+    def requests_per_s(self) -> float:
+        """Requests that end a second, all replicas together."""
+        return self.outcome.requests_per_s / self.simulated_share
+
+    @property
+    def output_tok_s(self) -> float:
+        """Tokens of answers a second, all replicas together."""
+        return self.outcome.output_tokens_per_s / self.simulated_share
 
     @property
     def usd_per_hour(self) -> Estimate:
@@ -333,7 +348,7 @@ class Load:
     def cost(self) -> dict[str, Estimate]:
         """Money by the hour, the request and the million tokens of answers, at the load as it was, idle time in it."""
         hour = self.usd_per_hour
-        requests, tokens = self.outcome.requests_per_s, self.outcome.output_tokens_per_s
+        requests, tokens = self.requests_per_s, self.output_tok_s
         if hour.value is None or not requests:
             unknown = replace(hour, unit="USD")
             return {"usd_per_hour": hour, "usd_per_day": unknown, "usd_per_year": unknown, "usd_per_request": unknown,
@@ -354,11 +369,11 @@ class Load:
         mean = outcome.power_w * self.replicas
         sides = [mean * bound.power_w / self.bounds[0].power_w for bound in self.bounds[1:]]
         watts = Estimate(mean, min(mean, *sides), max(mean, *sides), "W", one.basis, one.note)
-        token = replace(watts.times(1 / outcome.output_tokens_per_s), unit="J")
+        token = replace(watts.times(1 / self.output_tok_s), unit="J")
         return {
             "average_power_w": watts,
             "kwh_per_day": replace(watts.times(24 / 1000), unit="kWh"),
-            "j_per_request": replace(watts.times(1 / outcome.requests_per_s), unit="J"),
+            "j_per_request": replace(watts.times(1 / self.requests_per_s), unit="J"),
             "j_per_output_token": token,
             "kgco2e_per_day": replace(emitted(watts.times(DAY_S), plan.site).times(1e-3), unit="kg"),
             "gco2e_per_million_output_tokens": emitted(token.times(1e6), plan.site),
@@ -377,7 +392,7 @@ class Load:
         edges[-1] = len(outcome)
         first, found = outcome.measure("ttft_s"), []
         last_s, end_s = float(outcome.arrival_s.max()), float(outcome.finish_s.max())
-        share, most = outcome.replicas / self.replicas, (self.capacity or self.bearable).value
+        share, most = self.simulated_share, (self.capacity or self.bearable).value
         for place, (begin, end) in enumerate(itertools.pairwise(edges)):
             start = float(begins[place])
             took = min(width, last_s - start)
@@ -414,7 +429,7 @@ class Load:
                           "tokens_worked_on_again": counts[batching.AGAIN_TOKENS]},
             "latency": {name: {key: one.to_json() for key, one in found.items()}
                         for name, found in self.latency.items()},
-            "throughput": {"requests_per_s": outcome.requests_per_s, "output_tok_s": outcome.output_tokens_per_s},
+            "throughput": {"requests_per_s": self.requests_per_s, "output_tok_s": self.output_tok_s},
             "utilization": {"of_bearable": self.of_bearable, "busy_share": outcome.busy_share,
                             "sequences": outcome.sequences,
                             "most_sequences": self.engine.times.most,
