@@ -112,6 +112,12 @@ def test_a_machine_that_was_bought_takes_the_watts_of_its_plan() -> None:
         Terms(requests_per_day=10, busy=0.5),
         Terms(reserved_years=1),
         Terms(accuracies={"gpt-4": accuracy_given(0.5)}),
+        Terms(apis=(find_api("gpt-4"),), headroom=float("nan")),
+        Terms(apis=(find_api("gpt-4"),), headroom=2.0),
+        Terms(headroom=0.5),
+        Terms(write_off_years=5),
+        Terms(storage_class="gcs-standard"),
+        Terms(items=(parse_item("upkeep=900/month"),)),
     ],
 )
 def test_terms_that_contradict_each_other_are_refused(terms: Terms) -> None:
@@ -223,6 +229,7 @@ def test_prices_lists_what_holds_the_text() -> None:
         ("--api-price", "nan/2"),
         ("--accuracy", "much"),
         ("--accuracy", "2"),
+        ("--accuracy", "0.9", "--accuracy", "0.8"),
         ("--accuracy", "0.5", "--proof", "absent.json"),
         ("--proof", "absent.json"),
         ("--storage", "140"  "Gb"),

@@ -186,15 +186,24 @@ _DATE = re.compile(r"\b20[0-9]{2}-[0-9]{2}-[0-9]{2}\b")
 
 def _check(terms: Terms) -> None:
     """Refuses what would be left aside in silence."""
+    if not 0 <= terms.headroom < 1:
+        raise UnitError(f"a headroom of {terms.headroom:g}", "a share of 0 or more, below 1", "correct it")
     bought_one = terms.machine_usd is not None or terms.buy_listed
-    idle = {
-        "--electricity and --hosting": "--buy" if (terms.usd_per_kwh or terms.hosting_usd_per_month) and not bought_one
-        else "",
-        "--api-batch and --cached": "--api" if (terms.api_batch or terms.cached_share) and not terms.apis else "",
-        "--growth and --discount": "--years" if (terms.growth or terms.discount) and terms.years is None else "",
-    }  # fmt: skip
-    for options, missing in idle.items():
-        if missing:
+    placed = terms.storage_bytes is not None or terms.egress_bytes is not None
+    traffic = terms.requests_per_day is not None or bool(terms.apis)
+    given = Terms()
+    idle = [
+        (terms.usd_per_kwh is not None or terms.hosting_usd_per_month != 0, bought_one, "--electricity and --hosting",
+         "--buy"),
+        (terms.write_off_years != given.write_off_years, bought_one, "--write-off", "--buy"),
+        (terms.api_batch or terms.cached_share != 0, bool(terms.apis), "--api-batch and --cached", "--api"),
+        (terms.growth != 0 or terms.discount != 0, terms.years is not None, "--growth and --discount", "--years"),
+        (terms.headroom != given.headroom, traffic, "--headroom", "--requests-per-day or --api"),
+        (terms.storage_class != given.storage_class, placed, "--storage-class", "--storage or --egress"),
+        (bool(terms.items), bool(terms.apis) or terms.years is not None, "--item", "--years or --api"),
+    ]  # fmt: skip
+    for told, used, options, missing in idle:
+        if told and not used:
             raise UnitError(f"{options} without {missing}", f"{missing} beside them", "add it, or leave them out")
     if terms.requests_per_day is not None and terms.busy != 1.0:
         read = f"{terms.requests_per_day:g} requests a day, and machines busy for {terms.busy:g} of the time"

@@ -111,7 +111,10 @@ def _terms(given: dict[str, Any]) -> Terms:
             raise UnitError(
                 f"the accuracy {text[:50]!r}", "a share such as 0.82, or gpt-4o=0.9", "write it so"
             ) from error
-        accuracies[find_api(name).name if name else costing.ITSELF] = costing.accuracy_given(value)
+        whose = find_api(name).name if name else costing.ITSELF
+        if whose in accuracies:
+            raise UnitError(f"two accuracies of {name or 'the model'}", "one of each", "leave the others out")
+        accuracies[whose] = costing.accuracy_given(value)
     proof = given.pop("proof")
     if proof is not None:
         if costing.ITSELF in accuracies:
