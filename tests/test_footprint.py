@@ -67,7 +67,7 @@ def test_a_day_carries_the_waiting() -> None:
     one, day, year, _ = found.amounts()
     assert found.machines == 1 and one.energy_j.value == 3000
     assert day.energy_j.value == pytest.approx(3e6 + 7.64e6)
-    assert year.energy_j.value == pytest.approx(365 * 10.64e6) and found.pictured.what == "a year"
+    assert year.energy_j.value == pytest.approx(365.25 * 10.64e6) and found.pictured.what == "a year"
     assert day.carbon_g.value == pytest.approx(10.64e6 / 3.6e6 * 500)
     assert any("72% of a day's energy" in note for note in found.all_notes())
 
@@ -88,6 +88,15 @@ def test_a_plans_request_is_its_tokens_energy() -> None:
     assert found.seconds.value == pytest.approx(200 / plan.speed.output_tok_s.value)
     assert found.power_w.value == pytest.approx(joules * plan.speed.output_tok_s.value)
     assert found.embodied_g.value is not None
+
+
+def test_what_does_not_fit_is_told_and_exits_with_1() -> None:
+    result = weigh("energy", "llama-2-70b", "--on", "rtx-4090", "--json")
+    notes = json.loads(result.stdout)["notes"]
+    assert result.exit_code == 1 and any("does not fit" in note for note in notes)
+    assert notes[0].startswith(
+        "llama-2-70b in bf16 on 1 x NVIDIA GeForce RTX 4090 under vllm, a batch of 1, prompts of 512"
+    )
 
 
 def test_a_device_without_power_has_unknown_energy() -> None:
@@ -126,11 +135,16 @@ def test_amounts_are_proportional(joules: float, requests: int, pue: float, gram
         ["--energy", "144J", "--grid", "atlantis"],
         ["--energy", "144J", "--pue", "0.5"],
         ["--watts", "50", "--seconds", "1", "--requests-per-day", "10", "--idle-watts", "60"],
+        ["--watts", "50", "--seconds", "1", "--idle-watts", "20"],
+        ["--energy", "144J", "--requests-per-day", "10", "--idle-watts", "20"],
+        ["--energy", "144mj"],
+        ["--meter", "nan"],
     ],
 )
 def test_what_makes_no_sense_is_one_sentence(arguments: list[str]) -> None:
     result = weigh("energy", *arguments)
     assert result.exit_code == 2 and "rror: " in result.stderr, result.output
+    assert result.stdout == ""
 
 
 def test_meters_of_a_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -87,6 +87,14 @@ def test_a_machine_that_waits_takes_energy_for_it() -> None:
     assert Duty(unknown, exact(500, "W"), 0.5).idle_share is None
 
 
+def test_a_machine_that_works_faster_waits_longer() -> None:
+    """Work that comes every 10 s: 1 to 5 s at 500 W, the rest at 100 W; and 20 s, for which no machine waits."""
+    duty = Duty(exact(100, "W"), exact(500, "W"), 0.2)
+    found = duty.work_j(Estimate(2.0, 1.0, 5.0, "s", Basis.MODELLED))
+    assert (found.low, found.value, found.high) == pytest.approx((500 + 900, 1000 + 800, 2500 + 500))
+    assert duty.work_j(Estimate(2.0, 1.0, 20.0, "s", Basis.MODELLED)).high == pytest.approx(10_000)
+
+
 def test_equivalents_are_one_kind_each_with_a_source() -> None:
     for one in equivalents():
         assert (one.carbon_g is None) != (one.energy_j is None) and one.source and one.year >= 2023
