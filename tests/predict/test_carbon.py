@@ -37,7 +37,10 @@ def test_without_a_place_both_are_assumed_and_say_so() -> None:
 
 def test_a_named_grid_has_the_spread_of_a_year_and_a_given_one_none() -> None:
     france = site("france").grid
-    assert france.low == pytest.approx(44.18 * 0.82) and france.high == pytest.approx(44.18 * 1.18)
+    assert france.low == pytest.approx(24.18) and france.high == pytest.approx(64.18)
+    poland, stockholm = site("poland").grid, site("europe-north2").grid
+    assert poland.value is not None and poland.high == pytest.approx(1.18 * poland.value)
+    assert stockholm.low == 0 and stockholm.high == pytest.approx(39.39)  # 2.73 g in 2024, 19.39 g in 2025
     assert "2024" in france.note and "Ember" in france.note
     assert site("50").grid.low == site("50").grid.high == 50.0
     assert site(None, "google").pue.value == 1.09 and "2024" in site(None, "google").pue.note

@@ -15,7 +15,7 @@ from typing import Any
 from weighbridge.errors import UnitError
 from weighbridge.estimate import Basis, Estimate, weakest
 from weighbridge.hardware.facilities import find_fleet, makings
-from weighbridge.hardware.grids import YEARLY_CHANGE, find_grid
+from weighbridge.hardware.grids import find_grid
 
 J_PER_KWH = 3.6e6
 ASSUMED_GRID = Estimate(445.0, 30.0, 800.0, "g/kWh", Basis.ASSUMED, "grids of 30 to 800 g/kWh")
@@ -63,8 +63,8 @@ def _grid(text: str) -> Estimate:
     if given is None:
         found = find_grid(text)
         note = f"{found.title}, mean of {found.year}: {found.source}"
-        return Estimate(found.g_per_kwh, found.g_per_kwh * (1 - YEARLY_CHANGE), found.g_per_kwh * (1 + YEARLY_CHANGE),
-                        "g/kWh", Basis.SPECIFIED, "; ".join(filter(None, (note, found.note))))  # fmt: skip
+        return Estimate(found.g_per_kwh, *found.bounds, "g/kWh", Basis.SPECIFIED,
+                        "; ".join(filter(None, (note, found.note))))  # fmt: skip
     if not 0 <= given <= 3000:
         raise UnitError(f"a grid of {text} g/kWh", "grams of CO2e a kilowatt-hour from 0 to 3000", "correct it")
     return Estimate(given, given, given, "g/kWh", Basis.SPECIFIED, f"a grid of {given:g} g/kWh, as given")
