@@ -98,6 +98,19 @@ def test_a_machine_that_was_bought_takes_the_watts_of_its_plan() -> None:
     assert 1.0 < found.low < found.high < 1.0 + 0.7 * 1.2 * 0.25 * 3
 
 
+def test_a_machine_that_was_bought_and_waits_takes_the_watts_of_waiting() -> None:
+    """A card of 450 W: about 315 W at work (0.7 of it) and 67.5 W while it waits (0.15), an hour at 0.3 USD a kWh."""
+
+    def hour(**terms: Any) -> float:
+        found = cost("llama-3.1-8b", "rtx-4090", Terms(machine_usd=0, usd_per_kwh=0.3, **terms), weights="q4_k_m")
+        assert found.price.usd_per_hour.value is not None
+        return found.price.usd_per_hour.value
+
+    assert hour() == pytest.approx(0.315 * 1.2 * 0.3)
+    assert hour(busy=0.25) == pytest.approx((0.25 * 0.315 + 0.75 * 0.0675) * 1.2 * 0.3)
+    assert hour(requests_per_day=1) == pytest.approx(0.0675 * 1.2 * 0.3, rel=0.001)
+
+
 @pytest.mark.parametrize(
     "terms",
     [
@@ -199,7 +212,7 @@ def test_p4d_xlarge_does_not_exist_and_p4d_24xlarge_does(arguments: tuple[str, .
 
 
 def test_an_instance_of_an_incomplete_family_is_only_not_known() -> None:
-    with pytest.raises(UnknownNameError, match=r"of that family p5\.48xlarge alone is known here"):
+    with pytest.raises(UnknownNameError, match=r"known of that family: p5\.48xlarge alone"):
         fit("llama-2-7b", "p5.4xlarge")
 
 

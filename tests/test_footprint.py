@@ -116,6 +116,11 @@ def test_amounts_are_proportional(joules: float, requests: int, pue: float, gram
     assert one.carbon_g.value == pytest.approx(joules / 3.6e6 * pue * grams)
 
 
+def test_a_range_may_have_exponents() -> None:
+    found = json.loads(weigh("energy", "--watts", "1e3", "--seconds", "1e-3-2E-3", "--json").stdout)["amounts"][0]
+    assert (found["energy_j"]["low"], found["energy_j"]["high"]) == pytest.approx((1.0, 2.0))
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

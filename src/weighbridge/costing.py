@@ -22,6 +22,7 @@ from weighbridge.planning import Plan, fit, rented
 from weighbridge.predict import bill as bills
 from weighbridge.predict.bill import Bill, BreakEven, Capacity, Load, Offer, Price
 from weighbridge.predict.ownership import Item, TotalCost, bought, total_cost
+from weighbridge.predict.power import idle_watts
 from weighbridge.predict.prices import ApiPrice, BytesPrice, api_prices, bytes_prices, egress_of, find_bytes
 
 HEADROOM = 0.3
@@ -157,8 +158,9 @@ def costing(plan: Plan, instance: Instance | None, terms: Terms) -> Costing:
     one = bills.capacity(plan.speed.output_tok_s, plan.speed.prefill_tok_s, plan.service.prompt_tokens,
                          plan.service.output_tokens)  # fmt: skip
     on_demand = _on_demand(plan, instance)
-    price = _price(plan, instance, terms, on_demand)
     load = None if terms.requests_per_day is None else bills.load(terms.requests_per_day, one, terms.headroom)
+    busy = Estimate(terms.busy, terms.busy, terms.busy, "share", Basis.SPECIFIED) if load is None else load.busy
+    price = _price(plan, instance, terms, on_demand, busy)
     bill = bills.bill(price.usd_per_hour, one, load, 1.0 if load else terms.busy)
     storage = find_bytes(terms.storage_class)
     kept = None if terms.storage_bytes is None else storage.month_usd(terms.storage_bytes)
@@ -210,7 +212,7 @@ def _check(terms: Terms) -> None:
         raise UnitError(read, "one of them: the other follows", "leave --busy or --requests-per-day out")
 
 
-def _price(plan: Plan, instance: Instance | None, terms: Terms, on_demand: Price) -> Price:
+def _price(plan: Plan, instance: Instance | None, terms: Terms, on_demand: Price, busy: Estimate) -> Price:
     ways = {"--price": terms.usd_per_hour, "--reserved": terms.reserved_years,
             "--buy": terms.machine_usd if not terms.buy_listed else True}  # fmt: skip
     given = [name for name, value in ways.items() if value is not None]
@@ -218,7 +220,7 @@ def _price(plan: Plan, instance: Instance | None, terms: Terms, on_demand: Price
         told = " and ".join([*given, *(["--spot"] if terms.spot else [])])
         raise UnitError(f"{told} together", "one way to pay", "leave the others out")
     if terms.buy_listed or terms.machine_usd is not None:
-        return _bought(plan, terms)
+        return _bought(plan, terms, busy)
     if terms.usd_per_hour is not None:
         if not 0 <= terms.usd_per_hour < float("inf"):
             raise UnitError(f"{terms.usd_per_hour:g} USD an hour", "0 or more", "correct it")
@@ -262,8 +264,11 @@ def _reserved(plan: Plan, instance: Instance | None, years: int) -> Price:
                  date=None if instance.reserved_date is None else instance.reserved_date.isoformat())  # fmt: skip
 
 
-def _bought(plan: Plan, terms: Terms) -> Price:
-    """The joules are those of the plan's energy; times its tokens a second they are watts."""
+def _bought(plan: Plan, terms: Terms, busy: Estimate) -> Price:
+    """A machine takes the plan's watts for the share of the time that it is busy, and those of waiting for the rest.
+
+    The joules are those of the plan's energy; times its tokens a second they are watts.
+    """
     device = plan.machine.device
     machine_usd, source = terms.machine_usd, "as given"
     if machine_usd is None:
@@ -273,11 +278,15 @@ def _bought(plan: Plan, terms: Terms) -> Price:
     if terms.usd_per_kwh is None:
         raise UnitError("a machine to buy without a price of electricity", "USD a kilowatt-hour", "add --electricity")
     joules, rate = plan.to_json()["energy"]["j_per_output_token"], plan.speed.output_tok_s
+    idle = idle_watts(plan.machine)
     if joules["value"] is None or rate.value is None or rate.low is None or rate.high is None:
         watts = Estimate(None, None, None, "W", Basis.ASSUMED, joules["note"] or rate.note)
     else:
-        bounds = sorted((joules["low"] * rate.high, joules["value"] * rate.value, joules["high"] * rate.low))
-        watts = Estimate(bounds[1], bounds[0], bounds[2], "W", Basis.ASSUMED)
+        full = sorted((joules["low"] * rate.high, joules["value"] * rate.value, joules["high"] * rate.low))
+        ends = ((idle.low, busy.low), (idle.value, busy.value), (idle.high, busy.high))
+        means = sorted(work * (share or 0.0) + (waiting or 0.0) * (1 - (share or 0.0))
+                       for work, (waiting, share) in zip(full, ends, strict=True))  # fmt: skip
+        watts = Estimate(means[1], means[0], means[2], "W", Basis.ASSUMED)
     hour = bought(machine_usd, terms.write_off_years, watts, terms.usd_per_kwh, terms.hosting_usd_per_month)
     date = _DATE.search(source)
     return Price(usd_per_hour=hour, kind="bought", source=source, date=date[0] if date else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +18,9 @@ OWN = ("source", "watts", "seconds", "hours", "energy", "meter", "requests", "re
        "grid", "pue", "as_json")  # fmt: skip
 
 
+_RANGE = re.compile(r"(?P<low>[0-9.]+(?:e[-+]?[0-9]+)?)(?:-(?P<high>[0-9.]+(?:e[-+]?[0-9]+)?))?", re.IGNORECASE)
+
+
 class Range(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic only in later releases of click
     """A number above 0, or two with a dash between."""
 
@@ -26,9 +30,9 @@ class Range(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generi
         """Both ends."""
         if isinstance(value, tuple):
             return value
-        low, dash, high = str(value).partition("-")
+        both = _RANGE.fullmatch(str(value).strip())
         try:
-            bounds = (float(low), float(high if dash else low))
+            bounds = (float(both["low"]), float(both["high"] or both["low"])) if both else (0.0, 0.0)
         except ValueError:
             bounds = (0.0, 0.0)
         if not 0 < bounds[0] <= bounds[1] < 1e15:
