@@ -51,6 +51,14 @@ def test_a_billion_of_0_00004_kwh_are_40_mwh() -> None:
     assert all_of_them["requests"] == 10**9 and all_of_them["energy_kwh"]["value"] == pytest.approx(40_000)
 
 
+def test_equivalents_are_of_the_whole_data_centre() -> None:
+    """3.6 MJ at a PUE of 1.5 are 1.5 kWh: 125 charges of 0.012 kWh, and at 244 g a kWh 1.5 km in a car."""
+    found = of_energy(given((3.6e6, 3.6e6), "J"), site("244", "1.5"), requests=1)
+    counts = {one["name"]: one["count"]["value"] for one in found.equivalents}
+    assert counts["telephone_charges"] == pytest.approx(125) and counts["car_km"] == pytest.approx(1.5)
+    assert found.to_json()["equivalents"] == found.equivalents
+
+
 def test_the_training_of_llama_2_70b_by_command() -> None:
     found = json.loads(weigh("energy", "--watts", "400", "--hours", "1720320", "--grid", "423", "--pue", "1",
                              "--json").stdout)  # fmt: skip

@@ -157,15 +157,20 @@ class Footprint:
         wanted = None if self.requests is not None or self.requests_per_day is None else "a year"
         return next((amount for amount in amounts if amount.what == wanted), amounts[-1])
 
+    @property
+    def equivalents(self) -> list[dict[str, Any]]:
+        """That in things that people know: all the energy of the data centre, as the carbon is."""
+        shown = self.pictured
+        return pictured(facility_kwh(shown.energy_j, self.site).times(J_PER_KWH), shown.carbon_g)
+
     def to_json(self) -> dict[str, Any]:
         """The document of `weigh energy --json`."""
-        shown = self.pictured
         return {
             "source": self.source, "power_w": None if self.power_w is None else self.power_w.to_json(),
             "seconds": None if self.seconds is None else self.seconds.to_json(), "site": self.site.to_json(),
             "amounts": [amount.to_json() for amount in self.amounts()], "machines": self.machines,
             "idle_share": None if self.duty is None else self.duty.idle_share,
-            "equivalents": pictured(shown.energy_j, shown.carbon_g), "equivalents_of": shown.what,
+            "equivalents": self.equivalents, "equivalents_of": self.pictured.what,
             "claim": None if self.claim is None else self.claim.to_json(), "notes": list(self.all_notes()),
         }  # fmt: skip
 

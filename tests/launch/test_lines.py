@@ -340,3 +340,8 @@ def test_a_changed_model_can_be_planned_and_not_launched() -> None:
     for option in (["--set", "a=1"], ["--launch", "vllm"]):
         within = weigh("llama-2-70b", "--within", "1GB", *option)
         assert within.exit_code == 2 and "name one with --on" in within.output
+
+
+def test_an_accelerator_that_is_no_graphics_card_may_need_a_plugin() -> None:
+    assert any("depends on its build or a plugin" in note for note in fits("sglang", on="cerebras-wse-3").notes)
+    assert not any("plugin" in note for note in fits("sglang").notes)

@@ -29,10 +29,10 @@ def test_llama_2_70b_emitted_what_its_authors_say() -> None:
 
 
 def test_without_a_place_both_are_assumed_and_say_so() -> None:
-    """A kilowatt-hour with a PUE of 1.2: 534 g on the world's mean, 36 to 960 g."""
+    """A kilowatt-hour with a PUE of 1.2 (1.08 to 1.54): 534 g on the world's mean, 32.4 to 1,232 g."""
     grams = emitted(exact(3.6e6), Site())
-    assert (grams.value, grams.low, grams.high) == pytest.approx((534, 36, 960))
-    assert grams.basis is Basis.ASSUMED and grams.note == "a PUE of 1.2 and grids of 30 to 800 g/kWh"
+    assert (grams.value, grams.low, grams.high) == pytest.approx((534, 32.4, 1232))
+    assert grams.basis is Basis.ASSUMED and grams.note == "a PUE of 1.08 to 1.54 and grids of 30 to 800 g/kWh"
 
 
 def test_a_named_grid_has_the_spread_of_a_year_and_a_given_one_none() -> None:

@@ -39,9 +39,8 @@ def launch(plan: Plan) -> Launch:
     Raises:
         WeighbridgeError: for what the engine cannot do or load.
     """
-    check_device(plan, "sglang")
+    notes = check_device(plan, "sglang")
     service, built = plan.service, plan.machine
-    notes: list[str] = []
     arguments = ["-m", "sglang.launch_server"]
     if is_gguf(plan.weights.recipe):
         source = Source(local_gguf(gguf_file(plan.inspection, plan.weights.recipe), notes))

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from weighbridge.errors import UnitError
 from weighbridge.estimate import Basis, Estimate
 from weighbridge.predict.bill import DAYS_A_MONTH, DAYS_A_YEAR
-from weighbridge.predict.carbon import ASSUMED_PUE
+from weighbridge.predict.carbon import ASSUMED_PUE, product
 
 EVERY = {"once": 0, "year": 1, "month": 12}
 """How often an item comes in a year; `once` comes in the first one alone."""
@@ -44,11 +44,11 @@ def bought(
     fixed = machine_usd / (years * 24 * DAYS_A_YEAR) + hosting_usd_per_month / (24 * DAYS_A_MONTH)
     if watts.value is None or watts.low is None or watts.high is None:
         return Estimate(None, None, None, "USD/h", watts.basis, watts.note)
-    pue = ASSUMED_PUE.value
-    assert pue is not None
-    note = f"written off in {years:g} years, electricity at a PUE of {ASSUMED_PUE.value:g}"
-    low, value, high = (fixed + w / 1000 * pue * usd_per_kwh for w in (watts.low, watts.value, watts.high))
-    return Estimate(value, low, high, "USD/h", Basis.ASSUMED, note)
+    power = product([watts, ASSUMED_PUE], "USD/h", scale=usd_per_kwh / 1000)
+    paid = Estimate(fixed, fixed, fixed, "USD/h", Basis.SPECIFIED, "as given")
+    return replace(
+        Estimate.sum([paid, power]), note=f"written off in {years:g} years, electricity at {ASSUMED_PUE.note}"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
