@@ -118,6 +118,9 @@ def test_a_machine_that_was_bought_and_waits_takes_the_watts_of_waiting() -> Non
         Terms(spot=True, reserved_years=1),
         Terms(machine_usd=1000),
         Terms(usd_per_hour=-1),
+        Terms(usd_per_hour=1e300),
+        Terms(machine_usd=1e300, usd_per_kwh=0.1),
+        Terms(requests_per_day=1e30),
         Terms(usd_per_kwh=0.3),
         Terms(api_batch=True),
         Terms(growth=0.2),
@@ -183,7 +186,8 @@ def test_accuracy_comes_from_a_proof(tmp_path: Path) -> None:
     path.write_text(json.dumps({"metrics": [{"name": "perplexity", "base": 9, "candidate": 10, "n": 200}]}))
     with pytest.raises(ConfigError, match="perplexity"):
         accuracy_of_proof(path)
-    for text in ("{", "[]", '{"metrics": 3}', '{"metrics": [{"name": "accuracy"}]}', "\udcff"):
+    endless = '{"metrics": [{"name": "accuracy", "candidate": 0.5, "n": 1e400}]}'
+    for text in ("{", "[]", '{"metrics": 3}', '{"metrics": [{"name": "accuracy"}]}', endless, "\udcff"):
         path.write_text(text, errors="surrogateescape")
         with pytest.raises(FormatError):
             accuracy_of_proof(path)
@@ -248,6 +252,8 @@ def test_prices_lists_what_holds_the_text() -> None:
         ("--storage", "140"  "Gb"),
         ("--storage-class", "attic"),
         ("--item", "upkeep"),
+        ("--item", f"upkeep={'9' * 100}", "--years", "1"),
+        ("--api-price", "1e300/1"),
         ("--years", "0"),
         ("--headroom", "1"),
         ("--busy", "0"),

@@ -222,8 +222,8 @@ def _price(plan: Plan, instance: Instance | None, terms: Terms, on_demand: Price
     if terms.buy_listed or terms.machine_usd is not None:
         return _bought(plan, terms, busy)
     if terms.usd_per_hour is not None:
-        if not 0 <= terms.usd_per_hour < float("inf"):
-            raise UnitError(f"{terms.usd_per_hour:g} USD an hour", "0 or more", "correct it")
+        if not 0 <= terms.usd_per_hour <= bills.MOST_USD:
+            raise UnitError(f"{terms.usd_per_hour:g} USD an hour", f"0 or more, up to {bills.MOST_USD:g}", "correct it")
         hour = _exactly(terms.usd_per_hour, "as given")
         return Price(usd_per_hour=bills.interrupted(hour) if terms.spot else hour,
                      kind="given, spot" if terms.spot else "given", source="as given")  # fmt: skip
@@ -385,7 +385,7 @@ def accuracy_of_proof(path: str | Path) -> Estimate:
         share, count = (float(found["candidate"]), int(found["n"])) if found else (0.0, 0)
     except OSError as error:
         raise SourceError(f"{path} cannot be read ({error.strerror})", "a file", "check the path") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise FormatError(f"{path} is no proof", "what `weigh prove --json` prints", "write it so") from error
     if found is None:
         names = ", ".join(str(metric["name"]) for metric in metrics) or "nothing"
