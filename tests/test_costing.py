@@ -98,6 +98,19 @@ def test_a_machine_that_was_bought_takes_the_watts_of_its_plan() -> None:
     assert 1.0 < found.low < found.high < 1.0 + 0.7 * 1.2 * 0.25 * 3
 
 
+def test_a_machine_that_was_bought_and_waits_takes_the_watts_of_waiting() -> None:
+    """A card of 450 W: about 315 W at work (0.7 of it) and 67.5 W while it waits (0.15), an hour at 0.3 USD a kWh."""
+
+    def hour(**terms: Any) -> float:
+        found = cost("llama-3.1-8b", "rtx-4090", Terms(machine_usd=0, usd_per_kwh=0.3, **terms), weights="q4_k_m")
+        assert found.price.usd_per_hour.value is not None
+        return found.price.usd_per_hour.value
+
+    assert hour() == pytest.approx(0.315 * 1.2 * 0.3)
+    assert hour(busy=0.25) == pytest.approx((0.25 * 0.315 + 0.75 * 0.0675) * 1.2 * 0.3)
+    assert hour(requests_per_day=1) == pytest.approx(0.0675 * 1.2 * 0.3, rel=0.001)
+
+
 @pytest.mark.parametrize(
     "terms",
     [
@@ -105,6 +118,9 @@ def test_a_machine_that_was_bought_takes_the_watts_of_its_plan() -> None:
         Terms(spot=True, reserved_years=1),
         Terms(machine_usd=1000),
         Terms(usd_per_hour=-1),
+        Terms(usd_per_hour=1e300),
+        Terms(machine_usd=1e300, usd_per_kwh=0.1),
+        Terms(requests_per_day=1e30),
         Terms(usd_per_kwh=0.3),
         Terms(api_batch=True),
         Terms(growth=0.2),
@@ -112,6 +128,12 @@ def test_a_machine_that_was_bought_takes_the_watts_of_its_plan() -> None:
         Terms(requests_per_day=10, busy=0.5),
         Terms(reserved_years=1),
         Terms(accuracies={"gpt-4": accuracy_given(0.5)}),
+        Terms(apis=(find_api("gpt-4"),), headroom=float("nan")),
+        Terms(apis=(find_api("gpt-4"),), headroom=2.0),
+        Terms(headroom=0.5),
+        Terms(write_off_years=5),
+        Terms(storage_class="gcs-standard"),
+        Terms(items=(parse_item("upkeep=900/month"),)),
     ],
 )
 def test_terms_that_contradict_each_other_are_refused(terms: Terms) -> None:
@@ -164,7 +186,8 @@ def test_accuracy_comes_from_a_proof(tmp_path: Path) -> None:
     path.write_text(json.dumps({"metrics": [{"name": "perplexity", "base": 9, "candidate": 10, "n": 200}]}))
     with pytest.raises(ConfigError, match="perplexity"):
         accuracy_of_proof(path)
-    for text in ("{", "[]", '{"metrics": 3}', '{"metrics": [{"name": "accuracy"}]}', "\udcff"):
+    endless = '{"metrics": [{"name": "accuracy", "candidate": 0.5, "n": 1e400}]}'
+    for text in ("{", "[]", '{"metrics": 3}', '{"metrics": [{"name": "accuracy"}]}', endless, "\udcff"):
         path.write_text(text, errors="surrogateescape")
         with pytest.raises(FormatError):
             accuracy_of_proof(path)
@@ -193,7 +216,7 @@ def test_p4d_xlarge_does_not_exist_and_p4d_24xlarge_does(arguments: tuple[str, .
 
 
 def test_an_instance_of_an_incomplete_family_is_only_not_known() -> None:
-    with pytest.raises(UnknownNameError, match=r"of that family p5\.48xlarge alone is known here"):
+    with pytest.raises(UnknownNameError, match=r"known of that family: p5\.48xlarge alone"):
         fit("llama-2-7b", "p5.4xlarge")
 
 
@@ -223,11 +246,14 @@ def test_prices_lists_what_holds_the_text() -> None:
         ("--api-price", "nan/2"),
         ("--accuracy", "much"),
         ("--accuracy", "2"),
+        ("--accuracy", "0.9", "--accuracy", "0.8"),
         ("--accuracy", "0.5", "--proof", "absent.json"),
         ("--proof", "absent.json"),
         ("--storage", "140"  "Gb"),
         ("--storage-class", "attic"),
         ("--item", "upkeep"),
+        ("--item", f"upkeep={'9' * 100}", "--years", "1"),
+        ("--api-price", "1e300/1"),
         ("--years", "0"),
         ("--headroom", "1"),
         ("--busy", "0"),

@@ -51,6 +51,14 @@ def test_a_billion_of_0_00004_kwh_are_40_mwh() -> None:
     assert all_of_them["requests"] == 10**9 and all_of_them["energy_kwh"]["value"] == pytest.approx(40_000)
 
 
+def test_equivalents_are_of_the_whole_data_centre() -> None:
+    """3.6 MJ at a PUE of 1.5 are 1.5 kWh: 125 charges of 0.012 kWh, and at 244 g a kWh 1.5 km in a car."""
+    found = of_energy(given((3.6e6, 3.6e6), "J"), site("244", "1.5"), requests=1)
+    counts = {one["name"]: one["count"]["value"] for one in found.equivalents}
+    assert counts["telephone_charges"] == pytest.approx(125) and counts["car_km"] == pytest.approx(1.5)
+    assert found.to_json()["equivalents"] == found.equivalents
+
+
 def test_the_training_of_llama_2_70b_by_command() -> None:
     found = json.loads(weigh("energy", "--watts", "400", "--hours", "1720320", "--grid", "423", "--pue", "1",
                              "--json").stdout)  # fmt: skip
@@ -67,7 +75,7 @@ def test_a_day_carries_the_waiting() -> None:
     one, day, year, _ = found.amounts()
     assert found.machines == 1 and one.energy_j.value == 3000
     assert day.energy_j.value == pytest.approx(3e6 + 7.64e6)
-    assert year.energy_j.value == pytest.approx(365 * 10.64e6) and found.pictured.what == "a year"
+    assert year.energy_j.value == pytest.approx(365.25 * 10.64e6) and found.pictured.what == "a year"
     assert day.carbon_g.value == pytest.approx(10.64e6 / 3.6e6 * 500)
     assert any("72% of a day's energy" in note for note in found.all_notes())
 
@@ -90,6 +98,15 @@ def test_a_plans_request_is_its_tokens_energy() -> None:
     assert found.embodied_g.value is not None
 
 
+def test_what_does_not_fit_is_told_and_exits_with_1() -> None:
+    result = weigh("energy", "llama-2-70b", "--on", "rtx-4090", "--json")
+    notes = json.loads(result.stdout)["notes"]
+    assert result.exit_code == 1 and any("does not fit" in note for note in notes)
+    assert notes[0].startswith(
+        "llama-2-70b in bf16 on 1 x NVIDIA GeForce RTX 4090 under vllm, a batch of 1, prompts of 512"
+    )
+
+
 def test_a_device_without_power_has_unknown_energy() -> None:
     device = replace(find_device("rtx-4090"), tdp_w=None)
     found = of_plan(fit("llama-3.2-1b", device, alternatives=False), claimed_j=1.0, requests_per_day=10)
@@ -105,6 +122,11 @@ def test_amounts_are_proportional(joules: float, requests: int, pue: float, gram
     one, many = found.amounts()
     assert many.carbon_g.value == pytest.approx(requests * one.carbon_g.value)  # type: ignore[operator]
     assert one.carbon_g.value == pytest.approx(joules / 3.6e6 * pue * grams)
+
+
+def test_a_range_may_have_exponents() -> None:
+    found = json.loads(weigh("energy", "--watts", "1e3", "--seconds", "1e-3-2E-3", "--json").stdout)["amounts"][0]
+    assert (found["energy_j"]["low"], found["energy_j"]["high"]) == pytest.approx((1.0, 2.0))
 
 
 @pytest.mark.parametrize(
@@ -126,11 +148,16 @@ def test_amounts_are_proportional(joules: float, requests: int, pue: float, gram
         ["--energy", "144J", "--grid", "atlantis"],
         ["--energy", "144J", "--pue", "0.5"],
         ["--watts", "50", "--seconds", "1", "--requests-per-day", "10", "--idle-watts", "60"],
+        ["--watts", "50", "--seconds", "1", "--idle-watts", "20"],
+        ["--energy", "144J", "--requests-per-day", "10", "--idle-watts", "20"],
+        ["--energy", "144mj"],
+        ["--meter", "nan"],
     ],
 )
 def test_what_makes_no_sense_is_one_sentence(arguments: list[str]) -> None:
     result = weigh("energy", *arguments)
     assert result.exit_code == 2 and "rror: " in result.stderr, result.output
+    assert result.stdout == ""
 
 
 def test_meters_of_a_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from weighbridge.planning import Plan, fit, rented
 from weighbridge.predict import bill as bills
 from weighbridge.predict.bill import Bill, BreakEven, Capacity, Load, Offer, Price
 from weighbridge.predict.ownership import Item, TotalCost, bought, total_cost
+from weighbridge.predict.power import idle_watts
 from weighbridge.predict.prices import ApiPrice, BytesPrice, api_prices, bytes_prices, egress_of, find_bytes
 
 HEADROOM = 0.3
@@ -157,8 +158,9 @@ def costing(plan: Plan, instance: Instance | None, terms: Terms) -> Costing:
     one = bills.capacity(plan.speed.output_tok_s, plan.speed.prefill_tok_s, plan.service.prompt_tokens,
                          plan.service.output_tokens)  # fmt: skip
     on_demand = _on_demand(plan, instance)
-    price = _price(plan, instance, terms, on_demand)
     load = None if terms.requests_per_day is None else bills.load(terms.requests_per_day, one, terms.headroom)
+    busy = Estimate(terms.busy, terms.busy, terms.busy, "share", Basis.SPECIFIED) if load is None else load.busy
+    price = _price(plan, instance, terms, on_demand, busy)
     bill = bills.bill(price.usd_per_hour, one, load, 1.0 if load else terms.busy)
     storage = find_bytes(terms.storage_class)
     kept = None if terms.storage_bytes is None else storage.month_usd(terms.storage_bytes)
@@ -186,22 +188,31 @@ _DATE = re.compile(r"\b20[0-9]{2}-[0-9]{2}-[0-9]{2}\b")
 
 def _check(terms: Terms) -> None:
     """Refuses what would be left aside in silence."""
+    if not 0 <= terms.headroom < 1:
+        raise UnitError(f"a headroom of {terms.headroom:g}", "a share of 0 or more, below 1", "correct it")
     bought_one = terms.machine_usd is not None or terms.buy_listed
-    idle = {
-        "--electricity and --hosting": "--buy" if (terms.usd_per_kwh or terms.hosting_usd_per_month) and not bought_one
-        else "",
-        "--api-batch and --cached": "--api" if (terms.api_batch or terms.cached_share) and not terms.apis else "",
-        "--growth and --discount": "--years" if (terms.growth or terms.discount) and terms.years is None else "",
-    }  # fmt: skip
-    for options, missing in idle.items():
-        if missing:
+    placed = terms.storage_bytes is not None or terms.egress_bytes is not None
+    traffic = terms.requests_per_day is not None or bool(terms.apis)
+    given = Terms()
+    idle = [
+        (terms.usd_per_kwh is not None or terms.hosting_usd_per_month != 0, bought_one, "--electricity and --hosting",
+         "--buy"),
+        (terms.write_off_years != given.write_off_years, bought_one, "--write-off", "--buy"),
+        (terms.api_batch or terms.cached_share != 0, bool(terms.apis), "--api-batch and --cached", "--api"),
+        (terms.growth != 0 or terms.discount != 0, terms.years is not None, "--growth and --discount", "--years"),
+        (terms.headroom != given.headroom, traffic, "--headroom", "--requests-per-day or --api"),
+        (terms.storage_class != given.storage_class, placed, "--storage-class", "--storage or --egress"),
+        (bool(terms.items), bool(terms.apis) or terms.years is not None, "--item", "--years or --api"),
+    ]  # fmt: skip
+    for told, used, options, missing in idle:
+        if told and not used:
             raise UnitError(f"{options} without {missing}", f"{missing} beside them", "add it, or leave them out")
     if terms.requests_per_day is not None and terms.busy != 1.0:
         read = f"{terms.requests_per_day:g} requests a day, and machines busy for {terms.busy:g} of the time"
         raise UnitError(read, "one of them: the other follows", "leave --busy or --requests-per-day out")
 
 
-def _price(plan: Plan, instance: Instance | None, terms: Terms, on_demand: Price) -> Price:
+def _price(plan: Plan, instance: Instance | None, terms: Terms, on_demand: Price, busy: Estimate) -> Price:
     ways = {"--price": terms.usd_per_hour, "--reserved": terms.reserved_years,
             "--buy": terms.machine_usd if not terms.buy_listed else True}  # fmt: skip
     given = [name for name, value in ways.items() if value is not None]
@@ -209,10 +220,10 @@ def _price(plan: Plan, instance: Instance | None, terms: Terms, on_demand: Price
         told = " and ".join([*given, *(["--spot"] if terms.spot else [])])
         raise UnitError(f"{told} together", "one way to pay", "leave the others out")
     if terms.buy_listed or terms.machine_usd is not None:
-        return _bought(plan, terms)
+        return _bought(plan, terms, busy)
     if terms.usd_per_hour is not None:
-        if not 0 <= terms.usd_per_hour < float("inf"):
-            raise UnitError(f"{terms.usd_per_hour:g} USD an hour", "0 or more", "correct it")
+        if not 0 <= terms.usd_per_hour <= bills.MOST_USD:
+            raise UnitError(f"{terms.usd_per_hour:g} USD an hour", f"0 or more, up to {bills.MOST_USD:g}", "correct it")
         hour = _exactly(terms.usd_per_hour, "as given")
         return Price(usd_per_hour=bills.interrupted(hour) if terms.spot else hour,
                      kind="given, spot" if terms.spot else "given", source="as given")  # fmt: skip
@@ -253,8 +264,11 @@ def _reserved(plan: Plan, instance: Instance | None, years: int) -> Price:
                  date=None if instance.reserved_date is None else instance.reserved_date.isoformat())  # fmt: skip
 
 
-def _bought(plan: Plan, terms: Terms) -> Price:
-    """The joules are those of the plan's energy; times its tokens a second they are watts."""
+def _bought(plan: Plan, terms: Terms, busy: Estimate) -> Price:
+    """A machine takes the plan's watts for the share of the time that it is busy, and those of waiting for the rest.
+
+    The joules are those of the plan's energy; times its tokens a second they are watts.
+    """
     device = plan.machine.device
     machine_usd, source = terms.machine_usd, "as given"
     if machine_usd is None:
@@ -264,11 +278,15 @@ def _bought(plan: Plan, terms: Terms) -> Price:
     if terms.usd_per_kwh is None:
         raise UnitError("a machine to buy without a price of electricity", "USD a kilowatt-hour", "add --electricity")
     joules, rate = plan.to_json()["energy"]["j_per_output_token"], plan.speed.output_tok_s
+    idle = idle_watts(plan.machine)
     if joules["value"] is None or rate.value is None or rate.low is None or rate.high is None:
         watts = Estimate(None, None, None, "W", Basis.ASSUMED, joules["note"] or rate.note)
     else:
-        bounds = sorted((joules["low"] * rate.high, joules["value"] * rate.value, joules["high"] * rate.low))
-        watts = Estimate(bounds[1], bounds[0], bounds[2], "W", Basis.ASSUMED)
+        full = sorted((joules["low"] * rate.high, joules["value"] * rate.value, joules["high"] * rate.low))
+        ends = ((idle.low, busy.low), (idle.value, busy.value), (idle.high, busy.high))
+        means = sorted(work * (share or 0.0) + (waiting or 0.0) * (1 - (share or 0.0))
+                       for work, (waiting, share) in zip(full, ends, strict=True))  # fmt: skip
+        watts = Estimate(means[1], means[0], means[2], "W", Basis.ASSUMED)
     hour = bought(machine_usd, terms.write_off_years, watts, terms.usd_per_kwh, terms.hosting_usd_per_month)
     date = _DATE.search(source)
     return Price(usd_per_hour=hour, kind="bought", source=source, date=date[0] if date else None)
@@ -367,7 +385,7 @@ def accuracy_of_proof(path: str | Path) -> Estimate:
         share, count = (float(found["candidate"]), int(found["n"])) if found else (0.0, 0)
     except OSError as error:
         raise SourceError(f"{path} cannot be read ({error.strerror})", "a file", "check the path") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise FormatError(f"{path} is no proof", "what `weigh prove --json` prints", "write it so") from error
     if found is None:
         names = ", ".join(str(metric["name"]) for metric in metrics) or "nothing"

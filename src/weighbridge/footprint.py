@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from weighbridge.errors import UnitError
 from weighbridge.estimate import Basis, Estimate
 from weighbridge.planning import Plan
+from weighbridge.predict.bill import DAY_S, DAYS_A_YEAR
 from weighbridge.predict.carbon import J_PER_KWH, Site, embodied, emitted, facility_kwh, product
 from weighbridge.predict.equivalents import pictured
 from weighbridge.predict.idle import Duty
 
-DAY_S, YEAR_DAYS, BILLION = 86_400, 365, 10**9
+BILLION = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,14 @@ class Footprint:
     claimed_j: float | None = None
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.idle_w is not None and (self.requests_per_day is None or self.seconds is None):
+            read = "the power of an idle machine without requests a day and the time that one takes"
+            raise UnitError(
+                read, "all of them: only then it waits", "add --requests-per-day, or leave --idle-watts out"
+            )
+        _ = self.duty  # which refuses a machine that takes more when it waits
+
     @property
     def claim(self) -> Claim | None:
         """The claim held against one request; None without one."""
@@ -118,7 +128,7 @@ class Footprint:
                 assert self.seconds is not None
                 served = duty.work_j(self.seconds)
             yield self._amount("a day", self.requests_per_day, served)
-            yield self._amount("a year", YEAR_DAYS * self.requests_per_day, served)
+            yield self._amount("a year", round(DAYS_A_YEAR * self.requests_per_day), served)
         if self.requests is not None:
             yield self._amount(f"{self.requests:,} requests", self.requests, self.energy_j)
         elif self.energy_j.value is not None and self.energy_j.value < J_PER_KWH:
@@ -147,15 +157,20 @@ class Footprint:
         wanted = None if self.requests is not None or self.requests_per_day is None else "a year"
         return next((amount for amount in amounts if amount.what == wanted), amounts[-1])
 
+    @property
+    def equivalents(self) -> list[dict[str, Any]]:
+        """That in things that people know: all the energy of the data centre, as the carbon is."""
+        shown = self.pictured
+        return pictured(facility_kwh(shown.energy_j, self.site).times(J_PER_KWH), shown.carbon_g)
+
     def to_json(self) -> dict[str, Any]:
         """The document of `weigh energy --json`."""
-        shown = self.pictured
         return {
             "source": self.source, "power_w": None if self.power_w is None else self.power_w.to_json(),
             "seconds": None if self.seconds is None else self.seconds.to_json(), "site": self.site.to_json(),
             "amounts": [amount.to_json() for amount in self.amounts()], "machines": self.machines,
             "idle_share": None if self.duty is None else self.duty.idle_share,
-            "equivalents": pictured(shown.energy_j, shown.carbon_g), "equivalents_of": shown.what,
+            "equivalents": self.equivalents, "equivalents_of": self.pictured.what,
             "claim": None if self.claim is None else self.claim.to_json(), "notes": list(self.all_notes()),
         }  # fmt: skip
 
@@ -183,8 +198,11 @@ def of_plan(plan: Plan, **asked: Any) -> Footprint:
         power = Estimate(middle, min(middle, each.low / seconds.low), max(middle, each.high / seconds.high), "W",
                          each.basis, each.note)  # fmt: skip
     made = embodied(built.device.name, built.devices, seconds)
+    told = (f"{plan.source} in {plan.weights.recipe} on {built.devices} x {built.device.title} under "
+            f"{service.runtime.name}, a batch of {service.sequences:,}, prompts of {service.prompt_tokens:,} tokens, "
+            f"answers of {service.output_tokens:,}")  # fmt: skip
     return Footprint(source=plan.source, energy_j=each, power_w=power, seconds=seconds, embodied_g=made, site=plan.site,
-                     **asked)  # fmt: skip
+                     notes=(told, *plan.notes), **asked)  # fmt: skip
 
 
 NO_MACHINE = Estimate(None, None, None, "g", Basis.SPECIFIED, "no device is named")

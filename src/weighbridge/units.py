@@ -20,6 +20,7 @@ _BYTE_UNITS = {
     "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40, "pib": 2**50,
 }  # fmt: skip
 _COUNT_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
+_SMALL_ENERGY_UNITS = {"mJ": 1e-3, "mWh": 3.6}
 _ENERGY_UNITS = {"j": 1.0, "kj": 1e3, "mj": 1e6, "gj": 1e9, "wh": 3.6e3, "kwh": 3.6e6, "mwh": 3.6e9, "gwh": 3.6e12}
 _QUANTITY = re.compile(r"\s*([0-9][0-9_,]*(?:\.[0-9]+)?(?:[eE][0-9]{1,2})?)\s*([A-Za-z/]*)\s*")
 
@@ -78,7 +79,9 @@ def parse_count(text: str) -> int:
 
 
 def parse_energy(text: str) -> float:
-    """Joules from text such as `144J`, `0.04Wh` or `0.00004 kWh`; case does not matter, so that `mJ` is a megajoule.
+    """Joules from text such as `144J`, `0.04Wh` or `0.00004 kWh`.
+
+    Case matters for m alone: `mJ` is a thousandth of a joule, `MJ` a million; `mj`, which may be either, is refused.
 
     Raises:
         UnitError: for a number without a unit, or with one that is none of energy, such as `kW`.
@@ -88,9 +91,11 @@ def parse_energy(text: str) -> float:
         (144.0, 144.0)
     """
     number, unit = _split(text, "energy", "144J or 0.00004kWh")
-    scale = _ENERGY_UNITS.get(unit.lower())
+    scale = _SMALL_ENERGY_UNITS.get(unit)
+    if scale is None and not unit.startswith("m"):
+        scale = _ENERGY_UNITS.get(unit.lower())
     if scale is None:
-        raise UnitError(f"{text!r} has the unit {unit!r}", "J, kJ, MJ, Wh, kWh or MWh", "use one of these")
+        raise UnitError(f"{text!r} has the unit {unit!r}", "mJ, J, kJ, MJ, Wh, kWh or MWh", "use one of these")
     return float(number) * scale
 
 
@@ -103,18 +108,23 @@ def format_energy(joules: float) -> str:
     """
     scale, unit = next(((s, u) for s, u in ((3.6e12, "GWh"), (3.6e9, "MWh"), (3.6e6, "kWh"), (3.6e3, "Wh"))
                         if joules >= s), (1.0, "J"))  # fmt: skip
-    return f"{joules / scale:,.4g} {unit}"
+    return f"{_four_digits(joules / scale)} {unit}"
 
 
 def format_mass(grams: float) -> str:
     """Grams for people: mg, g, kg or t.
 
     Example:
-        >>> format_mass(291_070_000.0), format_mass(0.0179)
-        ('291.1 t', '17.9 mg')
+        >>> format_mass(291_070_000.0), format_mass(0.0179), format_mass(8.465e10)
+        ('291.1 t', '17.9 mg', '84,650 t')
     """
     scale, unit = next(((s, u) for s, u in ((1e6, "t"), (1e3, "kg"), (1.0, "g")) if grams >= s), (1e-3, "mg"))
-    return f"{grams / scale:,.4g} {unit}"
+    return f"{_four_digits(grams / scale)} {unit}"
+
+
+def _four_digits(number: float) -> str:
+    """Four digits that count, or all before the point where there are more of these."""
+    return f"{number:,.0f}" if 9999.5 <= number < 1e15 else f"{number:,.4g}"
 
 
 def format_bytes(size: int) -> str:

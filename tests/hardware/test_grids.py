@@ -21,7 +21,7 @@ from weighbridge.hardware.grids import find_grid, grids, matching
         ("United States", 383.55),
         ("CAMX", 438.15 * 0.45359237),  # eGRID2023 of January 2025, pounds of CO2e a MWh
         ("us-egrid", 775.239 * 0.45359237),
-        ("us-east1", 575.77),  # Google Cloud, 2024
+        ("us-east1", 579.44),  # Google Cloud, 2025
         ("us-east-1", 593.079 * 0.45359237),  # AWS in Virginia: SRVC
         ("EU-WEST-1", 279.7),  # AWS in Ireland
         ("westeurope", 253.31),  # Azure in the Netherlands

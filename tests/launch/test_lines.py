@@ -155,9 +155,10 @@ def test_sglang_copies_the_attention_of_mixtures_and_the_whole_of_others() -> No
     assert (value(mixture, "--tensor-parallel-size"), value(mixture, "--data-parallel-size")) == ("8", "2")
     assert "--enable-dp-attention" in mixture.arguments and value(mixture, "--expert-parallel-size") == "8"
     assert value(mixture, "--max-running-requests") == "64"
+    assert value(mixture, "--chunked-prefill-size") == "16384"  # of both copies: the server divides it
     dense = fits("sglang", devices=4, tensor_parallel=2, data_parallel=2, batch=8)
     assert (value(dense, "--tensor-parallel-size"), value(dense, "--data-parallel-size")) == ("2", "2")
-    assert "--enable-dp-attention" not in dense.arguments
+    assert "--enable-dp-attention" not in dense.arguments and value(dense, "--chunked-prefill-size") == "8192"
 
 
 def test_tensorrt_llm_says_in_a_file_what_options_cannot_say(adapter: Path) -> None:
@@ -339,3 +340,8 @@ def test_a_changed_model_can_be_planned_and_not_launched() -> None:
     for option in (["--set", "a=1"], ["--launch", "vllm"]):
         within = weigh("llama-2-70b", "--within", "1GB", *option)
         assert within.exit_code == 2 and "name one with --on" in within.output
+
+
+def test_an_accelerator_that_is_no_graphics_card_may_need_a_plugin() -> None:
+    assert any("depends on its build or a plugin" in note for note in fits("sglang", on="cerebras-wse-3").notes)
+    assert not any("plugin" in note for note in fits("sglang").notes)

@@ -29,15 +29,18 @@ def test_llama_2_70b_emitted_what_its_authors_say() -> None:
 
 
 def test_without_a_place_both_are_assumed_and_say_so() -> None:
-    """A kilowatt-hour with a PUE of 1.2: 534 g on the world's mean, 36 to 960 g."""
+    """A kilowatt-hour with a PUE of 1.2 (1.08 to 1.54): 534 g on the world's mean, 32.4 to 1,232 g."""
     grams = emitted(exact(3.6e6), Site())
-    assert (grams.value, grams.low, grams.high) == pytest.approx((534, 36, 960))
-    assert grams.basis is Basis.ASSUMED and grams.note == "a PUE of 1.2 and grids of 30 to 800 g/kWh"
+    assert (grams.value, grams.low, grams.high) == pytest.approx((534, 32.4, 1232))
+    assert grams.basis is Basis.ASSUMED and grams.note == "a PUE of 1.08 to 1.54 and grids of 30 to 800 g/kWh"
 
 
 def test_a_named_grid_has_the_spread_of_a_year_and_a_given_one_none() -> None:
     france = site("france").grid
-    assert france.low == pytest.approx(44.18 * 0.82) and france.high == pytest.approx(44.18 * 1.18)
+    assert france.low == pytest.approx(24.18) and france.high == pytest.approx(64.18)
+    poland, stockholm = site("poland").grid, site("europe-north2").grid
+    assert poland.value is not None and poland.high == pytest.approx(1.18 * poland.value)
+    assert stockholm.low == 0 and stockholm.high == pytest.approx(39.39)  # 2.73 g in 2024, 19.39 g in 2025
     assert "2024" in france.note and "Ember" in france.note
     assert site("50").grid.low == site("50").grid.high == 50.0
     assert site(None, "google").pue.value == 1.09 and "2024" in site(None, "google").pue.note
@@ -85,6 +88,14 @@ def test_a_machine_that_waits_takes_energy_for_it() -> None:
     unknown = Estimate(None, None, None, "W", Basis.ASSUMED, "nobody knows")
     assert Duty(unknown, exact(500, "W"), 0.5).work_j(exact(1, "s")).note.endswith("nobody knows")
     assert Duty(unknown, exact(500, "W"), 0.5).idle_share is None
+
+
+def test_a_machine_that_works_faster_waits_longer() -> None:
+    """Work that comes every 10 s: 1 to 5 s at 500 W, the rest at 100 W; and 20 s, for which no machine waits."""
+    duty = Duty(exact(100, "W"), exact(500, "W"), 0.2)
+    found = duty.work_j(Estimate(2.0, 1.0, 5.0, "s", Basis.MODELLED))
+    assert (found.low, found.value, found.high) == pytest.approx((500 + 900, 1000 + 800, 2500 + 500))
+    assert duty.work_j(Estimate(2.0, 1.0, 20.0, "s", Basis.MODELLED)).high == pytest.approx(10_000)
 
 
 def test_equivalents_are_one_kind_each_with_a_source() -> None:

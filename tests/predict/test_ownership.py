@@ -47,12 +47,15 @@ def test_what_comes_once_falls_into_the_first_year() -> None:
 
 
 def test_an_hour_of_a_machine_that_was_bought() -> None:
-    """26,298 USD over 3 years are 1 USD an hour; 2 kW at a PUE of 1.2 and 0.25 USD are 0.60; 730.5 a month are 1."""
+    """26,298 USD over 3 years are 1 USD an hour; 2 kW at a PUE of 1.2 and 0.25 USD are 0.60; 730.5 a month are 1.
+
+    1 kW at a PUE of 1.08 are 0.27, and 4 kW at 1.54 are 1.54.
+    """
     watts = Estimate(2000, 1000, 4000, "W", Basis.ASSUMED)
     found = bought(26_298, 3, watts, 0.25, 730.5)
     assert found.value == pytest.approx(1 + 0.6 + 1)
-    assert found.low == pytest.approx(2.3)
-    assert found.high == pytest.approx(3.2)
+    assert found.low == pytest.approx(2.27)
+    assert found.high == pytest.approx(3.54)
     unknown = bought(26_298, 3, Estimate(None, None, None, "W", Basis.ASSUMED, "no power"), 0.25)
     assert unknown.value is None and unknown.note == "no power"
 

@@ -69,6 +69,8 @@ def test_tiers_are_paid_one_after_the_other() -> None:
     assert sent.month_usd(10_000 * 10**9).value == pytest.approx(900)
     assert sent.month_usd(15_000 * 10**9).value == pytest.approx(900 + 5_000 * 0.085)
     assert sent.month_usd(60_000 * 10**9).value == pytest.approx(900 + 40_000 * 0.085 + 10_000 * 0.07)
+    beyond = 900 + 3_400 + 7_000 + 50_000 * 0.05  # the tiers' own sums, as the source has them, and 50 TB more
+    assert sent.month_usd(200_000 * 10**9).value == pytest.approx(beyond)
 
 
 def test_every_class_of_storage_has_the_egress_of_its_cloud() -> None:

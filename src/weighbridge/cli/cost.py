@@ -86,6 +86,7 @@ def _terms(given: dict[str, Any]) -> Terms:
     """The terms, from what was typed."""
     from weighbridge import costing
     from weighbridge.errors import UnitError
+    from weighbridge.predict.bill import MOST_USD
     from weighbridge.predict.ownership import parse_item
     from weighbridge.predict.prices import ApiPrice, find_api
     from weighbridge.units import parse_bytes
@@ -96,7 +97,7 @@ def _terms(given: dict[str, Any]) -> Terms:
         parts = own.split("/")
         try:
             prompt, answer = (float(part) for part in parts)
-            if not (0 <= prompt < float("inf") and 0 <= answer < float("inf")):
+            if not (0 <= prompt <= MOST_USD and 0 <= answer <= MOST_USD):
                 raise ValueError
         except ValueError as error:
             raise UnitError(f"the price {own[:50]!r}", "two numbers such as 0.9/0.9", "write it so") from error
@@ -111,7 +112,10 @@ def _terms(given: dict[str, Any]) -> Terms:
             raise UnitError(
                 f"the accuracy {text[:50]!r}", "a share such as 0.82, or gpt-4o=0.9", "write it so"
             ) from error
-        accuracies[find_api(name).name if name else costing.ITSELF] = costing.accuracy_given(value)
+        whose = find_api(name).name if name else costing.ITSELF
+        if whose in accuracies:
+            raise UnitError(f"two accuracies of {name or 'the model'}", "one of each", "leave the others out")
+        accuracies[whose] = costing.accuracy_given(value)
     proof = given.pop("proof")
     if proof is not None:
         if costing.ITSELF in accuracies:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +18,9 @@ OWN = ("source", "watts", "seconds", "hours", "energy", "meter", "requests", "re
        "grid", "pue", "as_json")  # fmt: skip
 
 
+_RANGE = re.compile(r"(?P<low>[0-9.]+(?:e[-+]?[0-9]+)?)(?:-(?P<high>[0-9.]+(?:e[-+]?[0-9]+)?))?", re.IGNORECASE)
+
+
 class Range(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic only in later releases of click
     """A number above 0, or two with a dash between."""
 
@@ -26,9 +30,9 @@ class Range(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generi
         """Both ends."""
         if isinstance(value, tuple):
             return value
-        low, dash, high = str(value).partition("-")
+        both = _RANGE.fullmatch(str(value).strip())
         try:
-            bounds = (float(low), float(high if dash else low))
+            bounds = (float(both["low"]), float(both["high"] or both["low"])) if both else (0.0, 0.0)
         except ValueError:
             bounds = (0.0, 0.0)
         if not 0 < bounds[0] <= bounds[1] < 1e15:
@@ -76,7 +80,7 @@ def command(
     """Count the energy and carbon of requests.
 
     Of the plan of a model (SOURCE --on DEVICE), of --watts for --seconds, of a known --energy, or of what the meters of
-    this machine say. Exit code 1 when a claim is outside of what follows, or no meter answers.
+    this machine say. Exit code 1 when the model does not fit, a claim is outside of what follows, or no meter answers.
     """
     from weighbridge import footprint
     from weighbridge.predict.carbon import site
@@ -85,12 +89,14 @@ def command(
         raise click.UsageError("give one of SOURCE, --watts, --energy and --meter")
     if source is None:
         _without_plan()
-    at = site(grid, pue)
+    at, fits = site(grid, pue), True
     asked: dict[str, Any] = {"requests": requests, "requests_per_day": requests_per_day, "claimed_j": claim,
                              "idle_w": None if idle_watts is None else footprint.given(idle_watts, "W")}  # fmt: skip
     for name, count in (("--requests", requests), ("--requests-per-day", requests_per_day)):
         if count is not None and count < 1:
             raise click.UsageError(f"{name} takes a count of 1 or more")
+    if meter is not None and not meter > 0:  # click's range lets nan through
+        raise click.UsageError("--meter takes seconds, not nan")
     if (watts is None) != (seconds is None and hours is None) or (seconds is not None and hours is not None):
         raise click.UsageError("give --watts with --seconds or --hours: one of these")
     if source is not None:
@@ -99,6 +105,7 @@ def command(
         if on is None:
             raise click.UsageError("name a device with --on")
         plan = fit(source, on, grid=grid, pue=pue, alternatives=False, **with_own_devices(options))
+        fits = plan.memory.fits is not False
         found = footprint.of_plan(plan, **asked)
     elif watts is not None:
         times = seconds or hours
@@ -117,7 +124,7 @@ def command(
 
         output.print_lines(footprints.footprint_lines(found))
     if (found.claim is not None and found.claim.verdict in ("above", "below")) or (
-        meter is not None and found.energy_j.value is None
+        not fits or (meter is not None and found.energy_j.value is None)
     ):
         raise SystemExit(1)
 

@@ -116,9 +116,7 @@ def unknown_instance(name: str) -> UnknownNameError:
         return error
     told = f"{', '.join(sizes)}" if len(sizes) > 1 else f"{sizes[0]} alone"
     action = (
-        f"AWS has no {name.strip()}: that family has {told}"
-        if family in ALL_SIZES
-        else f"of that family {told} is known here"
+        f"AWS has no {name.strip()}: that family has {told}" if family in ALL_SIZES else f"known of that family: {told}"
     )
     near = [*sizes[:4], *(other for other in error.nearest if other not in sizes)][:4]
     return UnknownNameError("instance", name, near, action)

@@ -24,8 +24,8 @@ class LowRank:
     rank: int
 
 
-def check_device(plan: Plan, engine: str) -> None:
-    """Refuses machines that are no cards.
+def check_device(plan: Plan, engine: str) -> list[str]:
+    """Refuses machines that are no cards; says what is not sure of accelerators that are no graphics cards.
 
     Raises:
         UnitError: for these.
@@ -33,6 +33,12 @@ def check_device(plan: Plan, engine: str) -> None:
     if plan.machine.device.kind not in ("gpu", "accelerator"):
         read = f"{engine} on {plan.machine.device.title}"
         raise UnitError(read, "cards, whose options these are", "launch llama-server there")
+    if plan.machine.device.kind == "gpu":
+        return []
+    title = plan.machine.device.title
+    return [
+        f"whether {engine} runs on {title}, and with these options, depends on its build or a plugin: see its pages"
+    ]
 
 
 def cache_dtype(plan: Plan, engine: str, names: Mapping[str, str]) -> str:

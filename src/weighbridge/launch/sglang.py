@@ -2,7 +2,8 @@
 
 Layout: copies of a dense model are `--data-parallel-size` groups of `--tensor-parallel-size` devices. Of a mixture the
 experts are shared by all devices, and only the attention is copied: then the tensor parallel size is that of all of
-them and `--enable-dp-attention` divides the attention. `--max-running-requests` is that of all copies together.
+them and `--enable-dp-attention` divides the attention. `--max-running-requests` is that of all copies together, and so
+is `--chunked-prefill-size` where the attention is divided (`_handle_data_parallelism`): each copy has its part of it.
 `--mem-fraction-static` is the share of a device for weights and cache.
 
 Source: sgl-project/sglang `python/sglang/srt/server_args.py` at `VERSION`, and its page
@@ -38,9 +39,8 @@ def launch(plan: Plan) -> Launch:
     Raises:
         WeighbridgeError: for what the engine cannot do or load.
     """
-    check_device(plan, "sglang")
+    notes = check_device(plan, "sglang")
     service, built = plan.service, plan.machine
-    notes: list[str] = []
     arguments = ["-m", "sglang.launch_server"]
     if is_gguf(plan.weights.recipe):
         source = Source(local_gguf(gguf_file(plan.inspection, plan.weights.recipe), notes))
@@ -53,13 +53,13 @@ def launch(plan: Plan) -> Launch:
                               ("--quantization", source.quantization), ("--load-format", load)):  # fmt: skip
             arguments += [option, value] if value else []
     notes += [source.note] if source.note else []
+    shares_experts = is_mixture(plan) and built.data_parallel > 1
+    shared = built.data_parallel if shares_experts else 1
     arguments += ["--context-length", str(service.context_tokens), "--max-running-requests", str(running(plan)),
-                  "--chunked-prefill-size", str(service.runtime.batched_tokens),
+                  "--chunked-prefill-size", str(service.runtime.batched_tokens * shared),
                   "--mem-fraction-static", str(service.reserves),
                   "--kv-cache-dtype", cache_dtype(plan, "sglang", CACHES)]  # fmt: skip
-    shares_experts = is_mixture(plan) and built.data_parallel > 1
-    tensor = built.tensor_parallel * (built.data_parallel if shares_experts else 1)
-    arguments += ["--tensor-parallel-size", str(tensor)]
+    arguments += ["--tensor-parallel-size", str(built.tensor_parallel * shared)]
     if built.pipeline_parallel > 1:
         arguments += ["--pipeline-parallel-size", str(built.pipeline_parallel)]
     if built.data_parallel > 1:

@@ -40,7 +40,7 @@ def launch(plan: Plan) -> Launch:
     Raises:
         WeighbridgeError: for what the engine cannot do or load.
     """
-    check_device(plan, "tensorrt-llm")
+    notes = check_device(plan, "tensorrt-llm")
     service, built = plan.service, plan.machine
     copies = built.data_parallel
     if copies > 1 and not (is_mixture(plan) and built.tensor_parallel == 1):
@@ -48,7 +48,7 @@ def launch(plan: Plan) -> Launch:
         raise UnitError(read, "the attention of a mixture copied to each device, or no copies",
                         "start a server for each copy of the model, or plan with --tp")  # fmt: skip
     source = folder(plan.inspection, plan.weights.recipe, "tensorrt-llm", {})
-    notes = [source.note] if source.note else []
+    notes += [source.note] if source.note else []
     options: dict[str, Any] = {"dtype": source.dtype} if source.dtype else {}
     arguments = [source.name]
     arguments += ["--revision", source.revision] if source.revision else []

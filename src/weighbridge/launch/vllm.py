@@ -44,9 +44,8 @@ def launch(plan: Plan) -> Launch:
     Raises:
         WeighbridgeError: for what the engine cannot do or load.
     """
-    check_device(plan, "vllm")
+    notes = check_device(plan, "vllm")
     service, built = plan.service, plan.machine
-    notes: list[str] = []
     if is_gguf(plan.weights.recipe):
         source = Source(local_gguf(gguf_file(plan.inspection, plan.weights.recipe), notes))
         notes.append("vllm reads GGUF with the package vllm-gguf-plugin only, and is best given the tokenizer of the "

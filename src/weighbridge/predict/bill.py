@@ -22,6 +22,11 @@ DAY_S = 86_400
 DAYS_A_MONTH = 365.25 / 12
 DAYS_A_YEAR = 365.25
 
+MOST_USD = 1e12
+"""No price of anything here is above it."""
+MOST_REQUESTS = 1e15
+"""Requests of a day; all the world's people asking once a second make less."""
+
 SPOT_SHARE = (0.1, 0.35, 0.9)
 """The price of a spot instance over that on demand. AWS writes of up to 90% off (https://aws.amazon.com/ec2/spot/pricing/),
 the SkyPilot project of three to six times less; it moves with the hour, the zone and the size."""
@@ -151,8 +156,10 @@ def load(requests_per_day: float, one: Capacity, headroom: float) -> Load:
         >>> round(found.requests_per_s, 2), round(found.ideal.value, 2), found.replicas.value, found.replicas.high
         (115.74, 5.79, 9, 17)
     """
-    if not (0 < requests_per_day < math.inf):
-        raise UnitError(f"{requests_per_day:g} requests a day", "a number above 0", "correct it")
+    if not (0 < requests_per_day <= MOST_REQUESTS):
+        raise UnitError(
+            f"{requests_per_day:g} requests a day", f"a number above 0, up to {MOST_REQUESTS:g}", "correct it"
+        )
     if not 0 <= headroom < 1:
         raise UnitError(f"a headroom of {headroom:g}", "a share of 0 or more, below 1", "correct it")
     asked = requests_per_day / DAY_S

@@ -1,8 +1,8 @@
 """How much carbon does energy stand for? Energy of the machines x PUE x grams of CO2 equivalent a kilowatt-hour.
 
 The grid is a yearly mean of where the power is generated, without purchases and certificates. Where no grid or PUE is
-named, both are assumed: a PUE of 1.2, and 30 g (a clean grid) to 800 g (a grid of coal) around the world's mean of 2024
-(IEA, Electricity 2025: 445 g).
+named, both are assumed: a PUE of 1.08 to 1.54 (Meta's and the world's in `facilities.toml`) around 1.2, and 30 g (a
+clean grid) to 800 g (a grid of coal) around the world's mean of 2024 (IEA, Electricity 2025: 445 g).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 from weighbridge.errors import UnitError
 from weighbridge.estimate import Basis, Estimate, weakest
 from weighbridge.hardware.facilities import find_fleet, makings
-from weighbridge.hardware.grids import YEARLY_CHANGE, find_grid
+from weighbridge.hardware.grids import find_grid
 
 J_PER_KWH = 3.6e6
 ASSUMED_GRID = Estimate(445.0, 30.0, 800.0, "g/kWh", Basis.ASSUMED, "grids of 30 to 800 g/kWh")
-ASSUMED_PUE = Estimate(1.2, 1.2, 1.2, "", Basis.ASSUMED, "a PUE of 1.2")
+ASSUMED_PUE = Estimate(1.2, 1.08, 1.54, "", Basis.ASSUMED, "a PUE of 1.08 to 1.54")
 LIFETIME_YEARS = (3.0, 4.0, 6.0)
 """For how long a device is used, all the time: low, middle, high; assumed."""
 
@@ -63,8 +63,8 @@ def _grid(text: str) -> Estimate:
     if given is None:
         found = find_grid(text)
         note = f"{found.title}, mean of {found.year}: {found.source}"
-        return Estimate(found.g_per_kwh, found.g_per_kwh * (1 - YEARLY_CHANGE), found.g_per_kwh * (1 + YEARLY_CHANGE),
-                        "g/kWh", Basis.SPECIFIED, "; ".join(filter(None, (note, found.note))))  # fmt: skip
+        return Estimate(found.g_per_kwh, *found.bounds, "g/kWh", Basis.SPECIFIED,
+                        "; ".join(filter(None, (note, found.note))))  # fmt: skip
     if not 0 <= given <= 3000:
         raise UnitError(f"a grid of {text} g/kWh", "grams of CO2e a kilowatt-hour from 0 to 3000", "correct it")
     return Estimate(given, given, given, "g/kWh", Basis.SPECIFIED, f"a grid of {given:g} g/kWh, as given")

@@ -48,12 +48,20 @@ class Duty:
         return None if idle is None or not mean else idle * (1 - self.utilisation) / mean
 
     def work_j(self, busy_s: Estimate) -> Estimate:
-        """Joules of work that keeps the machine busy for so long, with its share of the waiting."""
-        mean, basis = self.mean_w, weakest([self.idle_w.basis, self.busy_w.basis, busy_s.basis])
-        if mean.value is None or busy_s.value is None:
-            return Estimate(None, None, None, "J", basis, mean.note or busy_s.note)
-        assert mean.low is not None and mean.high is not None and busy_s.low is not None and busy_s.high is not None
-        per_busy = 1 / self.utilisation
-        bounds = (mean.value * busy_s.value, mean.low * busy_s.low, mean.high * busy_s.high)
-        value, low, high = (joules * per_busy for joules in bounds)
+        """Joules of work that keeps the machine busy for so long, with its share of the waiting.
+
+        The work comes as often at each speed: where it takes less time, the machine waits for longer.
+        """
+        basis = weakest([self.idle_w.basis, self.busy_w.basis, busy_s.basis])
+        if self.mean_w.value is None or busy_s.value is None:
+            return Estimate(None, None, None, "J", basis, self.mean_w.note or busy_s.note)
+        period_s = busy_s.value / self.utilisation
+
+        def joules(idle: float | None, busy: float | None, seconds: float | None) -> float:
+            assert idle is not None and busy is not None and seconds is not None
+            return busy * seconds + idle * max(0.0, period_s - seconds)
+
+        idle, busy = self.idle_w, self.busy_w
+        value = joules(idle.value, busy.value, busy_s.value)
+        low, high = joules(idle.low, busy.low, busy_s.low), joules(idle.high, busy.high, busy_s.high)
         return Estimate(value, low, high, "J", basis, f"busy {self.utilisation:.0%} of the time")

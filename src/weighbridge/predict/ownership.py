@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from weighbridge.errors import UnitError
 from weighbridge.estimate import Basis, Estimate
-from weighbridge.predict.bill import DAYS_A_MONTH, DAYS_A_YEAR
-from weighbridge.predict.carbon import ASSUMED_PUE
+from weighbridge.predict.bill import DAYS_A_MONTH, DAYS_A_YEAR, MOST_USD
+from weighbridge.predict.carbon import ASSUMED_PUE, product
 
 EVERY = {"once": 0, "year": 1, "month": 12}
 """How often an item comes in a year; `once` comes in the first one alone."""
@@ -39,16 +39,16 @@ def bought(
     if not 0 < years <= MOST_YEARS:
         raise UnitError(f"written off in {years:g} years", f"years above 0 and up to {MOST_YEARS}", "correct it")
     for name, value in (("price", machine_usd), ("kilowatt-hour", usd_per_kwh), ("hosting", hosting_usd_per_month)):
-        if not 0 <= value < float("inf"):
-            raise UnitError(f"a {name} of {value:g} USD", "0 or more", "correct it")
+        if not 0 <= value <= MOST_USD:
+            raise UnitError(f"a {name} of {value:g} USD", f"0 or more, up to {MOST_USD:g}", "correct it")
     fixed = machine_usd / (years * 24 * DAYS_A_YEAR) + hosting_usd_per_month / (24 * DAYS_A_MONTH)
     if watts.value is None or watts.low is None or watts.high is None:
         return Estimate(None, None, None, "USD/h", watts.basis, watts.note)
-    pue = ASSUMED_PUE.value
-    assert pue is not None
-    note = f"written off in {years:g} years, electricity at a PUE of {ASSUMED_PUE.value:g}"
-    low, value, high = (fixed + w / 1000 * pue * usd_per_kwh for w in (watts.low, watts.value, watts.high))
-    return Estimate(value, low, high, "USD/h", Basis.ASSUMED, note)
+    power = product([watts, ASSUMED_PUE], "USD/h", scale=usd_per_kwh / 1000)
+    paid = Estimate(fixed, fixed, fixed, "USD/h", Basis.SPECIFIED, "as given")
+    return replace(
+        Estimate.sum([paid, power]), note=f"written off in {years:g} years, electricity at {ASSUMED_PUE.note}"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +164,8 @@ def parse_item(text: str) -> Item:
         raise UnitError(f"the item {text[:100]!r}", shapes, "write it so") from error
     if low > high or rate > most:
         raise UnitError(f"the item {text[:100]!r}", "the smaller number first", "turn them round")
+    if high * most > MOST_USD:
+        raise UnitError(f"the item {text[:100]!r}", f"at most {MOST_USD:g} USD", "correct it")
     usd = labour((low, high), (rate, most))
     if match["rate"] is None:
         usd = Estimate((low + high) / 2, low, high, "USD", Basis.ASSUMED, "as given")

@@ -47,8 +47,8 @@ def cost_lines(found: Costing) -> Iterator[str]:
     if len(found.offers) > 1 or found.offers[0].accuracy is not None:
         yield from _offers(found)
     if found.break_even:
-        points = [(point.api, point.verdict, amount(point.requests_per_day) if point.verdict != "never" else "-",
-                   point.reason) for point in found.break_even]  # fmt: skip
+        points = [(one.api, one.verdict, "-" if one.requests_per_day.value is None else amount(one.requests_per_day),
+                   one.reason) for one in found.break_even]  # fmt: skip
         heads = ("API", "", "requests a day", "because")
         yield from table("from how many requests a day this costs less", heads, points, right=(2,))
     if found.total is not None:

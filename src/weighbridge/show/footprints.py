@@ -9,7 +9,6 @@ from weighbridge.estimate import Estimate
 from weighbridge.footprint import Claim, Footprint
 from weighbridge.hardware.grids import Grid
 from weighbridge.predict.carbon import J_PER_KWH, facility_kwh
-from weighbridge.predict.equivalents import pictured
 from weighbridge.show.plans import amount, figure
 from weighbridge.show.tables import bold, table
 from weighbridge.units import format_count, format_energy, format_mass
@@ -32,7 +31,7 @@ def footprint_lines(found: Footprint) -> Iterator[str]:
     shown = found.pictured
     if shown.carbon_g.value is not None:
         counts = [(one["title"], _range(Estimate.from_json(one["count"]), _many), str(one["year"]))
-                  for one in pictured(shown.energy_j, shown.carbon_g)]  # fmt: skip
+                  for one in found.equivalents]  # fmt: skip
         yield from table(f"as much as ({shown.what})", ("what", "how many", "figure of"), counts, right=(1,))
     if (made := found.embodied_g).value is not None:
         yield f"making the devices adds {_range(made, format_mass)} of CO2e a request ({made.basis.value})"
