@@ -242,7 +242,9 @@ def test_assumptions_have_their_numbers_and_bases() -> None:
     assert re.fullmatch(r"standard deviation: 0\.(6[5-9]|7[0-5]) times the mean", rows["lengths of answers"][2])
     value, basis, note = rows["price of all machines"]
     found = case("sample")
-    assert value == f"{figure(12.29 * found.replicas)} USD an hour" and basis == "specified"
+    price = found.engine.plan.machine.device.price_usd_per_h
+    assert price is not None
+    assert value == f"{figure(price * found.replicas)} USD an hour" and basis == "specified"
     assert note.startswith("https://") and re.search(r"read on \d{4}-\d\d-\d\d$", note)
     low, high = found.engine.spread["tpot"]
     assert rows["how unsure steps are"][0] == f"{low:.2f} to {high:.2f} times the middle"
