@@ -191,3 +191,16 @@ def test_grids_are_listed() -> None:
     rows = json.loads(weigh("grids", "france", "--json").stdout)
     assert {"fra", "eu-west-3", "francecentral"} <= {row["name"] for row in rows}
     assert "no grid holds" in weigh("grids", "atlantis").stderr
+
+
+def test_devices_draw_no_more_than_their_rated_power() -> None:
+    """Where the energy would take more, the request takes longer: watts times seconds stay its energy."""
+    plan = fit("llama-3.1-8b", "h100-sxm", concurrency=128, alternatives=False)
+    found = of_plan(plan)
+    assert found.power_w is not None and found.seconds is not None
+    assert found.power_w.value == plan.machine.device.tdp_w == 700
+    assert found.power_w.value * (found.seconds.value or 0) == pytest.approx(found.energy_j.value)
+    assert any("times as long as the plan says" in note for note in found.notes)
+    alone = of_plan(fit("llama-3.1-8b", "h100-sxm", alternatives=False))
+    assert alone.power_w is not None and 200 < (alone.power_w.value or 0) < 700
+    assert any("one sequence at a time" in note for note in alone.notes)

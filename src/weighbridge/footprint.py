@@ -192,17 +192,28 @@ def of_plan(plan: Plan, **asked: Any) -> Footprint:
         seconds = Estimate(tokens / rate.value, tokens / rate.high, tokens / rate.low, "s", rate.basis,
                            "of the whole machine, shared by the requests that it works on at once")  # fmt: skip
     power = Estimate(None, None, None, "W", each.basis, each.note or "unknown")
+    longer = 1.0
     if each.value is not None and each.low is not None and each.high is not None and seconds.value is not None:
         assert seconds.low is not None and seconds.high is not None
-        middle = each.value / seconds.value
-        power = Estimate(middle, min(middle, each.low / seconds.low), max(middle, each.high / seconds.high), "W",
-                         each.basis, each.note)  # fmt: skip
+        rated = math.inf if built.device.tdp_w is None else built.devices * built.device.tdp_w
+        longer = max(1.0, each.value / seconds.value / rated)
+        seconds = seconds.times(longer)
+        assert seconds.value is not None and seconds.low is not None and seconds.high is not None
+        middle = min(rated, each.value / seconds.value)
+        sides = [min(rated, each.low / seconds.low), min(rated, each.high / seconds.high)]
+        power = Estimate(middle, min(middle, *sides), max(middle, *sides), "W", each.basis, each.note)
     made = embodied(built.device.name, built.devices, seconds)
     told = (f"{plan.source} in {plan.weights.recipe} on {built.devices} x {built.device.title} under "
             f"{service.runtime.name}, a batch of {service.sequences:,}, prompts of {service.prompt_tokens:,} tokens, "
             f"answers of {service.output_tokens:,}")  # fmt: skip
+    notes = [told, *plan.notes]
+    if longer > 1:
+        notes.append(f"a request keeps the devices {longer:.2f} times as long as the plan says: the metered engines, "
+                     "whose energy this is, were slower, and devices draw no more than their rated power")  # fmt: skip
+    if service.sequences == 1:
+        notes.append("one sequence at a time: --batch or --concurrency share the energy of a step among more")
     return Footprint(source=plan.source, energy_j=each, power_w=power, seconds=seconds, embodied_g=made, site=plan.site,
-                     notes=(told, *plan.notes), **asked)  # fmt: skip
+                     notes=tuple(notes), **asked)  # fmt: skip
 
 
 NO_MACHINE = Estimate(None, None, None, "g", Basis.SPECIFIED, "no device is named")
