@@ -26,11 +26,13 @@ from weighbridge.predict.carbon import emitted
 from weighbridge.predict.demand import demand
 from weighbridge.predict.load import MEASURES, Outcome, Policy, Progress, simulate
 from weighbridge.predict.step_times import StepTimes
-from weighbridge.predict.traffic import DAY_S, Lengths, Traffic, closed_loop, open_loop
+from weighbridge.predict.traffic import DAY_S, Lengths, Traffic, closed_loop, open_loop, requests_within
 from weighbridge.units import parse_seconds
 
 SAMPLED = 20_000
-"""Requests that are simulated where no duration is given."""
+"""Requests that are simulated where no duration is given, on so many replicas at most."""
+SAMPLED_REPLICAS = 5
+MOST_REPLICAS = 1_000_000
 BOUNDED = 50_000
 """At most so many are simulated for the bounds of an interval, in so many stretches of a longer load."""
 WINDOWS = 10
@@ -40,6 +42,9 @@ TURNS = 20
 """Requests of each client of a closed loop, at least; the first two of each are left out."""
 WARM_UP = 0.1
 """The share of the first requests that are left out where a load is a sample of one that goes on."""
+MORE_REPLICAS = 1.1
+"""Where those that a search found do not keep the limits, so many times as many are tried, at most `TRIES` times."""
+TRIES = 24
 HEADROOM = 0.8
 """The share of what a machine can bear at most that it is given where no limits are named."""
 PERCENTS = (50, 90, 95, 99)
@@ -149,11 +154,13 @@ class Engine:
     power: Estimate
     """Those of one replica that is half full, for their basis; unknown where no power is."""
 
-    def run(self, traffic: Traffic, factor: float = 1.0, *, power: int = 0, **options: Any) -> Outcome:
+    def run(
+        self, traffic: Traffic, factor: float = 1.0, *, power: int = 0, is_stoppable: bool = False, **options: Any
+    ) -> Outcome:
         """What becomes of these requests when steps take so many times as long."""
         times = self.times if factor == 1.0 else self.times.times(factor)
         watts = None if self.power_w is None else self.power_w[power]
-        return simulate(times, self.policy, traffic, power_w=watts, **options)
+        return simulate(times, self.policy, traffic, power_w=watts, is_stoppable=is_stoppable, **options)
 
 
 def engine(
@@ -174,6 +181,9 @@ def engine(
         ConfigError: when the engine does not batch continuously, or the speed is unknown.
         WeighbridgeError: as `fit` does.
     """
+    for name, value in (("sequences", max_sequences), ("tokens of a step", step_tokens)):
+        if value is not None and value < 1:
+            raise UnitError(f"at most {value:,} {name}", "1 or more", "correct it")
     inspection = source if isinstance(source, Inspection) else inspect(source)
     asked: dict[str, Any] = {"prompt_tokens": lengths.prompt_tokens, "output_tokens": lengths.output_tokens,
                              **options, "alternatives": False}  # fmt: skip
@@ -187,9 +197,11 @@ def engine(
         read = f"no speed of {plan.source} on {plan.machine.device.title} is known: {plan.speed.tpot_s.note}"
         raise ConfigError(read, "a model that generates, on a device whose rates are known", "choose another")
     room = plan.memory.max_batch
-    most = max_sequences or habits.sequences
+    copies = plan.machine.data_parallel  # each admits requests of its own
+    most = max_sequences or habits.sequences * copies
+    tokens = step_tokens or habits.step_tokens * copies
     if runtime.steps == "served":
-        policy = Policy(budget=max(step_tokens or habits.step_tokens, most + 1), mixes=habits.mixes,
+        policy = Policy(budget=tokens if step_tokens else max(tokens, most + 1), mixes=habits.mixes,
                         pages=_pages(plan, lengths), page=runtime.page_tokens, reserves=habits.reserves)  # fmt: skip
         if policy.pages:
             most = min(most, max(1, policy.pages * policy.page // max(1, lengths.prompt_tokens // 2)))
@@ -197,7 +209,7 @@ def engine(
         times = step_times.served(demand(inspection.architecture), plan.weights, plan.machine, plan.service, most)
     else:
         most = max(1, min(most, room if room is not None else most))
-        policy = Policy(budget=max(step_tokens or habits.step_tokens, most + 1), mixes=habits.mixes)
+        policy = Policy(budget=tokens if step_tokens else max(tokens, most + 1), mixes=habits.mixes)
         chunk = runtime.batched_tokens
         context = lengths.prompt_tokens + lengths.output_tokens
         asked["context_tokens"] = max(context, 8 * chunk + 1)
@@ -268,12 +280,14 @@ class Load:
 
     `latency` has an estimate for each measure and each of its mean and percentiles. `limits` are what was promised at
     `percent`; `verdicts` says of each whether it holds. `capacity` is the most that one replica bears within the
-    limits, in requests a second, `bearable` what it bears at all.
+    limits, in requests a second, `bearable` what it bears at all. `traffic` and `outcome` may be those of some of the
+    replicas, which are like the others; `rate` is that of all, 0 for a closed loop.
     """
 
     engine: Engine
     traffic: Traffic
     outcome: Outcome
+    rate: float
     replicas: int
     clients: int
     think_s: float
@@ -298,7 +312,7 @@ class Load:
         """Whether a limit holds: yes (at the high bound too), likely, unlikely or no."""
         one = self.latency[f"{limit.name}_s"][f"p{self.percent:g}"]
         if one.value is None or one.low is None or one.high is None:
-            return "no"
+            return "yes"  # answers of one token have no time between tokens
         if one.high <= limit.seconds:
             return "yes"
         if one.value <= limit.seconds:
@@ -313,27 +327,22 @@ class Load:
     @property
     def rate_of_one(self) -> float:
         """Requests a second that come to one replica, on average."""
-        return (self.requests_per_s if self.clients else self.traffic.rate) / self.replicas
+        return (self.requests_per_s if self.clients else self.rate) / self.replicas
+
+    @property
+    def requests_per_s(self) -> float:
+        """Requests that end a second, all replicas together."""
+        return self.outcome.requests_per_s * (self.replicas / self.outcome.replicas)
+
+    @property
+    def output_tokens_per_s(self) -> float:
+        """Tokens of answers a second, all replicas together."""
+        return self.outcome.output_tokens_per_s * (self.replicas / self.outcome.replicas)
 
     @property
     def of_bearable(self) -> float:
         """The load over the most that the replicas bear."""
         return self.rate_of_one / self.bearable.value if self.bearable.value else math.inf
-
-    @property
-    def simulated_share(self) -> float:
-        """The share of the load that was simulated: that of its replicas which were done, where it was stopped."""
-        return self.outcome.replicas / self.replicas if self.outcome.is_stopped else 1.0
-
-    @property
-    def requests_per_s(self) -> float:
-        """Requests that end a second, all replicas together."""
-        return self.outcome.requests_per_s / self.simulated_share
-
-    @property
-    def output_tok_s(self) -> float:
-        """Tokens of answers a second, all replicas together."""
-        return self.outcome.output_tokens_per_s / self.simulated_share
 
     @property
     def usd_per_hour(self) -> Estimate:
@@ -348,7 +357,7 @@ class Load:
     def cost(self) -> dict[str, Estimate]:
         """Money by the hour, the request and the million tokens of answers, at the load as it was, idle time in it."""
         hour = self.usd_per_hour
-        requests, tokens = self.requests_per_s, self.output_tok_s
+        requests, tokens = self.requests_per_s, self.output_tokens_per_s
         if hour.value is None or not requests:
             unknown = replace(hour, unit="USD")
             return {"usd_per_hour": hour, "usd_per_day": unknown, "usd_per_year": unknown, "usd_per_request": unknown,
@@ -369,7 +378,7 @@ class Load:
         mean = outcome.power_w * self.replicas
         sides = [mean * bound.power_w / self.bounds[0].power_w for bound in self.bounds[1:]]
         watts = Estimate(mean, min(mean, *sides), max(mean, *sides), "W", one.basis, one.note)
-        token = replace(watts.times(1 / self.output_tok_s), unit="J")
+        token = replace(watts.times(1 / self.output_tokens_per_s), unit="J")
         return {
             "average_power_w": watts,
             "kwh_per_day": replace(watts.times(24 / 1000), unit="kWh"),
@@ -391,8 +400,9 @@ class Load:
         edges = np.searchsorted(outcome.arrival_s, begins)
         edges[-1] = len(outcome)
         first, found = outcome.measure("ttft_s"), []
-        last_s, end_s = float(outcome.arrival_s.max()), float(outcome.finish_s.max())
-        share, most = self.simulated_share, (self.capacity or self.bearable).value
+        last_s = float(outcome.arrival_s.max()) if outcome.is_stopped else self.traffic.duration_s
+        end_s = max(last_s, float(outcome.finish_s.max()))
+        share, most = outcome.replicas / self.replicas, (self.capacity or self.bearable).value
         for place, (begin, end) in enumerate(itertools.pairwise(edges)):
             start = float(begins[place])
             took = min(width, last_s - start)
@@ -417,7 +427,7 @@ class Load:
             "machine": plan.machine.to_json(), "fits": plan.memory.fits, "replicas": self.replicas,
             "traffic": {
                 "loop": "closed" if self.clients else "open", "clients": self.clients or None,
-                "requests": len(traffic), "requests_per_s": None if self.clients else traffic.rate,
+                "requests": len(traffic), "requests_per_s": None if self.clients else self.rate,
                 "duration_s": outcome.span_s, "prompt_tokens": float(traffic.prompt_tokens.mean()),
                 "output_tokens": float(traffic.output_tokens.mean()),
                 "shared_tokens": float(np.mean(traffic.shared_tokens)),
@@ -429,7 +439,7 @@ class Load:
                           "tokens_worked_on_again": counts[batching.AGAIN_TOKENS]},
             "latency": {name: {key: one.to_json() for key, one in found.items()}
                         for name, found in self.latency.items()},
-            "throughput": {"requests_per_s": self.requests_per_s, "output_tok_s": self.output_tok_s},
+            "throughput": {"requests_per_s": self.requests_per_s, "output_tok_s": self.output_tokens_per_s},
             "utilization": {"of_bearable": self.of_bearable, "busy_share": outcome.busy_share,
                             "sequences": outcome.sequences,
                             "most_sequences": self.engine.times.most,
@@ -507,11 +517,24 @@ def load(
     """
     if sum(one is not None for one in (rate, clients, traffic)) != 1:
         raise UnitError("none, or several, of a rate, clients and a log", "one of them", "name one")
-    if not 0 < percent < 100:
-        raise UnitError(f"a percentile of {percent:g}", "a number between 0 and 100", "correct --percentile")
+    if rate is not None and not 0 < rate < math.inf:
+        raise UnitError(f"a rate of {rate} requests a second", "more than 0", "correct --rate")
+    if not 1 <= percent < 100:
+        raise UnitError(f"a percentile of {percent:g}", "percent, such as 95", "correct --percentile")
     if duration_s is not None and not 0 < duration_s < math.inf:
         raise UnitError(f"a duration of {duration_s:g} s", "more than 0", "correct --duration")
+    if replicas is not None and not 1 <= replicas <= MOST_REPLICAS:
+        raise UnitError(f"replicas: {replicas:,}", f"1 to {MOST_REPLICAS:,}", "correct --replicas")
+    if clients is None and think_s:
+        raise UnitError("a time to ask again, of requests that nobody waits for", "clients", "leave --think out")
+    if rate is None and (duration_s is not None or burstiness != 1 or peak != 1):
+        read = "a duration, a burstiness or a peak of a load without a rate"
+        raise UnitError(read, "a rate, which they are of", "leave them out, or give --rate")
+    if peak != 1 and duration_s is None:
+        raise UnitError("a peak of a day without a duration", "how long is simulated", "give --duration 24h")
     if traffic is not None:
+        if lengths is not None:
+            raise UnitError("lengths of requests that were logged", "those of the log", "leave them out")
         lengths = Lengths(prompt_tokens=max(1, round(float(traffic.prompt_tokens.mean()))),
                           output_tokens=max(1, round(float(traffic.output_tokens.mean()))),
                           shared_tokens=int(np.mean(traffic.shared_tokens)))  # fmt: skip
@@ -532,38 +555,62 @@ def load(
         at_most = (bearable.value, bearable.low, bearable.high)
         capacity = _between(*(_capacity(built, sample, limits, percent, factor, most or 0.0)
                               for factor, most in zip(_factors(built), at_most, strict=True)))  # fmt: skip
-    given = replicas
-    if traffic is None and rate is not None:
-        requests = SAMPLED if duration_s is None else max(1, round(rate * duration_s))
-        traffic = open_loop(rate, requests, lengths, seed=seed, burstiness=burstiness, peak=peak)
+    given, logged = replicas, traffic
     if clients is not None:
         replicas = replicas or 1
-        traffic = closed_loop(clients, max(TURNS * clients, PROBED), lengths, seed=seed)
-        warm_up = 2 * clients
-    else:
-        assert traffic is not None
-        warm_up = int(WARM_UP * len(traffic)) if duration_s is None and rate is not None else 0
-        highest = traffic.rate * peak
+        requests, warm_up = max(TURNS * clients, PROBED), 2 * clients
+    elif replicas is None:
+        highest = peak * (rate or 0.0) if logged is None else _highest(logged)
+        replicas = _replicas(highest, bearable, capacity)
         if replicas is None:
-            replicas = _replicas(highest, bearable, capacity)
-            if replicas is None:
-                replicas = 1
-                notes.append("no number of replicas meets the limits: one is simulated")
-    run: dict[str, Any] = {"clients": clients or 0, "think_s": think_s, "replicas": replicas}
-    outcome = built.run(traffic, progress=progress, **run)
+            replicas = 1
+            notes.append("no number of replicas meets the limits: one is simulated")
+        if replicas > MOST_REPLICAS:
+            read = f"{highest:,.6g} requests a second, which take {replicas:,} replicas"
+            raise UnitError(read, f"up to {MOST_REPLICAS:,}", "lower the rate, or use faster machines")
+    tries = TRIES if given is None and capacity is not None and capacity.value else 0
+    while True:
+        part = replicas
+        if clients is not None:
+            traffic = closed_loop(clients, requests, lengths, seed=seed, think_s=think_s)
+        elif logged is not None:
+            traffic, warm_up = logged, 0
+        elif duration_s is not None:
+            assert rate is not None
+            requests, warm_up = requests_within(duration_s, rate, peak), 0
+            traffic = open_loop(rate, requests, lengths, seed=seed, burstiness=burstiness, peak=peak)
+        else:
+            assert rate is not None
+            part, warm_up = min(replicas, SAMPLED_REPLICAS), int(WARM_UP * SAMPLED)
+            # The time between every n-th of gamma distributed arrivals has n times their shape.
+            even = min(1000.0, burstiness * (replicas / part)) if replicas > part else burstiness
+            traffic = open_loop(rate * part / replicas, SAMPLED, lengths, seed=seed, burstiness=even)
+        run: dict[str, Any] = {"clients": clients or 0, "think_s": think_s, "replicas": part}
+        outcome = built.run(traffic, is_stoppable=True, progress=progress, **run)
+        tries -= 1
+        if tries < 0 or outcome.is_stopped or _keeps(outcome.after(warm_up), limits, percent):
+            break
+        replicas = max(replicas + 1, math.ceil(MORE_REPLICAS * replicas))
     if outcome.is_stopped:
-        notes.append(f"stopped after {len(outcome):,} of {len(traffic):,} requests, on {outcome.replicas} of "
-                     f"{replicas} replicas: the numbers are of these")  # fmt: skip
+        notes.append(f"stopped after {len(outcome):,} of {len(traffic):,} requests, on {outcome.replicas:,} of "
+                     f"{replicas:,} replicas: the numbers are of these")  # fmt: skip
     elif len(outcome) > warm_up:
         outcome = outcome.after(warm_up)
-    bounds = _bounds(built, traffic, run, warm_up)
+    try:
+        bounds = _bounds(built, traffic, run, warm_up)
+    except KeyboardInterrupt:
+        bounds = (outcome,) * 3
+        notes.append("stopped before slow and fast steps were simulated: the intervals lack what they do to queues")
     percents = sorted({*PERCENTS, percent})
     latency = {name: _latency(built, name, outcome, bounds, percents) for name in MEASURES}
     devices = built.plan.machine.devices
     failures = None if availability is None else Failures.of(replicas, devices, availability, uptime)
-    found = Load(engine=built, traffic=traffic, outcome=outcome, bounds=bounds, replicas=replicas, clients=clients or 0,
-                 think_s=think_s, seed=seed, latency=latency, limits=tuple(limits), percent=percent, bearable=bearable,
-                 capacity=capacity, failures=failures, notes=tuple(notes))  # fmt: skip
+    if rate is None or peak != 1:
+        rate = 0.0 if clients is not None else traffic.rate
+    found = Load(engine=built, traffic=traffic, outcome=outcome, bounds=bounds, rate=rate, replicas=replicas,
+                 clients=clients or 0, think_s=think_s, seed=seed, latency=latency, limits=tuple(limits),
+                 percent=percent, bearable=bearable, capacity=capacity, failures=failures, notes=tuple(notes),
+                 )  # fmt: skip
     return replace(found, notes=(*found.notes, *_remarks(found, given, lengths, peak)))
 
 
@@ -579,7 +626,7 @@ class Point:
 def curve(found: Load, points: int = 14) -> list[Point]:
     """Latency and cost of one replica over its load, up to what it bears at most."""
     most = found.bearable.value or 0.0
-    sample = _sample(found.traffic, found.seed)
+    sample = _sample(found.traffic, found.seed, is_poisson=bool(found.clients))
     hour, done = found.usd_per_hour.value, []
     for share in np.linspace(0.05, 0.98, points):
         outcome = found.engine.run(sample.at_rate(most * float(share))).after(int(WARM_UP * len(sample)))
@@ -597,16 +644,29 @@ def knee(points: Sequence[Point]) -> float | None:
     return next((point.requests_per_s for point in points if point.seconds["e2e_s"]["p95"] > 2 * alone), None)
 
 
-def _sample(traffic: Traffic, seed: int) -> Traffic:
-    """As many requests as a search looks at: the first of a load, again and again when there are too few.
+def _sample(traffic: Traffic, seed: int, *, is_poisson: bool = False) -> Traffic:
+    """As many requests as a search looks at: stretches of a load, or all of it again and again when there are too few.
 
-    The time between them is theirs, or that of a Poisson process where they all come at once.
+    The time between them is theirs, each stretch at the same rate, or that of a Poisson process where they all come at
+    once, or are of clients.
     """
+    if len(traffic) > PROBED:
+        traffic = _stretches(traffic, PROBED)
+        each = np.diff(traffic.arrival_s, prepend=0.0).reshape(WINDOWS, -1)
+        gaps = (each / np.maximum(each.mean(axis=1, keepdims=True), 1e-9)).ravel()
+    else:
+        gaps = np.resize(np.diff(traffic.arrival_s), PROBED) if len(traffic) > 1 else np.zeros(PROBED)
     chosen = np.resize(np.arange(len(traffic)), PROBED)
-    gaps = np.resize(np.diff(traffic.arrival_s), PROBED) if len(traffic) > 1 else np.zeros(PROBED)
-    if not gaps.sum() > 0:
+    if is_poisson or not gaps.sum() > 0:
         gaps = np.random.default_rng(seed).exponential(1.0, PROBED)
-    return replace(traffic.picked(chosen), arrival_s=np.cumsum(gaps))
+    return replace(traffic.picked(chosen), arrival_s=np.cumsum(gaps), lasts_s=0.0)
+
+
+def _highest(traffic: Traffic) -> float:
+    """Requests a second in the busiest whole hour of a log; on average where it is shorter."""
+    hours = int(traffic.duration_s // 3600)
+    counts = np.bincount((traffic.arrival_s // 3600).astype(int), minlength=1)[:hours]
+    return max(traffic.rate, float(counts.max()) / 3600 if hours else 0.0)
 
 
 def _factors(built: Engine) -> tuple[float, float, float]:
@@ -622,7 +682,7 @@ def _between(middle: float, slow: float, fast: float) -> Estimate:
 
 def _bearable(built: Engine, sample: Traffic, factor: float) -> float:
     """Requests a second that one replica ends when there are always more: the middle half of a burst."""
-    burst = replace(sample, arrival_s=np.zeros(len(sample)))
+    burst = replace(sample, arrival_s=np.zeros(len(sample)), lasts_s=0.0)
     finish = np.sort(built.run(burst, factor).finish_s)
     quarter = len(finish) // 4
     return 2 * quarter / float(finish[3 * quarter] - finish[quarter])
@@ -635,9 +695,7 @@ def _capacity(
 
     def holds(rate: float) -> bool:
         outcome = built.run(sample.at_rate(rate), factor)
-        outcome = outcome.after(int(WARM_UP * len(sample)))
-        found = [outcome.percentile(f"{limit.name}_s", percent) for limit in limits]
-        return all(one is None or one <= limit.seconds for one, limit in zip(found, limits, strict=True))
+        return _keeps(outcome.after(int(WARM_UP * len(sample))), limits, percent)
 
     low, high = most / 2**12, 1.2 * most
     if not holds(low):
@@ -646,6 +704,12 @@ def _capacity(
         middle = math.sqrt(low * high)
         low, high = (middle, high) if holds(middle) else (low, middle)
     return min(low, most)
+
+
+def _keeps(outcome: Outcome, limits: Sequence[Limit], percent: float) -> bool:
+    """Whether so many percent of the requests keep all limits."""
+    found = [outcome.percentile(f"{limit.name}_s", percent) for limit in limits]
+    return all(one is None or one <= limit.seconds for one, limit in zip(found, limits, strict=True))
 
 
 def _replicas(rate: float, bearable: Estimate, capacity: Estimate | None) -> int | None:
@@ -658,21 +722,20 @@ def _bounds(built: Engine, traffic: Traffic, run: Mapping[str, Any], warm_up: in
     """A part of the same load with steps in the middle, fast and slow; of a long one on one of its replicas."""
     run = dict(run)
     if not run["clients"] and len(traffic) > BOUNDED:
-        traffic, run["replicas"] = _windows(traffic.share(0, run["replicas"])), 1
+        traffic, run["replicas"] = traffic.share(0, run["replicas"]), 1
+        traffic = _stretches(traffic, BOUNDED) if len(traffic) > BOUNDED else traffic
     left = min(warm_up, len(traffic) // 2)
     return tuple(built.run(traffic, factor, power=place, **run).after(left)
                  for place, factor in enumerate((1.0, *built.spread["tpot"])))  # fmt: skip
 
 
-def _windows(traffic: Traffic) -> Traffic:
-    """Stretches of a long load, evenly apart, one after another: as many requests as bounds are made of."""
-    if len(traffic) <= BOUNDED:
-        return traffic
-    each = BOUNDED // WINDOWS
+def _stretches(traffic: Traffic, requests: int) -> Traffic:
+    """So many requests of a longer load, in `WINDOWS` stretches that are evenly apart, one after another."""
+    each = requests // WINDOWS
     begins = np.linspace(0, len(traffic) - each, WINDOWS).astype(int)
     chosen = (begins[:, None] + np.arange(each)).ravel()
     gaps = np.diff(traffic.arrival_s, prepend=0.0)[chosen]
-    return replace(traffic.picked(chosen), arrival_s=np.cumsum(gaps))
+    return replace(traffic.picked(chosen), arrival_s=np.cumsum(gaps), lasts_s=0.0)
 
 
 def _latency(
@@ -700,7 +763,7 @@ def _remarks(found: Load, given: int | None, lengths: Lengths, peak: float) -> l
     if not found.is_stable:
         notes.append(f"the load is more than {found.replicas} replica{'s' * (found.replicas > 1)} can bear: the queue "
                      "grows as long as it lasts, and so do the latencies")  # fmt: skip
-    elif not found.clients and found.traffic.rate / found.replicas > (found.bearable.low or 0.0):
+    elif not found.clients and found.rate_of_one > (found.bearable.low or 0.0):
         notes.append("with steps at the slow end of their interval the replicas would not keep up")
     if given is None and found.capacity is None and not found.clients:
         notes.append(f"replicas are given at most {HEADROOM:.0%} of what they bear: an assumption; --slo sets limits")
@@ -710,7 +773,7 @@ def _remarks(found: Load, given: int | None, lengths: Lengths, peak: float) -> l
         notes.append("the rate is the mean of a day, which begins at its quietest hour: less than a day is not like it")
     preempted = found.outcome.counts[batching.PREEMPTED]
     if preempted:
-        notes.append(f"the cache was full: {preempted:,} sequences gave theirs back and were worked on again")
+        notes.append(f"the cache was full: sequences that gave theirs back and were worked on again: {preempted:,}")
     if found.replicas > 1:
         notes.append("replicas take turns; a router that looks at their queues does better")
     return notes

@@ -156,7 +156,7 @@ def format_count(count: int) -> str:
 
 
 _SECOND_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "day": 86_400.0,
-                 "days": 86_400.0}  # fmt: skip
+                 "days": 86_400.0, "month": 2_629_800.0, "year": 31_557_600.0}  # fmt: skip
 
 
 def parse_seconds(text: str) -> float:

@@ -135,11 +135,11 @@ def test_tokens_and_time_are_conserved(seed: int, policy: Policy, rate: float, s
         assert counts[batching.PROMPT_TOKENS] == new
         # Little's law: what is in the machine over time is how long each was there.
         assert inside == pytest.approx((outcome.finish_s - outcome.admitted_s).sum(), rel=1e-9)
-        through = len(outcome) / outcome.span_s * (outcome.finish_s - outcome.admitted_s).mean()
+        through = len(outcome) / outcome.whole_s * (outcome.finish_s - outcome.admitted_s).mean()
         assert outcome.sequences * outcome.busy_share == pytest.approx(through, rel=1e-9)
     else:
         assert policy.pages and inside < (outcome.finish_s - outcome.admitted_s).sum()
-    assert outcome.bins[batching.ENERGY_J].sum() == pytest.approx(250 * outcome.span_s, rel=1e-9)
+    assert outcome.bins[batching.ENERGY_J].sum() == pytest.approx(250 * outcome.whole_s, rel=1e-9)
     assert 0 < outcome.busy_share <= 1 and outcome.sequences <= TIMES.most
     assert policy.pages == 0 or counts[batching.MOST_PAGES] <= policy.pages
 
@@ -254,9 +254,17 @@ def test_replicas_are_as_many_loads_of_their_own(replicas: int, clients: int) ->
     assert together.replicas == replicas
 
 
-def test_more_replicas_than_requests_do_not_count() -> None:
-    outcome = simulate(TIMES, ROOMY, open_loop(1.0, 3, CHAT, seed=7), replicas=8)
-    assert len(outcome) == 3 and outcome.replicas == 3
+def test_replicas_without_a_request_idle() -> None:
+    watts = np.array([50.0, *[250.0] * 32])
+    traffic = open_loop(1.0, 3, CHAT, seed=7)
+    outcome = simulate(TIMES, ROOMY, traffic, replicas=8, power_w=watts)
+    assert len(outcome) == 3 and outcome.replicas == 8
+    # Each request is alone on its replica: at work from its admission to its last token, the others never.
+    at_work = float((outcome.finish_s - outcome.admitted_s).sum())
+    assert outcome.whole_s == max(3.0, outcome.finish_s.max())
+    assert outcome.busy_share == pytest.approx(at_work / (8 * outcome.whole_s))
+    joules = 50 * (8 * outcome.whole_s - at_work) + 250 * at_work
+    assert outcome.power_w == pytest.approx(joules / outcome.whole_s / 8)
 
 
 class Stop:
@@ -322,8 +330,17 @@ def test_the_first_requests_can_be_left_out() -> None:
     assert len(later) == 300 and later.left_out == 100
     assert np.array_equal(later.measure("e2e_s"), whole.measure("e2e_s")[100:])
     assert later.busy_share == whole.busy_share
-    assert later.requests_per_s == pytest.approx(300 / later.span_s)
-    assert later.output_tokens_per_s == pytest.approx(later.output_tokens.sum() / later.span_s)
+    # The load goes on: its last answers are no longer than others, and are followed by others.
+    between = max(np.ptp(later.arrival_s), np.ptp(later.finish_s))
+    assert later.requests_per_s == pytest.approx(300 / between)
+    assert later.output_tokens_per_s == pytest.approx(later.output_tokens.sum() / between)
+    assert whole.requests_per_s == pytest.approx(400 / max(200.0, whole.finish_s.max()))
+
+
+def test_an_interrupt_is_no_outcome_where_it_would_be_taken_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "BLOCK", 10)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(TIMES, ROOMY, open_loop(5.0, 300, CHAT, seed=8), progress=Stop(100), is_stoppable=False)
 
 
 def test_measures_of_requests_by_hand() -> None:

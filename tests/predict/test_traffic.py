@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weighbridge.errors import UnitError
-from weighbridge.predict.traffic import DAY_S, LONGEST, MOST_REQUESTS, Lengths, Traffic, closed_loop, open_loop
+from weighbridge.predict.traffic import (
+    DAY_S,
+    LONGEST,
+    MOST_REQUESTS,
+    Lengths,
+    Traffic,
+    closed_loop,
+    open_loop,
+    requests_within,
+)
 
 SHORT = Lengths(prompt_tokens=100, output_tokens=20)
 MANY = 100_000
@@ -134,3 +143,32 @@ def test_what_cannot_be_is_refused() -> None:
     for ask in refused:
         with pytest.raises(UnitError):
             ask()
+
+
+@pytest.mark.parametrize("peak", [1.0, 2.0, 24.0])
+@pytest.mark.parametrize("duration_s", [3600.0, 40_000.0, DAY_S, 2.5 * DAY_S])
+def test_a_load_lasts_as_long_as_asked_at_the_rate_that_was_asked(peak: float, duration_s: float) -> None:
+    requests = requests_within(duration_s, 3.0, peak)
+    found = open_loop(3.0, requests, SHORT, seed=10, peak=peak)
+    if requests < 100:  # of a night in which hardly one comes
+        return
+    assert found.duration_s == pytest.approx(duration_s, abs=61)
+    assert found.arrival_s[-1] < found.duration_s
+    if duration_s == DAY_S:
+        assert requests == 3 * DAY_S and found.rate == pytest.approx(3.0, rel=1e-9)
+    if duration_s == 3600.0 and peak == 2.0:
+        # exp(k cos) is twice its mean at its highest for k = 2.16: the first hour has exp(-2k) of that, and a little.
+        assert 0.34 < requests / (3.0 * 3600.0) < 0.36
+
+
+def test_clients_who_take_their_time_do_not_come_at_once() -> None:
+    first = closed_loop(100, 300, SHORT, seed=11, think_s=20.0).arrival_s[:100]
+    assert (np.diff(first) > 0).all() and 0 <= first[0] < 2 and 18 < first[-1] < 20.1
+    assert first.mean() == pytest.approx(10.0, abs=2.5)
+
+
+def test_a_seed_is_not_negative() -> None:
+    with pytest.raises(UnitError, match="seed"):
+        open_loop(1.0, 10, SHORT, seed=-1)
+    with pytest.raises(UnitError, match="seed"):
+        closed_loop(2, 10, SHORT, seed=-1)

@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from weighbridge.cli import here, output
 from weighbridge.cli.fit import plan_options, site_options, with_own_devices
@@ -81,6 +82,11 @@ def command(
     else:
         from weighbridge.traffic_log import read
 
+        context = click.get_current_context()
+        for name in ("prompt_tokens", "output_tokens", "prompt_cv", "output_cv", "shared_tokens"):
+            if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+                raise click.UsageError("requests of --log have lengths of their own: leave out --prompt, --output, "
+                                       "--prompt-cv, --output-cv and --shared-prefix")  # fmt: skip
         traffic = read(log)
         del options["prompt_tokens"], options["output_tokens"]
     bar = here.bar()
@@ -92,6 +98,8 @@ def command(
         availability=availability, uptime=uptime,
         progress=None if bar is None else functools.partial(bar, "requests"), **options,
     )  # fmt: skip
+    if bar is not None:
+        bar("requests", 1, 1)  # one that was stopped stands on the line
     if report is not None:
         from weighbridge import output_file
         from weighbridge.show import load_page

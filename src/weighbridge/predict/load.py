@@ -53,8 +53,8 @@ class Outcome:
     """What became of the requests that ended, times in seconds from the first moment of the load.
 
     `bins` has a row for each of `batching`'s kinds and a column for each stretch of `bin_s`; they and `counts` are
-    those of all replicas and of all requests, over `whole_s`. `first_s` and `finish_s` have what a request waits
-    outside of steps in them.
+    those of all simulated `replicas` and of all requests, over `whole_s`. `first_s` and `finish_s` have what a request
+    waits outside of steps in them.
     """
 
     arrival_s: NDArray[np.float64]
@@ -68,6 +68,7 @@ class Outcome:
     counts: tuple[int, ...]
     replicas: int
     whole_s: float
+    clients: int = 0
     left_out: int = 0
     is_stopped: bool = False
 
@@ -124,13 +125,21 @@ class Outcome:
 
     @property
     def requests_per_s(self) -> float:
-        """Requests that ended a second, all replicas together."""
-        return len(self) / self.span_s
+        """Requests that ended a second, all simulated replicas together."""
+        return len(self) / self._counted_s
 
     @property
     def output_tokens_per_s(self) -> float:
-        """Tokens of answers a second, all replicas together."""
-        return float(self.output_tokens.sum()) / self.span_s
+        """Tokens of answers a second, all simulated replicas together."""
+        return float(self.output_tokens.sum()) / self._counted_s
+
+    @property
+    def _counted_s(self) -> float:
+        """Of a part of a load that goes on, between its arrivals or its ends: the last answer is followed by others."""
+        if not self.left_out:
+            return self.whole_s
+        between = float(max(np.ptp(self.arrival_s), np.ptp(self.finish_s)))
+        return between if between > 0 and not self.clients else self.span_s
 
     def after(self, requests: int) -> Outcome:
         """Without the first so many requests, which came to machines that had nothing to do."""
@@ -153,8 +162,9 @@ def simulate(
     power_w: NDArray[np.float64] | None = None,
     bin_s: float = 3600.0,
     progress: Progress | None = None,
+    is_stoppable: bool = True,
 ) -> Outcome:
-    """What becomes of the requests. An interrupt ends it early: what ended until then is the outcome.
+    """What becomes of the requests.
 
     Args:
         times: how long steps are.
@@ -166,6 +176,7 @@ def simulate(
         power_w: power of a replica while 0, 1, 2 ... sequences are in it; none is counted without it.
         bin_s: width of the stretches of time that work and energy are kept for.
         progress: is told how far it is.
+        is_stoppable: an interrupt ends it early, and what ended until then is the outcome.
 
     Raises:
         UnitError: when a request cannot fit into the cache, or a number cannot be.
@@ -186,13 +197,14 @@ def simulate(
     bins = np.zeros((3, max(1, math.ceil(traffic.duration_s / bin_s))))
     counts = np.zeros(6, dtype=np.int64)
     found = np.zeros((4, total))
-    worked, begun, is_stopped = 0, 0, False
+    worked, begun, is_stopped, at_hand_s = 0, 0, False, 0.0
     grows = policy.pages > 0 and not policy.reserves
     for place in range(replicas):
+        worked = place + 1
+        if place >= total:
+            worked = replicas
+            break
         share, own_clients = traffic.share(place, replicas), len(range(place, clients, replicas))
-        if not len(share) or (clients and not own_clients):
-            continue
-        worked += 1
         one: _Replica | None = None
         again_s = think_s
         if clients:
@@ -210,6 +222,8 @@ def simulate(
                 else:
                     break
         except KeyboardInterrupt:
+            if not is_stoppable:
+                raise
             is_stopped = True
             if worked > 1:  # those that were done are like the others
                 worked -= 1
@@ -222,6 +236,7 @@ def simulate(
         most = max(counts[batching.MOST_PAGES], one.counts[batching.MOST_PAGES])
         counts += np.asarray(one.counts)
         counts[batching.MOST_PAGES] = most
+        at_hand_s += float(np.asarray(one.finish).max()) - one.arrival[0]
         found[:, place::replicas] = (one.arrival, one.admitted, one.first, one.finish)
         if is_stopped:
             break
@@ -236,10 +251,13 @@ def simulate(
     delay = times.delay_s(prompt, step_s)
     first += delay
     finish += delay
+    begin = 0.0 if traffic.lasts_s else float(arrival.min())
+    end = max(float(finish.max()), 0.0 if is_stopped else traffic.lasts_s)
+    bins[batching.ENERGY_J, -1] += max(0.0, worked * (end - begin) - at_hand_s) * watts[0]
     return Outcome(
         arrival_s=arrival, admitted_s=admitted, first_s=first, finish_s=finish, prompt_tokens=prompt,
         output_tokens=output, bins=bins, bin_s=bin_s, counts=tuple(int(count) for count in counts), replicas=worked,
-        is_stopped=is_stopped, whole_s=float(finish.max() - arrival.min()),
+        is_stopped=is_stopped, whole_s=end - begin, clients=clients,
     )  # fmt: skip
 
 

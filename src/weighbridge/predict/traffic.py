@@ -29,7 +29,7 @@ LONGEST = 8.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
     """Requests in the order in which they arrive. `shared_tokens` of each prompt, or so many of each, are in the cache
-    already.
+    already. The load goes on until `lasts_s`, or ends with the last arrival where that is later.
     """
 
     arrival_s: NDArray[np.float64]
@@ -37,14 +37,15 @@ class Traffic:
     output_tokens: NDArray[np.int64]
     shared_tokens: int | NDArray[np.int64] = 0
     notes: tuple[str, ...] = ()
+    lasts_s: float = 0.0
 
     def __len__(self) -> int:
         return len(self.arrival_s)
 
     @property
     def duration_s(self) -> float:
-        """From 0 to the last arrival."""
-        return float(self.arrival_s[-1])
+        """From 0 to the end of the load."""
+        return max(self.lasts_s, float(self.arrival_s[-1]))
 
     @property
     def rate(self) -> float:
@@ -62,7 +63,8 @@ class Traffic:
         if not self.duration_s:
             read = f"{len(self):,} requests that come at the same time, at another rate"
             raise UnitError(read, "requests over some time", "leave the rate out, or use a longer log")
-        return replace(self, arrival_s=self.arrival_s * (self.rate / rate))
+        longer = self.rate / rate
+        return replace(self, arrival_s=self.arrival_s * longer, lasts_s=self.lasts_s * longer)
 
     def share(self, place: int, of: int) -> Traffic:
         """What comes to one of several replicas, which take turns."""
@@ -70,7 +72,7 @@ class Traffic:
 
     def first(self, requests: int) -> Traffic:
         """The first so many of them."""
-        return self.picked(slice(requests))
+        return replace(self.picked(slice(requests)), lasts_s=0.0)
 
     def picked(self, which: slice | NDArray[Any]) -> Traffic:
         """Some of them, as an index picks them."""
@@ -108,15 +110,16 @@ def open_loop(
 ) -> Traffic:
     """Requests that come whatever becomes of those before them, at a mean rate a second.
 
-    With a `peak` above 1 the first comes at the quietest hour, and days repeat.
+    With a `peak` above 1 the first comes at the quietest hour, and days repeat. The load lasts as long as so many
+    requests take at that rate, so that its own rate is the one that was asked for.
 
     Raises:
         UnitError: for a rate, a number, a burstiness or a peak that cannot be.
 
     Example:
         >>> found = open_loop(10.0, 50_000, Lengths(prompt_tokens=512, output_tokens=128), seed=1)
-        >>> bool(abs(found.rate / 10 - 1) < 0.02), found.prompt_tokens.min().item()
-        (True, 512)
+        >>> found.rate, found.duration_s, found.prompt_tokens.min().item()
+        (10.0, 5000.0, 512)
     """
     if not (math.isfinite(rate) and rate > 0):
         raise UnitError(f"a rate of {rate} requests a second", "more than 0", "correct --rate")
@@ -125,20 +128,37 @@ def open_loop(
         raise UnitError(read, f"1 to {MOST_REQUESTS:,}", "shorten --duration, or simulate a part of the load")
     if not 0.01 <= burstiness <= 1000:
         raise UnitError(f"a burstiness of {burstiness}", "0.01 to 1000; 1 is a Poisson process", "correct it")
-    if not 1 <= peak <= 24:
-        raise UnitError(f"a peak of {peak} times the mean", "1 to 24", "correct --peak")
-    random = np.random.default_rng(seed)
-    arrival = np.cumsum(random.gamma(burstiness, 1 / (burstiness * rate), requests))
-    if peak > 1:
+    lasts = _over_the_day(np.array([requests / rate]), peak)[0] if peak != 1 else requests / rate
+    random = _random(seed)
+    arrival = np.cumsum(np.maximum(random.gamma(burstiness, 1.0, requests + 1), 1e-300))
+    arrival = arrival[:-1] * (requests / rate / arrival[-1])
+    if peak != 1:
         arrival = _over_the_day(arrival, peak)
-    return Traffic(arrival_s=arrival, shared_tokens=lengths.shared_tokens,
+    return Traffic(arrival_s=arrival, lasts_s=float(lasts), shared_tokens=lengths.shared_tokens,
                    prompt_tokens=_drawn(random, lengths.prompt_tokens, lengths.prompt_cv, requests,
                                         1 + lengths.shared_tokens),
                    output_tokens=_drawn(random, lengths.output_tokens, lengths.output_cv, requests, 1))  # fmt: skip
 
 
-def closed_loop(clients: int, requests: int, lengths: Lengths, *, seed: int) -> Traffic:
+def requests_within(duration_s: float, rate: float, peak: float = 1.0) -> int:
+    """How many requests `open_loop` takes to last so long: 1 or more.
+
+    Example:
+        >>> requests_within(86_400.0, 0.5, peak=2.0), requests_within(3600.0, 0.5), requests_within(3600.0, 0.5, 2.0)
+        (43200, 1800, 627)
+    """
+    even = duration_s
+    if peak != 1:
+        minute, passed = _clock(peak)
+        days, rest = divmod(duration_s, DAY_S)
+        even = days * DAY_S + float(np.interp(rest, minute, passed))
+    return max(1, round(rate * even)) if rate * even < math.inf else MOST_REQUESTS + 1
+
+
+def closed_loop(clients: int, requests: int, lengths: Lengths, *, seed: int, think_s: float = 0.0) -> Traffic:
     """Requests of so many clients who each wait for their answer: when the others come, the machine decides.
+
+    Clients who ask again after some time have not all begun at once: their first requests come within that time.
 
     Raises:
         UnitError: without a client, or with fewer requests than clients.
@@ -146,11 +166,21 @@ def closed_loop(clients: int, requests: int, lengths: Lengths, *, seed: int) -> 
     if not 1 <= clients <= requests <= MOST_REQUESTS:
         read = f"{requests:,} requests of {clients:,} clients"
         raise UnitError(read, f"a client or more, each with a request, up to {MOST_REQUESTS:,}", "correct them")
-    random = np.random.default_rng(seed)
-    return Traffic(arrival_s=np.arange(requests, dtype=np.float64) * STAGGER_S, shared_tokens=lengths.shared_tokens,
+    random = _random(seed)
+    arrival = np.arange(requests, dtype=np.float64) * STAGGER_S
+    if think_s > 0:
+        arrival[:clients] += np.sort(random.uniform(0, think_s, clients))
+        arrival[clients:] += think_s
+    return Traffic(arrival_s=arrival, shared_tokens=lengths.shared_tokens,
                    prompt_tokens=_drawn(random, lengths.prompt_tokens, lengths.prompt_cv, requests,
                                         1 + lengths.shared_tokens),
                    output_tokens=_drawn(random, lengths.output_tokens, lengths.output_cv, requests, 1))  # fmt: skip
+
+
+def _random(seed: int) -> np.random.Generator:
+    if seed < 0:
+        raise UnitError(f"a seed of {seed}", "0 or more", "correct --seed")
+    return np.random.default_rng(seed)
 
 
 def _drawn(random: np.random.Generator, mean: int, cv: float, many: int, least: int) -> NDArray[np.int64]:
@@ -175,6 +205,15 @@ def _centre(spread: float) -> float:
 
 def _over_the_day(arrival: NDArray[np.float64], peak: float) -> NDArray[np.float64]:
     """Moves arrivals of an even rate so that the rate follows the day: through the inverse of its integral."""
+    minute, passed = _clock(peak)
+    day, rest = np.divmod(arrival, DAY_S)
+    return np.asarray(day * DAY_S + np.interp(rest, passed, minute))
+
+
+def _clock(peak: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Seconds of a day, minute by minute, and when as many requests would have come at an even rate."""
+    if not 1 <= peak <= 24:
+        raise UnitError(f"a peak of {peak} times the mean", "1 to 24", "correct --peak")
     low, high = 0.0, 300.0
     for _ in range(60):
         sharpness = (low + high) / 2
@@ -182,9 +221,7 @@ def _over_the_day(arrival: NDArray[np.float64], peak: float) -> NDArray[np.float
     minute = np.arange(0.0, DAY_S + 1, 60.0)
     rate = np.exp(high * (np.cos(2 * math.pi * (minute / DAY_S - 0.5)) - 1))
     passed = np.concatenate([[0.0], np.cumsum((rate[1:] + rate[:-1]) / 2)])
-    passed *= DAY_S / passed[-1]
-    day, rest = np.divmod(arrival, DAY_S)
-    return np.asarray(day * DAY_S + np.interp(rest, passed, minute))
+    return minute, passed * (DAY_S / passed[-1])
 
 
 def _peak_of(sharpness: float) -> float:

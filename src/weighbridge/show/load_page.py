@@ -125,8 +125,12 @@ def _arrivals(found: Load) -> tuple[str, str, str, str]:
         return ("arrivals", f"{found.clients:,} clients, each after its answer", Basis.SPECIFIED.value,
                 f"they ask again {'after ' if found.think_s else ''}{again}")  # fmt: skip
     gaps = found.traffic.arrival_s[1:] - found.traffic.arrival_s[:-1]
-    value = f"{figure(found.traffic.rate)} requests/s on average"
-    spread = "one request" if not len(gaps) or not gaps.mean() else f"{gaps.std() / gaps.mean():.2f} times the mean"
+    # A sample has the requests of some replicas, whose arrivals are more even than those of all.
+    uneven = (found.replicas / found.outcome.replicas) ** 0.5 if found.outcome.left_out else 1.0
+    value = f"{figure(found.rate)} requests/s on average"
+    spread = (
+        "one request" if not len(gaps) or not gaps.mean() else f"{uneven * gaps.std() / gaps.mean():.2f} times the mean"
+    )
     return (
         "arrivals",
         value,

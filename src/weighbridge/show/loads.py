@@ -36,7 +36,7 @@ def load_lines(found: Load) -> Iterator[str]:
         yield from table("energy and carbon", ("quantity", "value", "basis"), power, right=(1,))
     hours = hour_rows(found)
     if len(hours) > 1:
-        heads = ("from hour", "requests/s", "busy", "first token, p95", "replicas needed", "")
+        heads = ("from hour", "requests/s", "with work", "first token, p95", "replicas needed", "")
         yield from table("over time", heads, hours, right=(0, 1, 2, 3, 4))
     yield from (f"note: {printable(note)}" for note in found.notes)
 
@@ -49,7 +49,7 @@ def percents(found: Load) -> tuple[str, ...]:
 def load_words(found: Load) -> str:
     """Who asks for what, in one line."""
     traffic, outcome = found.traffic, found.outcome
-    who = f"{found.clients:,} clients" if found.clients else f"{figure(traffic.rate)} requests/s"
+    who = f"{found.clients:,} clients" if found.clients else f"{figure(found.rate)} requests/s"
     again = f", each asking again after {format_seconds(found.think_s)}" if found.clients and found.think_s else ""
     runtime = found.engine.plan.service.runtime.name
     prompt, output = traffic.prompt_tokens.mean(), traffic.output_tokens.mean()
@@ -75,11 +75,11 @@ def machine_rows(found: Load) -> list[tuple[str, str]]:
     outcome = found.outcome
     rows = [
         ("load over the most that they bear", f"{found.of_bearable:.0%}"),
-        ("time in which they work", f"{outcome.busy_share:.0%}"),
-        ("sequences in each while it works", f"{figure(outcome.sequences, 3)} of {found.engine.times.most:,}"),
+        ("time with a request in them", f"{outcome.busy_share:.0%}"),
+        ("sequences in each meanwhile", f"{figure(outcome.sequences, 3)} of {found.engine.times.most:,}"),
         ("fullest cache", "no bound" if found.cache_share is None else f"{found.cache_share:.0%}"),
         ("requests/s, all together", figure(found.requests_per_s)),
-        ("output token/s, all together", figure(found.output_tok_s)),
+        ("output token/s, all together", figure(found.output_tokens_per_s)),
         ("requests/s that one bears at most", amount(found.bearable)),
     ]
     if found.capacity is not None:
