@@ -104,7 +104,9 @@ def fit(terms: np.ndarray, measured: np.ndarray) -> np.ndarray:
     def residuals(logs: np.ndarray) -> np.ndarray:
         return np.asarray(terms @ np.exp(logs) / measured - 1)
 
-    return np.exp(least_squares(residuals, (low + high) / 2, bounds=(low, high), loss="soft_l1", f_scale=0.05).x)
+    return np.asarray(
+        np.exp(least_squares(residuals, (low + high) / 2, bounds=(low, high), loss="soft_l1", f_scale=0.05).x)
+    )
 
 
 def unseen(sample: Metered, by: str) -> np.ndarray:
