@@ -231,7 +231,9 @@ def _price(plan: Plan, instance: Instance | None, terms: Terms, on_demand: Price
         return _reserved(plan, instance, terms.reserved_years)
     if not terms.spot or on_demand.usd_per_hour.value is None:
         return on_demand
-    return replace(on_demand, usd_per_hour=bills.spot(on_demand.usd_per_hour), kind="spot, assumed from the price on demand")
+    return replace(
+        on_demand, usd_per_hour=bills.spot(on_demand.usd_per_hour), kind="spot, assumed from the price on demand"
+    )
 
 
 def _on_demand(plan: Plan, instance: Instance | None) -> Price:

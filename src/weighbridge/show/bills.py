@@ -87,7 +87,16 @@ def price_lines(found: PriceList) -> Iterator[str]:
     rows = [(i.name, i.cloud, f"{i.devices} x {i.device}", _usd(i.price_usd_per_h), _usd(i.reserved_1_year_usd_per_h),
              _usd(i.reserved_3_years_usd_per_h), str(i.price_date or "-"), str(i.reserved_date or "-"))
             for i in found.instances]  # fmt: skip
-    heads: tuple[str, ...] = ("instance", "cloud", "devices", "USD an hour", "1 year", "3 years", "on demand of", "reserved of")
+    heads: tuple[str, ...] = (
+        "instance",
+        "cloud",
+        "devices",
+        "USD an hour",
+        "1 year",
+        "3 years",
+        "on demand of",
+        "reserved of",
+    )
     if rows:
         yield from table("instances, on demand and reserved", heads, rows, right=(3, 4, 5))
     rented = [(d.name, _usd(d.price_usd), _usd(d.price_usd_per_h)) for d in found.devices]
