@@ -145,7 +145,7 @@ def requests_within(duration_s: float, rate: float, peak: float = 1.0) -> int:
 
     Example:
         >>> requests_within(86_400.0, 0.5, peak=2.0), requests_within(3600.0, 0.5), requests_within(3600.0, 0.5, 2.0)
-        (43200, 1800, 627)
+        (43200, 1800, 630)
     """
     even = duration_s
     if peak != 1:
