@@ -77,7 +77,7 @@ def compared(load: dict[str, Any], times: StepTimes, budget: int) -> dict[str, d
 
 def planned_times(model: Path) -> StepTimes:
     """Steps of a plan on this machine."""
-    from weighbridge.loading import engine
+    from weighbridge.load_engine import engine
     from weighbridge.predict.traffic import Lengths
 
     return engine(str(model), "here", Lengths(prompt_tokens=64, output_tokens=32), threads=1).times

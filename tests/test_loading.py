@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from weighbridge import loading
 from weighbridge.errors import ConfigError, UnitError
-from weighbridge.loading import Failures, Limit, Load, curve, engine, knee, limits, load
+from weighbridge.load_curve import curve, knee
+from weighbridge.load_engine import HABITS, engine
+from weighbridge.loading import Load, load
 from weighbridge.predict import batching
+from weighbridge.predict.availability import Failures
 from weighbridge.predict.traffic import Lengths, Traffic
+from weighbridge.service_level import Limit, limits
 
 CHAT = Lengths(prompt_tokens=512, output_tokens=128, prompt_cv=1.0, output_cv=0.8)
 ASKED: dict[str, Any] = {"source": "llama-3.1-8b", "on": "h100-sxm", "lengths": CHAT}
@@ -167,8 +170,8 @@ def test_models_and_engines_without_steps_are_refused() -> None:
 def test_every_habit_is_of_an_engine_that_is_known() -> None:
     from weighbridge.predict.service import RUNTIMES
 
-    assert set(loading.HABITS) <= set(RUNTIMES)
-    assert all(habit.step_tokens > 1 and habit.sequences >= 1 for habit in loading.HABITS.values())
+    assert set(HABITS) <= set(RUNTIMES)
+    assert all(habit.step_tokens > 1 and habit.sequences >= 1 for habit in HABITS.values())
 
 
 def test_a_log_from_a_file(tmp_path: Path) -> None:
@@ -178,3 +181,29 @@ def test_a_log_from_a_file(tmp_path: Path) -> None:
     path.write_text("arrival_s,prompt_tokens,output_tokens\n0,100,10\n2,100,10\n4,100,10\n")
     found = load("llama-3.1-8b", "h100-sxm", traffic=read(path))
     assert len(found.outcome) == 3 and found.traffic.prompt_tokens.tolist() == [100, 100, 100]
+
+
+def test_notes_are_of_loads_and_not_of_single_requests() -> None:
+    """Closed loops of vLLM were measured on H200 and not on A100: the interval and the note agree, both ways."""
+    known, stranger = engine("llama-3.1-8b", "h200-sxm", CHAT), engine("llama-3.1-8b", "a100-sxm-80", CHAT)
+    assert not any("intervals are wider" in note for note in known.notes)
+    assert "no loads of vllm on NVIDIA A100 SXM 80 GB were measured: intervals are wider" in stranger.notes
+    assert stranger.spread["tpot"][1] > 1.5 * known.spread["tpot"][1]
+
+
+def test_an_answer_takes_no_less_than_its_first_token() -> None:
+    found = load("llama-3.1-8b", "h100-sxm", clients=1000)
+    for key, whole in found.latency["e2e_s"].items():
+        part = found.latency["ttft_s"][key]
+        assert whole.high is not None and part.high is not None and part.high <= whole.high
+    assert any("clients march in step" in note for note in found.notes)
+
+
+def test_a_load_that_is_stopped_at_its_beginning_keeps_no_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(ended: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("weighbridge.predict.load.BLOCK", 500)
+    found = load(**ASKED, rate=1.0, duration_s=86_400, peak=2.0, limits=[Limit("ttft", 2.0)], progress=stop)
+    assert found.is_beginning and found.is_met is None and found.held(found.limits[0]) == "yes"
+    assert any(note.startswith("only the beginning of the load was simulated") for note in found.notes)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from weighbridge.errors import UnitError
-from weighbridge.loading import Limit, Load, load
+from weighbridge.loading import Load, load
 from weighbridge.predict import load as simulation
 from weighbridge.predict.traffic import Lengths, Traffic, open_loop
+from weighbridge.service_level import Limit
 
 MODEL, DEVICE = "llama-3.1-8b", "h100-sxm"
 LIMITS = [Limit("ttft", 2.0), Limit("tpot", 0.05)]

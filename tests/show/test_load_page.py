@@ -15,8 +15,10 @@ import pytest
 from click.testing import CliRunner
 
 from weighbridge.cli import main
-from weighbridge.loading import Limit, Load, curve, knee, load
+from weighbridge.load_curve import curve, knee
+from weighbridge.loading import Load, load
 from weighbridge.predict.traffic import Lengths, Traffic
+from weighbridge.service_level import Limit
 from weighbridge.show import chart, load_page, load_pictures, loads
 from weighbridge.show.plans import amount, figure
 

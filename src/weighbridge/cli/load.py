@@ -66,8 +66,9 @@ def command(
     SOURCE is what `weigh inspect` takes. Name the load with --rate, --log or --concurrency. Exit code 1 when the model
     does not fit, the replicas cannot keep up, or a limit of --slo is broken.
     """
-    from weighbridge.loading import limits, load
+    from weighbridge.loading import load
     from weighbridge.predict.traffic import Lengths
+    from weighbridge.service_level import limits
 
     options = with_own_devices(options)
     clients, batch = options.pop("concurrency"), options.pop("batch")
@@ -75,6 +76,9 @@ def command(
         raise click.UsageError("--batch is of plans: a load forms its own; --max-sequences bounds it")
     if [rate, log, clients].count(None) != 2:
         raise click.UsageError("name the load with one of --rate, --log and --concurrency")
+    context = click.get_current_context()
+    if availability is None and context.get_parameter_source("uptime") is not ParameterSource.DEFAULT:
+        raise click.UsageError("--uptime is about machines that fail: give --availability too")
     lengths = traffic = None
     if log is None:
         lengths = Lengths(prompt_tokens=options.pop("prompt_tokens"), output_tokens=options.pop("output_tokens"),
@@ -82,7 +86,6 @@ def command(
     else:
         from weighbridge.traffic_log import read
 
-        context = click.get_current_context()
         for name in ("prompt_tokens", "output_tokens", "prompt_cv", "output_cv", "shared_tokens"):
             if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
                 raise click.UsageError("requests of --log have lengths of their own: leave out --prompt, --output, "

@@ -13,6 +13,8 @@ together as one device.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 from weighbridge.errors import UnitError
 
@@ -141,3 +143,36 @@ def _checked(availability: float) -> float:
 def _check_count(what: str, number: int, least: int) -> None:
     if not least <= number <= MOST_REPLICAS:
         raise UnitError(f"{what}: {number:,}", f"a whole number from {least} to {MOST_REPLICAS:,}", "correct it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failures:
+    """How often machines fail, and what it takes that enough of them work.
+
+    `device` and `replica` are shares of the time that one works; `enough` is that of all replicas as they are, and
+    `spares` are what it takes beyond them for `uptime`.
+    """
+
+    device: float
+    replica: float
+    enough: float
+    uptime: float
+    spares: int
+
+    @staticmethod
+    def of(replicas: int, devices: int, availability: float, uptime: float) -> Failures:
+        """Of so many replicas of so many devices, each of which works for this share of the time.
+
+        Example:
+            >>> found = Failures.of(8, 4, 0.999, 0.999)
+            >>> round(found.replica, 6), round(found.enough, 4), found.spares
+            (0.996006, 0.9685, 1)
+        """
+        one = all_up(devices, availability)
+        return Failures(device=availability, replica=one, enough=at_least_up(replicas, replicas, one), uptime=uptime,
+                        spares=spares(replicas, one, uptime))  # fmt: skip
+
+    def to_json(self) -> dict[str, Any]:
+        """One document."""
+        return {"device": self.device, "replica": self.replica, "all_replicas": self.enough, "uptime": self.uptime,
+                "spares": self.spares}  # fmt: skip

@@ -8,7 +8,9 @@ import numpy as np
 
 from weighbridge.errors import printable
 from weighbridge.estimate import Basis
-from weighbridge.loading import HABITS, Load, curve
+from weighbridge.load_curve import curve
+from weighbridge.load_engine import HABITS
+from weighbridge.loading import Load
 from weighbridge.show import load_pictures, loads, report
 from weighbridge.show.plans import figure, title
 from weighbridge.units import format_seconds

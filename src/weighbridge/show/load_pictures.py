@@ -1,6 +1,6 @@
 """How long do users wait over the load, what does it cost, how does it go over the day, and how do waits spread?
 
-Lines over the load are of one replica, each point a simulation of its own (`loading.curve`) with steps in the middle
+Lines over the load are of one replica, each point a simulation of its own (`load_curve.curve`) with steps in the middle
 of their interval. What one replica has to do, and what it can, stands above them with its 90% interval.
 """
 
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from weighbridge.estimate import Estimate
-from weighbridge.loading import Load, Point, knee
+from weighbridge.load_curve import Point, knee
+from weighbridge.loading import Load
 from weighbridge.show import chart, loads
 from weighbridge.show.chart import LEFT, RIGHT, TOP, WIDTH, Axis, LinearAxis, line, people, text, titled
 from weighbridge.show.plans import amount, figure, title

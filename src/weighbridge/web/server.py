@@ -18,10 +18,11 @@ from weighbridge.growth import history
 from weighbridge.hardware import catalogue as hardware_catalogue
 from weighbridge.inspection import Inspection, inspect
 from weighbridge.layer import count_layer
-from weighbridge.loading import TURNS, limits, load
+from weighbridge.loading import TURNS, load
 from weighbridge.model.catalogue import find_model, matching, models
 from weighbridge.planning import fit
 from weighbridge.predict.traffic import Lengths
+from weighbridge.service_level import limits
 from weighbridge.shapes import Wish, design, designs_json
 from weighbridge.show import report
 from weighbridge.side_by_side import compare
