@@ -19,7 +19,7 @@ from tests.formats.hub_double import COMMIT, Answer, Asked, Double, document, sa
 
 from weighbridge.cli import main
 from weighbridge.errors import FormatError, SourceError, WeighbridgeError
-from weighbridge.formats import http_client, hub, reader, safetensors
+from weighbridge.formats import addresses, hub, reader, safetensors
 from weighbridge.formats.byte_source import MemoryFile
 from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.formats.http_client import Client, Limits, Response
@@ -241,8 +241,8 @@ def test_redirects_without_an_end(double: Double) -> None:
 
 def test_a_public_server_does_not_lead_to_this_machine(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
     """127.0.0.1 plays the public internet; 127.0.0.2 and its like stay what they are, and are never connected to."""
-    real = http_client.is_public
-    monkeypatch.setattr(http_client, "is_public", lambda address: address == "127.0.0.1" or real(address))
+    real = addresses.is_public
+    monkeypatch.setattr(addresses, "is_public", lambda address: address == "127.0.0.1" or real(address))
     with serve({"cdn": {"model.safetensors": WEIGHTS}}, host="127.0.0.2") as inside:
         port = inside.endpoint.rpartition(":")[2]
         for place in (inside.endpoint, f"http://localhost:{port}", "http://169.254.169.254/latest", "http://10.0.0.1",
@@ -256,8 +256,8 @@ def test_a_public_name_that_resolves_to_this_machine_is_not_followed(
     double: Double, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What counts is the address that a name resolves to, not the name."""
-    real_public, real_lookup = http_client.is_public, socket.getaddrinfo
-    monkeypatch.setattr(http_client, "is_public", lambda address: address == "127.0.0.1" or real_public(address))
+    real_public, real_lookup = addresses.is_public, socket.getaddrinfo
+    monkeypatch.setattr(addresses, "is_public", lambda address: address == "127.0.0.1" or real_public(address))
 
     def lookup(host: str | bytes, port: int, **options: int) -> list[object]:
         named = host.decode() if isinstance(host, bytes) else host
@@ -271,7 +271,7 @@ def test_a_public_name_that_resolves_to_this_machine_is_not_followed(
 def test_a_public_name_does_not_become_this_machine_later(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
     """A redirect is remembered, and its name resolved again for the next range: to this machine then."""
     real_lookup, looked_up = socket.getaddrinfo, list[str]()
-    monkeypatch.setattr(http_client, "is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr(addresses, "is_public", lambda address: address == "127.0.0.1")
     with serve({"cdn": {"a.bin": bytes(200_000)}}, host="127.0.0.2") as inside:
 
         def lookup(host: str | bytes, port: int, **options: int) -> list[object]:

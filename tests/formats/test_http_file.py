@@ -13,7 +13,8 @@ from tests.formats.hub_double import Answer, Asked, Double, part, safetensors_fi
 
 from weighbridge.errors import FormatError, SourceError
 from weighbridge.formats import reader
-from weighbridge.formats.http_client import Client, CutError, Limits, environment_proxies, is_public, origin, shown
+from weighbridge.formats.addresses import environment_proxies, is_public, origin, shown
+from weighbridge.formats.http_client import Client, CutError, Limits
 from weighbridge.formats.http_file import READ_AHEAD_BYTES, HttpFile, folder_of
 from weighbridge.formats.parallel import mapped
 

@@ -26,7 +26,7 @@ from weighbridge.compress.plan import Chosen, Option
 from weighbridge.compress.schemes import Scheme
 from weighbridge.compress.sensitivity import Sensitivity, role_of
 from weighbridge.errors import ConfigError, SourceError, UnitError, UnknownNameError
-from weighbridge.formats.http_client import shown
+from weighbridge.formats.addresses import shown
 from weighbridge.inspection import inspect
 from weighbridge.model import encodings, recipes
 from weighbridge.model.architecture import Architecture

@@ -25,9 +25,9 @@ from weighbridge.convert.layout import FilePlan, Layout, stem_of
 from weighbridge.convert.tied import Tied
 from weighbridge.errors import ConfigError, FormatError, SourceError, UnitError, WeighbridgeError
 from weighbridge.formats import gguf, reader, safetensors
+from weighbridge.formats.addresses import shown
 from weighbridge.formats.byte_source import Folder, LocalFile, LocalFolder
 from weighbridge.formats.checkpoint import Checkpoint
-from weighbridge.formats.http_client import shown
 from weighbridge.inspection import inspect
 from weighbridge.measuring.process import peak_resident_bytes
 from weighbridge.model.tensors import Kind

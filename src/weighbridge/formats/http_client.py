@@ -18,9 +18,21 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote
 
 from weighbridge.errors import SourceError
+from weighbridge.formats import addresses
+from weighbridge.formats.addresses import (
+    PORTS,
+    ascii_host,
+    is_exempt,
+    is_loopback,
+    is_private,
+    joined,
+    origin,
+    parts_of,
+    shown,
+)
 
 if TYPE_CHECKING:
     import ssl
@@ -34,7 +46,6 @@ BUSY = frozenset({408, 429, 500, 502, 503, 504})
 """Answers after which the same question is asked again; the hub's own library retries on the same ones."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
-_PORTS = {"http": 80, "https": 443}
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-9][0-9][0-9])(?: [^\r\n]*)?")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)")
 _NUMBER = re.compile(r"[0-9]{1,18}")
@@ -149,7 +160,7 @@ class Client:
             self._idle.clear()
 
     def _follow(self, url: str, span: tuple[int, int] | None, most: int, deadline: float) -> Response:
-        parts = _parts(url, "the address that was named")
+        parts = parts_of(url, "the address that was named")
         asked = origin(url)
         may_know = True  # the token: until a redirect has left its origin
         public_only = False  # from the first public host on
@@ -159,17 +170,21 @@ class Client:
             target = response.headers.get("location")
             if response.status not in REDIRECTS or target is None:
                 return response
-            public_only = public_only or (is_public(peer) if peer else not _is_private(parts.hostname or ""))
+            public_only = public_only or (addresses.is_public(peer) if peer else not is_private(parts.hostname or ""))
             before = parts
-            url = _joined(url, target)
-            parts = _parts(url, f"a redirect from {before.hostname}")
+            url = joined(url, target)
+            parts = parts_of(url, f"a redirect from {before.hostname}")
             if (before.scheme, parts.scheme) == ("https", "http"):
                 raise SourceError(
-                    f"{before.hostname} redirects from https to {shown(url)}", "a redirect that stays encrypted", _AGAIN
+                    f"{before.hostname} redirects from https to {shown(url)}",
+                    "a redirect that stays encrypted",
+                    _AGAIN,
                 )
             may_know = may_know and origin(url) == asked
         raise SourceError(
-            f"{shown(url)} is the target of redirect number {MAX_REDIRECTS + 1}", f"at most {MAX_REDIRECTS}", _AGAIN
+            f"{shown(url)} is the target of redirect number {MAX_REDIRECTS + 1}",
+            f"at most {MAX_REDIRECTS}",
+            _AGAIN,
         )
 
     def _ask(
@@ -177,9 +192,9 @@ class Client:
         deadline: float, public_only: bool,
     ) -> tuple[Response, str]:  # fmt: skip
         """One request without redirects, and the address that answered; empty behind a proxy."""
-        host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+        host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
         proxy = self._proxy(parts.scheme, host, port)
-        if public_only and _is_private(host):
+        if public_only and is_private(host):
             raise _private(host)
         with self._lock:
             public_only = public_only or host in self._public
@@ -189,7 +204,7 @@ class Client:
             connection = self._kept(key)
             if connection is None:
                 connection = self._connect(key, proxy, deadline, public_only)
-            elif public_only and not is_public(connection.peer):
+            elif public_only and not addresses.is_public(connection.peer):
                 connection.close()
                 raise _private(host)
             connection.deadline = deadline
@@ -207,7 +222,7 @@ class Client:
                     self.traffic.bytes_read += connection.taken()
             if keep:
                 self._keep(key, connection)
-            if is_public(connection.peer):
+            if addresses.is_public(connection.peer):
                 with self._lock:
                     self._public.add(host)
             return response, connection.peer
@@ -227,9 +242,9 @@ class Client:
     def _proxy(self, scheme: str, host: str, port: int) -> SplitResult | None:
         """The proxy for a host; none for this machine, which no proxy can reach for us."""
         named = self.proxies.get(scheme)
-        if not named or _is_loopback(host) or _is_exempt(host, port, self.proxies.get("no", "")):
+        if not named or is_loopback(host) or is_exempt(host, port, self.proxies.get("no", "")):
             return None
-        return _parts(named if "://" in named else f"http://{named}", "the proxy that the environment names", True)
+        return parts_of(named if "://" in named else f"http://{named}", "the proxy that the environment names", True)
 
     def _connect(
         self, key: tuple[str, str, int], proxy: SplitResult | None, deadline: float, public_only: bool
@@ -471,112 +486,14 @@ class _Connection:
         return bytes(data), ""
 
 
-def origin(url: str) -> str:
-    """Scheme, host and port of an address: what a token belongs to.
-
-    Example:
-        >>> origin("https://Huggingface.co/org/name"), origin("http://127.0.0.1:8080/x")
-        ('https://huggingface.co:443', 'http://127.0.0.1:8080')
-    """
-    parts = _parts(url, "an address")
-    return f"{parts.scheme}://{parts.hostname}:{parts.port or _PORTS[parts.scheme]}"
-
-
-def shown(url: str) -> str:
-    """An address as messages show it: without user, query and fragment, which may hold keys.
-
-    Example:
-        >>> shown("https://user:word@host/a/b.safetensors?X-Signature=secret")
-        'https://host/a/b.safetensors'
-    """
-    if "://" not in url:
-        return url[:200]
-    scheme, _, rest = url.partition("://")
-    place, slash, path = rest.partition("/")
-    return f"{scheme[:10]}://{place.rpartition('@')[2]}{slash}{re.split('[?#]', path)[0]}"[:200]
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet: not of this machine, its network or its link.
-
-    Example:
-        >>> [is_public(a) for a in ("8.8.8.8", "127.0.0.2", "10.1.2.3", "169.254.169.254", "::1", "::ffff:10.0.0.1")]
-        [True, False, False, False, False, False]
-    """
-    import ipaddress
-
-    try:
-        found: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(found, ipaddress.IPv6Address):
-        found = found.ipv4_mapped or found.sixtofour or found
-    return found.is_global and not found.is_multicast
-
-
-def environment_proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    """The proxies that the usual variables name, small letters before capitals; `no` holds the hosts without one.
-
-    Example:
-        >>> environment_proxies({"HTTPS_PROXY": "http://proxy:3128", "no_proxy": "localhost,.corp"})
-        {'https': 'http://proxy:3128', 'no': 'localhost,.corp'}
-    """
-    found = {}
-    for scheme in ("http", "https", "no"):
-        names = (f"{scheme}_proxy", f"{scheme.upper()}_PROXY", *(("all_proxy", "ALL_PROXY") if scheme != "no" else ()))
-        value = next((environment[name] for name in names if environment.get(name)), "")
-        if value:
-            found[scheme] = value
-    return found
-
-
-def _parts(url: str, what: str, with_user: bool = False) -> SplitResult:
-    """A checked address.
-
-    Raises:
-        SourceError: for another scheme, no host, a user, or characters that no address has.
-    """
-    expected, action = "an address of http or https such as https://host/file.safetensors", "check the address"
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-        _ascii(parts.hostname or "")
-    except ValueError as error:
-        raise SourceError(f"{what} is {shown(url)!r} ({error})", expected, action) from error
-    if parts.scheme not in _PORTS:
-        raise SourceError(f"{what} is {shown(url)!r}, of the scheme {parts.scheme[:20]!r}", expected, action)
-    if not parts.hostname or port == 0 or len(url) > 8192 or re.search(r"[\x00-\x20\x7f]", url):
-        raise SourceError(f"{what} is {shown(url)!r}", expected, action)
-    if "@" in parts.netloc and not with_user:
-        raise SourceError(f"{what} holds a user or a password", "an address without", "leave it out")
-    return parts
-
-
-def _ascii(host: str) -> str:
-    """A host as it is spelled in a request.
-
-    Raises:
-        UnicodeError: when an international name breaks the rules of such names.
-    """
-    return host if host.isascii() else host.encode("idna").decode()
-
-
-def _joined(url: str, target: str) -> str:
-    """The address that a redirect means; what cannot be joined stays as it is, and is refused."""
-    try:
-        return urljoin(url, target)
-    except ValueError:
-        return target
-
-
 def _request(parts: SplitResult, span: tuple[int, int] | None, token: str | None, proxy: SplitResult | None) -> bytes:
     """The bytes of a request; to a proxy of `http` with the whole address."""
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (
         "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~-._?") if parts.query else ""
     )
-    host = _ascii(parts.hostname or "")
+    host = ascii_host(parts.hostname or "")
     host = f"[{host}]" if ":" in host else host
-    place = host if parts.port in (None, _PORTS[parts.scheme]) else f"{host}:{parts.port}"
+    place = host if parts.port in (None, PORTS[parts.scheme]) else f"{host}:{parts.port}"
     lines = [
         f"GET {path if proxy is None else f'http://{place}{path}'} HTTP/1.1", f"Host: {place}",
         "User-Agent: weighbridge", "Accept: */*", "Accept-Encoding: identity",
@@ -639,7 +556,7 @@ def _open_socket(host: str, port: int, idle_s: float, deadline: float, public_on
         found = socket.getaddrinfo(host.encode() if host.isascii() else host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise _unreachable(host, error) from error
-    if public_only and not all(is_public(str(place[0])) for *_, place in found):
+    if public_only and not all(addresses.is_public(str(place[0])) for *_, place in found):
         raise _private(host)
     last: OSError | None = None
     for family, kind, protocol, _, place in found[:8]:
@@ -656,27 +573,6 @@ def _open_socket(host: str, port: int, idle_s: float, deadline: float, public_on
             sock.close()
             last = error
     raise _unreachable(host, last or OSError("no address")) from last
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether a host's name says that it is this machine."""
-    named = host in ("localhost", "::1") or host.endswith(".localhost")
-    return named or re.fullmatch(r"127(\.[0-9]+){3}", host) is not None
-
-
-def _is_private(host: str) -> bool:
-    """Whether a host's name alone says that it is this machine or a private address."""
-    return _is_loopback(host) or ((":" in host or re.fullmatch(r"[0-9.]+", host) is not None) and not is_public(host))
-
-
-def _is_exempt(host: str, port: int, hosts: str) -> bool:
-    """Whether `NO_PROXY` names a host: by its name, the end of its name, or `*`."""
-    for entry in hosts.lower().split(","):
-        name = entry.strip()
-        domain = name.lstrip(".")
-        if name in ("*", f"{host}:{port}") or (domain and f".{host}".endswith(f".{domain}")):
-            return True
-    return False
 
 
 def _broken(url: str, read: str, expected: str) -> SourceError:

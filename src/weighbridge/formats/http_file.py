@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable
 from urllib.parse import quote, unquote, urlsplit
 
 from weighbridge.errors import SourceError, WeighbridgeError
+from weighbridge.formats.addresses import origin, shown
 from weighbridge.formats.byte_source import check_name, check_range
-from weighbridge.formats.http_client import Client, CutError, Response, origin, shown
+from weighbridge.formats.http_client import Client, CutError, Response
 
 READ_AHEAD_BYTES = 64 * 1024
 """What a request asks for at least, where so much follows: small reads beside each other share one."""

@@ -22,17 +22,10 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from weighbridge.errors import FormatError, SourceError, WeighbridgeError
 from weighbridge.formats import json_text
+from weighbridge.formats.addresses import environment_proxies, origin, shown
 from weighbridge.formats.byte_source import ByteSource, Folder, LocalFile, LocalFolder, check_name
 from weighbridge.formats.checkpoint import Remote
-from weighbridge.formats.http_client import (
-    Client,
-    CutError,
-    Limits,
-    Response,
-    environment_proxies,
-    origin,
-    shown,
-)
+from weighbridge.formats.http_client import Client, CutError, Limits, Response
 from weighbridge.formats.http_file import HttpFile, folder_of, plain_refusal
 
 ENDPOINT = "https://huggingface.co"

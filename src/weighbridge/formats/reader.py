@@ -106,7 +106,7 @@ def _is_repository(name: str) -> bool:
 def _read_remote(name: str) -> Checkpoint:
     """What lies behind an address or the name of a repository."""
     from weighbridge.formats import hub
-    from weighbridge.formats.http_client import shown
+    from weighbridge.formats.addresses import shown
 
     place = hub.find(name, ENDINGS)
     try:
