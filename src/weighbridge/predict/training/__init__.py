@@ -1,0 +1,1 @@
+"""What does training take: arithmetic, memory of each device, time?"""
