@@ -21,8 +21,8 @@ from weighbridge.errors import ConfigError, UnknownNameError
 
 METHODS = ("full", "lora", "dora", "qlora", "prompt", "prefix", "bitfit", "freeze")
 ALL_LINEAR = "all-linear"
-"""Stands for every linear map but the head, as in PEFT: routed experts and routers are left out there, as transformers
-keeps them as plain parameters since its release 5."""
+"""Stands for every linear map but the head, as in PEFT: routed experts that files hold one by one are linear maps, those
+of a layer in one tensor are not, and have to be named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

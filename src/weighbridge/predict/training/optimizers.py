@@ -2,8 +2,8 @@
 
 An update reads the gradient and the state of a parameter and writes both: SGD keeps nothing, with momentum one number,
 Adam and AdamW two (Kingma and Ba 2015; Loshchilov and Hutter 2019). Under mixed precision the update works on a copy of
-the weights in 32 bits (Micikevicius et al. 2018), and the state has 32 bits too; where all is kept in 16 bits, the state
-has the type of the weight (torch 2.13 `optim/adamw.py`: zeros_like); that of bitsandbytes never has 16.
+the weights in 32 bits (Micikevicius et al. 2018), and the state has 32 bits too. Where all is kept in 16 bits, the state
+has the type of the weight (torch 2.13 `optim/adam.py`: zeros_like); that of bitsandbytes never has 16.
 
 State of 8 bits has one scale in fp32 for every 256 numbers, and a tensor of less than 4,096 elements keeps 32 bits
 (bitsandbytes 0.50 `optim/optimizer.py`). The Trainer of transformers keeps tables in 32 bits as well; that is not
@@ -54,8 +54,8 @@ class Optimizer:
         nothing.
 
         Example:
-            >>> OPTIMIZERS["adamw"].state_bytes, OPTIMIZERS["adamw8bit"].state_bytes, OPTIMIZERS["adafactor"].state_bytes
-            (8, 2.03125, 0)
+            >>> [OPTIMIZERS[name].state_bytes for name in ("adamw", "adamw8bit", "adafactor")]
+            [8, 2.03125, 0]
         """
         return self.moments * (1 + 4 / BLOCK) if self.is_8bit else 4 * self.moments
 
@@ -132,6 +132,6 @@ def row_state_bytes(row: Row, optimizer: Optimizer, precision: str = "bf16") -> 
 
 
 def _is_inner_matrix(row: Row) -> bool:
-    """Whether a row is matrices inside the layers; those of all experts in one tensor are, kernels of convolutions not."""
+    """Whether a row is matrices inside the layers: those of experts in one tensor are, convolutions are not."""
     is_matrix = len(row.shape) == 2 or (row.component is Component.EXPERTS and len(row.shape) == 3)
     return row.use is Use.MATMUL and is_matrix and row.role not in ("head", "score")

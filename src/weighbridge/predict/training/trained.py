@@ -22,8 +22,8 @@ from weighbridge.model.tensors import Component, Kind
 from weighbridge.predict.training.methods import ALL_LINEAR, Method
 
 _PARTS = ("attention_q", "attention_k", "attention_v")
-_NOT_LINEAR = ("head", "score", "router")
-"""Roles that `all-linear` leaves out: heads by PEFT's rule, routers because transformers keeps them as parameters."""
+_HEADS = ("head", "score")
+"""Roles that `all-linear` leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +101,9 @@ def trained(architecture: Architecture, method: Method) -> Trained:
     if method.has_adapters:
         rows += _saved(architecture, method)
         rows += _adapters(architecture, method)
-        if ALL_LINEAR in method.targets and any(row.component is Component.EXPERTS for row in rows):
+        if ALL_LINEAR in method.targets and any(group.weight.stacked > 1 for group in architecture.groups):
             notes.append(
-                f"{ALL_LINEAR} leaves routed experts and routers out, as PEFT does: name them to adapt them too"
+                f"{ALL_LINEAR} leaves out the routed experts, which lie in one tensor: name them to adapt them"
             )
     elif method.name == "prompt":
         rows.append(_prompt(architecture, method))
@@ -177,10 +177,12 @@ def _saved(architecture: Architecture, method: Method) -> Iterator[Row]:
 def _adapters(architecture: Architecture, method: Method) -> Iterator[Row]:
     named: set[str] = set()
     candidates = [group for group in architecture.groups if _can_adapt(group)]
+    one_by_one = {group.path for group in candidates if group.weight.experts > 1}
     for group in candidates:
         if any(f".{module}." in f".{group.name}." for module in method.modules_to_save):
             continue
-        hits = {target: _hits(target, group) for target in method.targets}
+        is_linear = _is_linear(group) and (group.weight.role != "router" or group.path in one_by_one)
+        hits = {target: _hits(target, group, is_linear) for target in method.targets}
         named |= {target for target, copies in hits.items() if copies}
         whole = {target: copies for target, copies in hits.items() if target not in _PARTS or not group.weight.parts}
         copies = set().union(*whole.values())
@@ -205,13 +207,20 @@ def _can_adapt(group: TensorGroup) -> bool:
     return weight.tied_to is None or weight.role == "head"
 
 
-def _hits(target: str, group: TensorGroup) -> set[str]:
+def _is_linear(group: TensorGroup) -> bool:
+    """Whether `all-linear` means it: a matrix that is the weight of its module, and no head. A router is one where the
+    experts are: it lies beside them as a plain parameter where they lie in one tensor.
+    """
+    weight = group.weight
+    is_module = group.name.rpartition(".")[2] == "weight" and weight.stacked == 1 and weight.tied_to is None
+    return is_module and weight.use is Use.MATMUL and len(weight.shape) == 2 and weight.role not in _HEADS
+
+
+def _hits(target: str, group: TensorGroup, is_linear: bool) -> set[str]:
     """The modules of a group that a target names."""
     weight, module = group.weight, _module(group.name)
     if target == ALL_LINEAR:
-        is_linear = weight.use is Use.MATMUL and len(weight.shape) == 2 and weight.role not in _NOT_LINEAR
-        is_module = group.name.rpartition(".")[2] == "weight" and weight.experts == weight.stacked == 1
-        matched = is_linear and is_module and weight.tied_to is None
+        matched = is_linear
     else:
         is_part = target in _PARTS and bool(weight.parts)
         matched = is_part or target == weight.role or f".{module}".endswith(f".{target}")
@@ -236,7 +245,7 @@ def _targets(candidates: Sequence[TensorGroup]) -> set[str]:
 
 
 def _matrices(group: TensorGroup, method: Method, names: set[str], part: tuple[str, int] | None) -> Iterator[Row]:
-    """A, B and with DoRA the magnitude, beside the named modules of a group, or beside a part of the outputs of each."""
+    """A, B and with DoRA the magnitude beside the named modules of a group, or beside a part of the outputs of each."""
     weight, rank = group.weight, method.rank
     inputs: tuple[int, ...] = (weight.in_features,)
     outputs = weight.elements // weight.stacked // weight.in_features
