@@ -116,7 +116,7 @@ def compute(architecture: Architecture, run: Run, *, causal: bool = True) -> Com
         >>> gpt3 = inspect("gpt-3-175b").architecture
         >>> step = compute(gpt3, Run(sequence_tokens=2048, global_batch=1536))
         >>> f"{6 * step.parameters * 300_000_000_000:.3e} {step.over(300_000_000_000):.3e}"
-        '3.143e+23 3.193e+23'
+        '3.143e+23 3.186e+23'
     """
     held = trained(architecture, run.method)
     prompt = run.method.prompt_tokens if run.method.learns_prompt else 0
@@ -124,9 +124,8 @@ def compute(architecture: Architecture, run: Run, *, causal: bool = True) -> Com
     workload = Workload(batch_size=run.global_batch, new_tokens=run.sequence_tokens + read,
                         context_tokens=prompt - read)  # fmt: skip
     walk = _Walk(architecture, run, held, workload, causal)
-    for placement, layer in _in_order(architecture):
-        walk.visit(placement, layer)
-    walk.finish()
+    for layer, placements in _in_order(architecture):
+        walk.visit(layer, placements)
     return Compute(parts=tuple(walk.parts.values()), tokens=run.step_tokens, notes=tuple(_notes(architecture, run)),
                    parameters=count(architecture).active_per_token)  # fmt: skip
 
@@ -145,19 +144,18 @@ def _notes(architecture: Architecture, run: Run) -> Iterator[str]:
         yield "the model names no repeated layers: nothing is counted as computed again"
 
 
-def _in_order(architecture: Architecture) -> Iterator[tuple[Placement, int | None]]:
-    """Every block as often as it stands, in the order in which data passes: layer by layer where they repeat."""
+def _in_order(architecture: Architecture) -> Iterator[tuple[int | None, list[Placement]]]:
+    """The blocks in the order in which data passes: one by one, or those of a layer together where layers repeat."""
     layered: list[Placement] = []
     for placement in (*architecture.placements, None):
         if placement is not None and placement.layers is not None:
             layered.append(placement)
             continue
-        places = sorted({(each.offset, layer) for each in layered for layer in each.layers or ()})
-        for offset, layer in places:
-            yield from ((each, layer) for each in layered if each.offset == offset and layer in (each.layers or ()))
+        for offset, layer in sorted({(each.offset, layer) for each in layered for layer in each.layers or ()}):
+            yield layer, [each for each in layered if each.offset == offset and layer in (each.layers or ())]
         layered = []
         if placement is not None:
-            yield placement, None
+            yield None, [placement]
 
 
 @dataclass(slots=True)
@@ -186,7 +184,6 @@ class _Walk:
     pending: bool = False
     begun: bool = False
     group: object = None
-    layer: object = None
     of_layer: list[tuple[Part, int]] = field(default_factory=list)
     trained_in: dict[str, set[int | None]] = field(default_factory=dict)
     adapters: dict[str, list[Row]] = field(default_factory=dict)
@@ -201,28 +198,26 @@ class _Walk:
         self.reached = self.run.method.name == "prompt"
         self.begun = any(row.role == "token_embedding" for row in self.held.rows)
 
-    def visit(self, placement: Placement, layer: int | None) -> None:
-        """Counts one copy of a block."""
-        place = None if layer is None else (placement.offset, layer, placement.component)
-        if place != self.layer:
-            self.finish()
-            self.layer = place
-        flops = self.flops.setdefault(id(placement), self._forward(placement))
-        scored = False
-        for weight, path, forward in flops.weights:
-            if weight.role == "attention_output" and not scored:
+    def visit(self, layer: int | None, placements: list[Placement]) -> None:
+        """Counts a block, or all of a layer; what a layer computes again depends on whether a gradient passes it."""
+        self.of_layer = []
+        for placement in placements:  # wherever the norm before attention is listed
+            for weight in placement.block.weights():
+                path = f"{placement.path}.{weight.name}"
+                self.reached = self.reached or (weight.role == "attention_norm" and self._is_trained(path, layer))
+        for placement in placements:
+            flops = self.flops.setdefault(id(placement), self._forward(placement))
+            scored = False
+            for weight, path, forward in flops.weights:
+                if weight.role == "attention_output" and not scored:
+                    self._score(placement, layer, flops.scores)
+                    scored = True
+                self._multiply(placement, layer, weight, path, forward)
+            if not scored:
                 self._score(placement, layer, flops.scores)
-                scored = True
-            self._multiply(placement, layer, weight, path, forward)
-        if not scored:
-            self._score(placement, layer, flops.scores)
-
-    def finish(self) -> None:
-        """Ends a layer: what it computes again is known now, as a gradient passes it or not."""
         if self.reached or self.pending:
             for part, forward in self.of_layer:
                 part.again += forward
-        self.of_layer = []
 
     def _forward(self, placement: Placement) -> _Flops:
         operations = list(self.architecture.operations_of(placement, self.workload))
@@ -245,6 +240,10 @@ class _Walk:
         if group != self.group:
             self.reached, self.pending, self.group = self.reached or self.pending, False, group
 
+    def _is_trained(self, path: str, layer: int | None) -> bool:
+        places = self.trained_in.get(path, set())
+        return layer in places or None in places
+
     def _part(self, path: str) -> Part:
         return self.parts.setdefault(path, Part(path))
 
@@ -252,8 +251,7 @@ class _Walk:
         self._step_to((placement.path, layer, _SIBLINGS.get(weight.role, weight.role)))
         self.begun = self.begun or weight.use is Use.MATMUL
         owner = weight.tied_to or path
-        places = self.trained_in.get(owner, set())
-        is_trained = bool(places) and (layer in places or None in places)
+        is_trained = self._is_trained(owner, layer)
         if weight.tied_to is not None and owner not in self.trained_in:
             is_trained = self.run.method.name == "full"
         if forward:

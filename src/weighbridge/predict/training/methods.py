@@ -21,8 +21,8 @@ from weighbridge.errors import ConfigError, UnknownNameError
 
 METHODS = ("full", "lora", "dora", "qlora", "prompt", "prefix", "bitfit", "freeze")
 ALL_LINEAR = "all-linear"
-"""Stands for every linear map but the head, as in PEFT: routed experts that files hold one by one are linear maps, those
-of a layer in one tensor are not, and have to be named."""
+"""Stands for every linear map but the head, as in PEFT. Routed experts that files hold one by one are linear maps, with
+their router; those that lie in one tensor are not, and have to be named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 An update reads the gradient and the state of a parameter and writes both: SGD keeps nothing, with momentum one number,
 Adam and AdamW two (Kingma and Ba 2015; Loshchilov and Hutter 2019). Under mixed precision the update works on a copy of
-the weights in 32 bits (Micikevicius et al. 2018), and the state has 32 bits too. Where all is kept in 16 bits, the state
-has the type of the weight (torch 2.13 `optim/adam.py`: zeros_like); that of bitsandbytes never has 16.
+the weights in 32 bits (Micikevicius et al. 2018), and the state has 32 bits too. Where all is kept in 16 bits, it has
+the type of the weight (torch 2.13 `optim/adam.py`: zeros_like); that of bitsandbytes never has 16.
 
 State of 8 bits has one scale in fp32 for every 256 numbers, and a tensor of less than 4,096 elements keeps 32 bits
 (bitsandbytes 0.50 `optim/optimizer.py`). The Trainer of transformers keeps tables in 32 bits as well; that is not

@@ -241,7 +241,8 @@ def _targets(candidates: Sequence[TensorGroup]) -> set[str]:
     roles = {group.weight.role for group in candidates}
     parts = {part for group in candidates if group.weight.parts for part in _PARTS}
     names = {_module(group.name).rpartition(".")[2] for group in candidates}
-    return {name for name in (*roles, *parts, *names, ALL_LINEAR) if name and "{" not in name}
+    linear = {ALL_LINEAR} if any(map(_is_linear, candidates)) else set()
+    return {name for name in (*roles, *parts, *names, *linear) if name and "{" not in name}
 
 
 def _matrices(group: TensorGroup, method: Method, names: set[str], part: tuple[str, int] | None) -> Iterator[Row]:
