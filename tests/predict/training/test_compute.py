@@ -120,9 +120,12 @@ def test_only_active_experts_compute() -> None:
 
 def test_attention_ends_at_its_window() -> None:
     """Mistral 7B v0.1 looks back 4,096 tokens: 32 layers of 32 heads of 128 numbers."""
+    mistral = {"model_type": "mistral", "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32,
+               "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 32000, "sliding_window": 4096,
+               "architectures": ["MistralForCausalLM"]}  # fmt: skip
     seen = sum(min(position, 4096) for position in range(1, 8193))
-    assert step("mistral-7b-v0.1", 8192).attention == 3 * 4 * 32 * 32 * 128 * seen
-    assert step("mistral-7b-v0.1", 8192, causal=False).attention == 3 * 4 * 32 * 32 * 128 * 8192 * 4096
+    assert step(mistral, 8192).attention == 3 * 4 * 32 * 32 * 128 * seen
+    assert step(mistral, 8192, causal=False).attention == 3 * 4 * 32 * 32 * 128 * 8192 * 4096
 
 
 def test_a_net_for_pictures_costs_three_forward_passes_but_for_the_first_gradient() -> None:

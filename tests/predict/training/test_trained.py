@@ -96,7 +96,7 @@ def test_experts_in_one_tensor_have_to_be_named() -> None:
     assert trains("gpt-oss-20b", "lora", "experts_down") == 24 * 32 * 8 * (2880 + 2880)
 
 
-ADAPTERS = {"lora": {}, "dora": {"name": "dora"}, "all": {}, "saved": {"modules_to_save": ("lm_head",)}, "emb": {},
+ADAPTERS: dict[str, dict[str, Any]] = {"lora": {}, "dora": {"name": "dora"}, "all": {}, "saved": {"modules_to_save": ("lm_head",)}, "emb": {},
             "gpt2lora": {}}  # fmt: skip
 
 
@@ -138,6 +138,8 @@ def test_a_target_in_one_layer() -> None:
 def test_convolutions() -> None:
     """PEFT gives A the kernel, and B none: [8, 3, 7, 7] and [64, 8, 1, 1] beside the stem of ResNet."""
     assert trains("resnet-50", "lora", "embedder.convolution") == 8 * 3 * 49 + 64 * 8
+    with pytest.raises(UnknownNameError, match="in_proj"):
+        trains("mamba-2.8b", "lora", "conv1d")
 
 
 @pytest.mark.parametrize("name", ["llama-2-7b", "gpt-2", "mixtral-8x7b", "t5-small", "resnet-50", "mamba-2.8b"])
@@ -174,7 +176,8 @@ def test_an_encoder_decoder_is_trained_from_its_end() -> None:
 
 @pytest.mark.parametrize(
     ("method", "said"),
-    [(Method(name="lorra"), "lora"), (Method(name="lora", targets=("query_key_value",)), "q_proj, token_embedding, up_proj, v_proj"),
+    [(Method(name="lorra"), "lora"),
+     (Method(name="lora", targets=("query_key_value",)), "q_proj, token_embedding, up_proj, v_proj"),
      (Method(name="lora", modules_to_save=("score",)), "lm_head")],
 )  # fmt: skip
 def test_an_unknown_name_is_told_with_what_there_is(method: Method, said: str) -> None:

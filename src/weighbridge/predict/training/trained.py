@@ -200,8 +200,12 @@ def _adapters(architecture: Architecture, method: Method) -> Iterator[Row]:
 
 
 def _can_adapt(group: TensorGroup) -> bool:
-    """Whether low-rank matrices can stand beside it. A tied head is a module of its own, whatever it shares."""
+    """Whether low-rank matrices can stand beside it. A tied head is a module of its own, whatever it shares; beside a
+    convolution of each channel alone PEFT takes only ranks that its channels divide.
+    """
     weight = group.weight
+    if len(weight.shape) > 2 and weight.role.endswith("convolution") and weight.shape[1] == 1:
+        return False
     if group.mtp or weight.kind is not Kind.PARAMETER or weight.use is Use.ELEMENTWISE or len(weight.shape) < 2:
         return False
     return weight.tied_to is None or weight.role == "head"
