@@ -96,8 +96,14 @@ def test_experts_in_one_tensor_have_to_be_named() -> None:
     assert trains("gpt-oss-20b", "lora", "experts_down") == 24 * 32 * 8 * (2880 + 2880)
 
 
-ADAPTERS: dict[str, dict[str, Any]] = {"lora": {}, "dora": {"name": "dora"}, "all": {}, "saved": {"modules_to_save": ("lm_head",)}, "emb": {},
-            "gpt2lora": {}}  # fmt: skip
+ADAPTERS: dict[str, dict[str, Any]] = {
+    "lora": {},
+    "dora": {"name": "dora"},
+    "all": {},
+    "saved": {"modules_to_save": ("lm_head",)},
+    "emb": {},
+    "gpt2lora": {},
+}
 
 
 @pytest.mark.parametrize("name", ADAPTERS)

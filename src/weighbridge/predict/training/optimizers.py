@@ -117,7 +117,7 @@ def row_state_bytes(row: Row, optimizer: Optimizer, precision: str = "bf16") -> 
         >>> [row_state_bytes(row, OPTIMIZERS[name]) for name in ("adamw", "sgd", "adafactor", "adamw8bit")]
         [480000, 0, 3200, 121888]
     """
-    if not row.is_trained:
+    if not row.is_trained or row.elements == 0:
         return 0
     if optimizer.matrices_only and not _is_inner_matrix(row):
         return row_state_bytes(row, OPTIMIZERS["adamw"], precision)
