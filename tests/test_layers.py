@@ -30,6 +30,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     (
         "rankings",
         "footprint",
+        "regulation",
         "launch",
         "service_level",
         "load_engine",

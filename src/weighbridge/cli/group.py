@@ -21,6 +21,7 @@ COMMANDS = {
     "energy": "Count the energy and carbon of requests.",
     "grids": "List the grids that the carbon of electricity is known of.",
     "cost": "Count what serving a model costs.",
+    "thresholds": "Say which dated rules a training run comes under: laws, orders, guidelines.",
     "prices": "List dated prices of instances, devices, hosted models and storage.",
     "devices": "List the known devices, or rank them for a model.",
     "probe": "Measure this machine.",
