@@ -206,7 +206,8 @@ class _Walk:
                 path = f"{placement.path}.{weight.name}"
                 self.reached = self.reached or (weight.role == "attention_norm" and self._is_trained(path, layer))
         for placement in placements:
-            flops = self.flops.setdefault(id(placement), self._forward(placement))
+            flops = self.flops.get(id(placement)) or self._forward(placement)
+            self.flops[id(placement)] = flops
             scored = False
             for weight, path, forward in flops.weights:
                 if weight.role == "attention_output" and not scored:

@@ -96,7 +96,7 @@ def trained(architecture: Architecture, method: Method) -> Trained:
         103546880
     """
     method.check()
-    rows = [row for group in architecture.groups if _is_held(group) for row in _model_rows(architecture, group, method)]
+    rows = list(_model_rows(architecture, method))
     notes: list[str] = []
     if method.has_adapters:
         rows += _saved(architecture, method)
@@ -131,36 +131,38 @@ def _row(group: TensorGroup, is_trained: bool, layers: Sequence[int] | None = No
                layers=None if layers is None else tuple(layers))  # fmt: skip
 
 
-def _model_rows(architecture: Architecture, group: TensorGroup, method: Method) -> Iterator[Row]:
+def _model_rows(architecture: Architecture, method: Method) -> Iterator[Row]:
     if method.name == "freeze":
-        yield from _frozen_below(architecture, group, method.trained_layers)
-    elif method.name == "bitfit":
-        yield _row(group, group.weight.name.endswith("bias"))
-    else:
-        yield _row(group, method.name == "full")
+        yield from _frozen_below(architecture, method.trained_layers)
+        return
+    for group in filter(_is_held, architecture.groups):
+        is_bias = group.weight.name.endswith("bias")
+        yield _row(group, method.name == "full" or (method.name == "bitfit" and is_bias))
 
 
-def _frozen_below(architecture: Architecture, group: TensorGroup, trained_layers: int) -> Iterator[Row]:
-    """The group's rows when only the last layers are trained, and what follows them: the last norm and the head.
+def _frozen_below(architecture: Architecture, trained_layers: int) -> Iterator[Row]:
+    """The model's rows when only the last layers are trained, and what follows them: the last norm and the head.
 
     A head that is the token table is one parameter with it: the table is trained too.
     """
-    total = architecture.num_layers
-    layered = [number for number, each in enumerate(architecture.groups) if each.decoder_layers and not each.mtp]
+    total, groups = architecture.num_layers, architecture.groups
+    layered = [number for number, group in enumerate(groups) if group.decoder_layers and not group.mtp]
     if trained_layers > total or not layered:
         read = f"{trained_layers} layers to train of {architecture.family} with {total if layered else 'no'} layers"
         raise ConfigError(read, "no more layers than the model has", "train fewer, or all with the method full")
-    after = architecture.groups[layered[-1] + 1 :]
-    if not group.decoder_layers:
-        tables = {each.weight.tied_to for each in after}
-        last = group in after and group.component is not Component.VISION_AUDIO
-        yield _row(group, last or group.name in tables)
-        return
+    tables = {group.weight.tied_to for group in groups[layered[-1] + 1 :]}
     split = total - trained_layers
-    for is_trained in (False, True):
-        layers = [layer for layer in group.decoder_layers if (layer + group.offset >= split) is is_trained]
-        if layers:
-            yield _row(group, is_trained, layers)
+    for number, group in enumerate(groups):
+        if not _is_held(group):
+            continue
+        if not group.decoder_layers:
+            follows = number > layered[-1] and group.component is not Component.VISION_AUDIO
+            yield _row(group, follows or group.name in tables)
+            continue
+        for is_trained in (False, True):
+            layers = [layer for layer in group.decoder_layers if (layer + group.offset >= split) is is_trained]
+            if layers:
+                yield _row(group, is_trained, layers)
 
 
 def _saved(architecture: Architecture, method: Method) -> Iterator[Row]:
@@ -182,17 +184,18 @@ def _adapters(architecture: Architecture, method: Method) -> Iterator[Row]:
         if any(f".{module}." in f".{group.name}." for module in method.modules_to_save):
             continue
         is_linear = _is_linear(group) and (group.weight.role != "router" or group.path in one_by_one)
-        hits = {target: _hits(target, group, is_linear) for target in method.targets}
-        named |= {target for target, copies in hits.items() if copies}
-        whole = {target: copies for target, copies in hits.items() if target not in _PARTS or not group.weight.parts}
-        copies = set().union(*whole.values())
-        if copies:
-            yield from _matrices(group, method, copies, None)
-            continue
-        parts = zip(_PARTS, group.weight.parts, strict=False)
-        for part, outputs in parts:
-            if part in method.targets:
-                yield from _matrices(group, method, hits[part], (part, outputs))
+        parts = dict(zip(_PARTS, group.weight.parts, strict=False))
+        whole = {target for target in method.targets if _names_all(target, group, is_linear)}
+        some = {target: _named(target, group) for target in method.targets if target not in whole}
+        named |= whole | {target for target, names in some.items() if names} | parts.keys()
+        names = set().union(*some.values())
+        if whole:
+            yield from _matrices(group, method)
+        elif names:
+            yield from _matrices(group, method, names=names)
+        else:
+            for part in (part for part in parts if part in method.targets):
+                yield from _matrices(group, method, part=(part, parts[part]))
     for target in method.targets:
         if target not in named:
             known = _targets(candidates)
@@ -220,16 +223,15 @@ def _is_linear(group: TensorGroup) -> bool:
     return is_module and weight.use is Use.MATMUL and len(weight.shape) == 2 and weight.role not in _HEADS
 
 
-def _hits(target: str, group: TensorGroup, is_linear: bool) -> set[str]:
-    """The modules of a group that a target names."""
-    weight, module = group.weight, _module(group.name)
+def _names_all(target: str, group: TensorGroup, is_linear: bool) -> bool:
+    """Whether a target names every module of a group."""
     if target == ALL_LINEAR:
-        matched = is_linear
-    else:
-        is_part = target in _PARTS and bool(weight.parts)
-        matched = is_part or target == weight.role or f".{module}".endswith(f".{target}")
-    if matched:
-        return set(group.names())
+        return is_linear
+    return target == group.weight.role or f".{_module(group.name)}".endswith(f".{target}")
+
+
+def _named(target: str, group: TensorGroup) -> set[str]:
+    """The modules of a group that a target names by the number of a layer or expert."""
     if not any(character.isdigit() for character in target):
         return set()
     return {name for name in group.names() if f".{_module(name)}".endswith(f".{target}")}
@@ -249,8 +251,10 @@ def _targets(candidates: Sequence[TensorGroup]) -> set[str]:
     return {name for name in (*roles, *parts, *names, *linear) if name and "{" not in name}
 
 
-def _matrices(group: TensorGroup, method: Method, names: set[str], part: tuple[str, int] | None) -> Iterator[Row]:
-    """A, B and with DoRA the magnitude beside the named modules of a group, or beside a part of the outputs of each."""
+def _matrices(
+    group: TensorGroup, method: Method, *, names: set[str] | None = None, part: tuple[str, int] | None = None
+) -> Iterator[Row]:
+    """A, B and with DoRA the magnitude beside the modules of a group: all or the named, the whole matrix or a part."""
     weight, rank = group.weight, method.rank
     inputs: tuple[int, ...] = (weight.in_features,)
     outputs = weight.elements // weight.stacked // weight.in_features
@@ -262,9 +266,8 @@ def _matrices(group: TensorGroup, method: Method, names: set[str], part: tuple[s
     if part is not None:
         role, outputs = part
     layers = _layers(group, names)
-    is_whole = len(names) == group.count
-    repeat = (1 if layers is None else len(layers)) if is_whole else len(names)
-    experts = weight.experts if is_whole else 1
+    repeat = (1 if layers is None else len(layers)) if names is None else len(names)
+    experts = weight.experts if names is None else 1
     held = rank * weight.stacked
     shapes = [("lora_A", (held, *inputs)), ("lora_B", (outputs, held))]
     if method.name == "dora":
@@ -275,10 +278,10 @@ def _matrices(group: TensorGroup, method: Method, names: set[str], part: tuple[s
                   repeat * experts * prod(shape), True, True, layers)  # fmt: skip
 
 
-def _layers(group: TensorGroup, names: set[str]) -> tuple[int, ...] | None:
-    """The numbers of the layers in which modules of a group are named."""
-    if group.layers is None:
-        return None
+def _layers(group: TensorGroup, names: set[str] | None) -> tuple[int, ...] | None:
+    """The numbers of the layers in which modules of a group are named, or all."""
+    if group.layers is None or names is None:
+        return None if group.layers is None else tuple(group.layers)
     each = group.names()
     experts = group.weight.experts
     return tuple(layer for number, layer in enumerate(group.layers)
