@@ -57,7 +57,7 @@ def test_a_term_of_years() -> None:
                     {"instance": rented, "reserved_years": 3, "on_spot": True},
                     {"usd_per_hour": 1.0, "reserved_years": 3}):  # fmt: skip
         with pytest.raises(UnitError):
-            device_price(H100, **refused)  # type: ignore[arg-type]
+            device_price(H100, **refused)
 
 
 def test_a_price_that_nobody_knows_stays_unknown() -> None:
