@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from weighbridge.cli import main
-from weighbridge.errors import UnitError
+from weighbridge.errors import ConfigError, UnitError
 from weighbridge.estimate import Basis, Estimate
 from weighbridge.predict.thresholds import Rule, rules, standings
 from weighbridge.regulation import thresholds
@@ -137,6 +137,11 @@ def test_a_change_counts_with_the_original_and_against_a_third_of_it() -> None:
 def test_what_cannot_be_placed_is_refused(given: dict[str, object]) -> None:
     with pytest.raises(UnitError):
         thresholds(TODAY, **given)  # type: ignore[arg-type]
+
+
+def test_a_net_of_convolutions_has_no_tokens() -> None:
+    with pytest.raises(ConfigError, match="--flops"):
+        thresholds(TODAY, "resnet-50", tokens=10**9)
 
 
 def test_the_command_says_the_day_and_that_it_is_no_advice() -> None:
