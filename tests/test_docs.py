@@ -454,6 +454,13 @@ def test_every_key_of_inspect_is_documented_and_real(here: Path, hub: str) -> No
                 ["llama-3.1-8b", "--on", "mi350p", "--api", "gpt-4o"],
             ],
         ),
+        (
+            "thresholds",
+            [
+                ["--parameters", "10B", "--date", "2026-11-23"],
+                ["gpt-3", "--tokens", "300B", "--original-flops", "1e24"],
+            ],
+        ),
         ("prices", [[], ["p4d"]]),
         ("fit --within", [["1GB", "llama-3.2-1b"]]),
         ("devices", [[], ["apple"]]),

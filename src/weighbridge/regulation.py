@@ -69,7 +69,7 @@ def thresholds(
 
     Raises:
         UnitError: when nothing is given, or two of what excludes each other.
-        ConfigError: when the model is not described, so that its operations are not known.
+        ConfigError: when the model is not described, or reads no tokens, so that its operations are not known.
 
     Example:
         >>> found = thresholds(datetime.date(2026, 11, 23), parameters=10**10, tokens=2 * 10**11)
@@ -121,6 +121,9 @@ def _of_model(found: Inspection, tokens: int | None) -> Estimate:
     bare, attending = (3 * forward_flops_per_token(found.architecture, context) * tokens
                        for context in (0, SEQUENCE_TOKENS // 2))  # fmt: skip
     value = 6 * active * tokens
+    if bare > 2 * value:  # a convolution works once for every position of an image
+        read = f"{found.source} takes {bare // value} times 6 operations a parameter: it reads no tokens"
+        raise ConfigError(read, "a model of tokens", "give the operations of its training with --flops")
     note = (f"6 x parameters that a token uses x tokens; from three forward passes without attention to three with "
             f"that of {SEQUENCE_TOKENS:,} tokens")  # fmt: skip
     return Estimate(value, min(bare, value), max(attending, value), "FLOP", Basis.MODELLED, note)

@@ -63,8 +63,8 @@ class Rule:
 
         Example:
             >>> order = next(rule for rule in rules() if rule.name == "us-executive-order")
-            >>> [order.state(datetime.date(year, 1, 1)) for year in (2023, 2024, 2026)]
-            ['to come', 'applies', 'revoked']
+            >>> [order.state(datetime.date(year, 1, 1)) for year in (2023, 2024, 2025, 2026)]
+            ['to come', 'adopted', 'applies', 'revoked']
         """
         if self.ended is not None and on >= self.ended:
             assert self.ended_as is not None

@@ -15,7 +15,7 @@ from weighbridge.errors import UnitError
 from weighbridge.estimate import Basis, Estimate, weakest
 from weighbridge.hardware.device import Device
 from weighbridge.hardware.instances import Instance
-from weighbridge.predict.bill import DAYS_A_MONTH, MOST_USD, Price, interrupted, spot
+from weighbridge.predict.bill import DAYS_A_MONTH, MOST_USD, Price, interrupted, over, spot
 from weighbridge.predict.carbon import product
 from weighbridge.predict.ownership import Item, TotalCost, total_cost
 from weighbridge.predict.prices import find_bytes
@@ -169,16 +169,16 @@ def cost_exponent(small: tuple[float, Estimate], large: tuple[float, Estimate]) 
         >>> cost_exponent((1e9, costs[0]), (2e9, costs[1])).value
         2.0
     """
-    sizes, costs = (small[0], large[0]), (small[1], large[1])
-    basis = weakest(cost.basis for cost in costs)
-    first, second = costs
-    for cost in costs:
+    (size, less), (larger, more) = small, large
+    basis = weakest([less.basis, more.basis])
+    for cost in (less, more):
         if cost.value is None or cost.low is None or cost.high is None:
             return Estimate(None, None, None, "", basis, cost.note)
-    assert first.value and first.low and first.high and second.value and second.low and second.high
-    if min(sizes) <= 0 or sizes[0] >= sizes[1] or first.low <= 0:
-        raise UnitError(f"sizes of {sizes[0]:g} and {sizes[1]:g}", "two above 0, the smaller first", "correct them")
-    log = math.log(sizes[1] / sizes[0])
-    low, value, high = (math.log(a / b) / log for a, b in (
-        (second.low, first.high), (second.value, first.value), (second.high, first.low)))  # fmt: skip
+        if cost.low <= 0:
+            raise UnitError(f"a cost of {cost.low:g}", "costs above 0", "correct it")
+    if not 0 < size < larger:
+        raise UnitError(f"sizes of {size:g} and {larger:g}", "two above 0, the smaller first", "correct them")
+    ratio, log = over(more, less, ""), math.log(larger / size)
+    assert ratio.low is not None and ratio.value is not None and ratio.high is not None
+    low, value, high = (math.log(one) / log for one in (ratio.low, ratio.value, ratio.high))
     return Estimate(value, low, high, "", basis)
