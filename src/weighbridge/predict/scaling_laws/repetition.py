@@ -1,8 +1,8 @@
 """What is data worth that is read again, and which model suits data that cannot grow?
 
 U unique tokens, read R times more, are worth D' = U + U R* (1 - exp(-R / R*)) fresh ones; parameters beyond those that
-suit U lose value likewise (Muennighoff et al. 2023, section 3 and Appendix A). R* is 15.4 for data and 5.3 for parameters:
-four epochs are nearly as good as fresh data, and after some sixteen further ones hardly count.
+suit U lose value likewise (Muennighoff et al. 2023, section 3 and Appendix A). R* is 15.4 for data and 5.3 for
+parameters: four epochs are nearly as good as fresh data, and after some sixteen further ones hardly count.
 """
 
 from __future__ import annotations
