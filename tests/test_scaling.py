@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -14,7 +15,7 @@ from weighbridge import run_log
 from weighbridge.cli import main
 from weighbridge.errors import FormatError, SourceError
 from weighbridge.predict.scaling_laws.laws import additive_law, laws
-from weighbridge.show import iso_loss
+from weighbridge.show import chart, iso_loss
 
 LAW = additive_law("chinchilla-corrected")
 
@@ -35,11 +36,10 @@ def weigh(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["scaling", *arguments], prog_name="weigh")
 
 
-def document(*arguments: str, code: int = 0) -> dict[str, object]:
+def document(*arguments: str, code: int = 0) -> Any:
     result = weigh(*arguments, "--json")
     assert result.exit_code == code, result.output
-    found: dict[str, object] = json.loads(result.stdout)
-    return found
+    return json.loads(result.stdout)
 
 
 def test_any_two_quantities_give_the_third(tmp_path: Path) -> None:
@@ -85,8 +85,8 @@ def test_a_fit_predicts_a_larger_run(tmp_path: Path) -> None:
     path = runs_csv(tmp_path / "runs.csv")
     found = document("fit", str(path), "--predict", "50B,1T", "--bootstrap", "100", "--seed", "7")
     assert found["variables"] == ["parameters", "tokens"] and found["seed"] == 7 and found["resamples"] == 100
-    (run,) = found["predictions"]  # type: ignore[misc]
-    loss = run["loss"]  # type: ignore[index]
+    (run,) = found["predictions"]
+    loss = run["loss"]
     assert loss["low"] <= LAW.loss(50e9, 1e12) <= loss["high"]
     assert loss["value"] == pytest.approx(LAW.loss(50e9, 1e12), rel=0.02)
     shown = weigh("fit", str(path), "--predict", "50B,1T", "--bootstrap", "100", "--seed", "7")
@@ -103,28 +103,28 @@ def test_a_fit_that_settles_nothing_answers_no(tmp_path: Path) -> None:
 
 def test_optimum_by_every_law() -> None:
     found = document("optimum", "--flops", "5.76e23", "--served", "2T", "--unique", "200B")
-    rows = {row["law"]: row for row in found["laws"]}  # type: ignore[attr-defined]
+    rows = {row["law"]: row for row in found["laws"]}
     assert rows.keys() == laws().keys()
     assert rows["chinchilla-1"]["parameters"]["value"] == pytest.approx(67e9)
     served, repeated = found["served"], found["repeated"]
     assert (
         0 < served["saved"] < 1 and served["parameters"]["value"] < rows["chinchilla-corrected"]["parameters"]["value"]
-    )  # type: ignore[index]
-    assert repeated["epochs"] > 4  # type: ignore[index]
-    assert found["between"]["parameters"]["least"] < 5e10  # type: ignore[index]
+    )
+    assert repeated["epochs"] > 4
+    assert found["between"]["parameters"]["least"] < 5e10
     only = document("optimum", "--tokens", "300B", "--law", "twenty")
-    assert only["laws"][0]["parameters"]["value"] == pytest.approx(15e9)  # type: ignore[index]
+    assert only["laws"][0]["parameters"]["value"] == pytest.approx(15e9)
     for wrong in ([], ["--flops", "1e21", "--tokens", "1B"], ["--flops", "0"], ["--flops", "1e21", "--law", "x"]):
         assert weigh("optimum", *wrong).exit_code == 2, wrong
 
 
 def test_loss_by_every_law() -> None:
     found = document("loss", "--parameters", "70B", "--tokens", "2T", "--unique", "1T")
-    assert found["verdict"]["verdict"] == "overtrained"  # type: ignore[index]
-    losses = {row["law"]: row["loss"] for row in found["laws"]}  # type: ignore[attr-defined]
+    assert found["verdict"]["verdict"] == "overtrained"
+    losses = {row["law"]: row["loss"] for row in found["laws"]}
     assert losses["chinchilla-corrected"]["value"] == pytest.approx(LAW.loss(70e9, 2e12))
     assert losses["llama-3"]["value"] is None
-    assert found["repeated"]["epochs"] == 2.0  # type: ignore[index]
+    assert found["repeated"]["epochs"] == 2.0
     assert "overtrained" in weigh("loss", "--parameters", "70B", "--tokens", "2T").output
     assert weigh("loss", "--parameters", "0", "--tokens", "2T").exit_code == 2
 
@@ -152,8 +152,8 @@ def test_a_run_lies_between_the_lines_of_its_loss() -> None:
     """The drawn lines of equal loss, read back from their pixels, have that loss by the law."""
     marks = [iso_loss.Mark(70e9, 2e12, "run")]
     drawn = iso_loss.svg(LAW, marks, "a", "b")
-    across = iso_loss._axis([70e9], iso_loss.LEFT, iso_loss.WIDTH - iso_loss.RIGHT)
-    up = iso_loss._axis([2e12], iso_loss.BOTTOM, iso_loss.TOP + 40)
+    across = iso_loss._axis([70e9], iso_loss.LEFT, chart.WIDTH - iso_loss.RIGHT)
+    up = iso_loss._axis([2e12], iso_loss.BOTTOM, chart.TOP + 40)
     root = ElementTree.fromstring(drawn)
     checked = 0
     for group in root.iter("{http://www.w3.org/2000/svg}g"):
