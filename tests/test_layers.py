@@ -26,7 +26,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("predict",),
     ("family_guess", "what_if"),
     ("inspection", "layer"),
-    ("side_by_side", "shapes", "planning", "adapted", "traffic_log"),
+    ("side_by_side", "shapes", "planning", "adapted", "traffic_log", "run_log", "scaling"),
     (
         "rankings",
         "footprint",

@@ -35,6 +35,7 @@ COMMANDS = {
     "models": "List the named models, or rank them for a device.",
     "history": "Show how models grew over time.",
     "design": "Find shapes within one percent of a wanted number of parameters.",
+    "scaling": "Size a training run by scaling laws, or fit one to runs.",
     "layer": "Count the parameters of one layer, with the formula.",
     "encodings": "List the encodings and mixes that sizes are known for.",
     "families": "List the model families that are described.",

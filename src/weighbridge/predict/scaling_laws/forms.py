@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 FLOPS_PER_PARAMETER = 6.0
 """Of one token of training: 2 forward, 4 backward."""
 PF_DAY_FLOPS = 8.64e19
-LEAST_FLOPS, MOST_FLOPS = 1e3, 1e45
+LEAST_FLOPS, MOST_FLOPS = 1e-3, 1e60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

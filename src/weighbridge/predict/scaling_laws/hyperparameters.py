@@ -6,6 +6,8 @@ paper finds a wide band that is nearly as good and prints no interval: half to t
 
 from __future__ import annotations
 
+import math
+
 from weighbridge.errors import UnitError
 from weighbridge.estimate import Basis, Estimate
 
@@ -40,8 +42,8 @@ def learning_rate(flops: float) -> Estimate:
 
 
 def _power(law: tuple[float, float], flops: float, unit: str) -> Estimate:
-    if not 1.0 <= flops <= 1e35:
-        raise UnitError(f"{flops:g} operations", "a number from 1 to 1e35", "correct it")
+    if not 0.0 < flops < math.inf:
+        raise UnitError(f"{flops:g} operations", "a number above 0", "correct it")
     value = law[0] * flops ** law[1]
     return Estimate(value, value / BAND, value * BAND, unit, Basis.ASSUMED,
                     "DeepSeek LLM 2024, equation 1; a wide band is nearly as good")  # fmt: skip

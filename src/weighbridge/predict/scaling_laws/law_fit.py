@@ -3,8 +3,8 @@
 L = E + A / N^alpha + B / D^beta is fitted to the logarithm of the loss with the loss of Huber, delta 1e-3, as in
 Hoffmann et al. 2022; where only one quantity varies, or both in step, L = E + A / x^alpha of that one. The sum of
 Huber's losses is made least by steps of Levenberg and Marquardt with weights min(1, delta / |residual|) (iteratively
-reweighted least squares; Holland and Welsch 1977), from a grid of exponents at which E, A and B follow by least squares,
-delta lowered in turns. All starts and all resamples are solved together.
+reweighted least squares; Holland and Welsch 1977), from a grid of exponents at which E, A and B follow by least
+squares, delta lowered in turns. All starts and all resamples are solved together.
 
 Intervals are 90%, of resampled runs (Efron 1979): runs are drawn with replacement, as in Besiroglu et al. 2024. A
 prediction adds a residual of the fit, drawn too. With few runs resampling is too sure of itself; residuals and spreads
@@ -65,8 +65,8 @@ class LawFit:
 
     `variables` are the quantities that it rests on, `has_floor` says whether it has E. `constants` are estimates by
     their names; of one that the runs do not settle `undecided` has the reason. `samples` are the constants of each
-    resample: logarithms of A, B and E, then the exponents. `residuals` are those of the logarithm of the loss, and `far`
-    the places of runs that lie far from the law.
+    resample: logarithms of A, B and E, then the exponents. `residuals` are those of the logarithm of the loss,
+    and `far` the places of runs that lie far from the law.
     """
 
     variables: tuple[str, ...]
@@ -297,23 +297,26 @@ def _constants(
     """Estimates of the constants by their names, and of what follows from two exponents."""
     k = len(variables)
 
-    def estimate(value: float, drawn: Array, back: Callable[[Any], Any]) -> Estimate:
+    def estimate(value: float, drawn: Array, back: Callable[[float], float]) -> Estimate:
         if not len(drawn):
-            exact = float(back(value))
+            exact = back(value)
             return Estimate(exact, exact, exact, "", Basis.MODELLED, "no resamples: no interval")
-        low, high = (float(back(value + widen * (end - value))) for end in np.quantile(drawn, [0.05, 0.95]))
-        centre = float(back(value))
+        low, high = (back(float(value + widen * (end - value))) for end in np.quantile(drawn, [0.05, 0.95]))
+        centre = back(value)
         return Estimate(centre, min(low, centre), max(high, centre), "", Basis.MODELLED)
 
-    def same(value: Any) -> Any:
+    def same(value: float) -> float:
         return value
+
+    def power(log: float) -> float:
+        return float(np.exp(np.clip(log, -600, 600)))
 
     found = {}
     if floor:
-        found["E"] = estimate(float(point[k]), samples[:, k], np.exp)
+        found["E"] = estimate(float(point[k]), samples[:, k], power)
     for place, name in enumerate(variables):
         scale, exponent = NAMES[name]
-        found[scale] = estimate(float(point[place]), samples[:, place], np.exp)
+        found[scale] = estimate(float(point[place]), samples[:, place], power)
         at = k + floor + place
         found[exponent] = estimate(float(point[at]), samples[:, at], same)
     if k == 2:

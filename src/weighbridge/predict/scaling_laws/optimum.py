@@ -26,8 +26,8 @@ ASSUMED_LOSS_ERROR = 0.05
 FORWARD_FLOPS_PER_PARAMETER = 2.0
 RULE = "twenty"
 """What verdicts rest on where no law is named: its interval holds the three approaches at the size of Chinchilla."""
-MOST = 1e20
-"""No model has as many parameters, and no text as many tokens."""
+RANGES = {"flops": ("operations", 1e6, 1e34), "parameters": ("parameters", 1e2, 1e16), "tokens": ("tokens", 1e2, 1e18)}
+"""What is taken: far beyond what anyone trains, on both sides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +100,14 @@ def optimum(
     notes = tuple(filter(None, (law.note, note)))
     return Optimum(
         law, around(budget, "FLOP", name == "flops", *c), around(size, "parameters", name == "parameters", *n),
-        around(text, "tokens", name == "tokens", *d), predicted_loss(law, size, text), notes,
+        around(text, "tokens", name == "tokens", *d), _loss(law, size, text), notes,
     )  # fmt: skip
 
 
 def _check(name: str, value: float) -> None:
-    most = {"flops": 1e35}.get(name, MOST)
-    if not (math.isfinite(value) and 1.0 <= value <= most):
-        what = {"flops": "operations", "parameters": "parameters", "tokens": "tokens"}[name]
-        raise UnitError(f"{value:g} {what}", f"a number from 1 to {most:g}", "correct it")
+    what, least, most = RANGES[name]
+    if not (math.isfinite(value) and least <= float(value) <= most):
+        raise UnitError(f"{value:g} {what}", f"a number from {least:g} to {most:g}", "correct it")
 
 
 def _width(law: Law, flops: float) -> tuple[float, float, str]:
@@ -177,6 +176,10 @@ def predicted_loss(law: Law | str, parameters: float, tokens: float) -> Estimate
     law = find_law(law) if isinstance(law, str) else law
     _check("parameters", parameters)
     _check("tokens", tokens)
+    return _loss(law, parameters, tokens)
+
+
+def _loss(law: Law, parameters: float, tokens: float) -> Estimate:
     loss = law.loss(parameters, tokens)
     if loss is None:
         return Estimate(None, None, None, "nats/token", Basis.MODELLED, "the law splits budgets and gives no loss")
@@ -258,9 +261,8 @@ def verdict(parameters: float, tokens: float, law: Law | str = RULE, loss_law: L
     pays = None
     flops = law.training_flops(parameters, tokens)
     if word == "undertrained":
-        split = optimum(law, flops=flops)
-        advice = (f"the same compute spent on {_people(split.parameters.value)} parameters and "
-                  f"{_people(split.tokens.value)} tokens reaches a lower loss")  # fmt: skip
+        better, more = law.optimal_parameters(flops), law.optimal_tokens(flops)
+        advice = f"the same compute on {_people(better)} parameters and {_people(more)} tokens reaches a lower loss"
     elif word == "overtrained":
         pays = _pays_from(by, parameters, tokens)
         advice = "more tokens than training alone would spend: sensible for a model that serves"

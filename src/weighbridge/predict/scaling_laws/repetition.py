@@ -1,8 +1,8 @@
 """What is data worth that is read again, and which model suits data that cannot grow?
 
 U unique tokens, read R times more, are worth D' = U + U R* (1 - exp(-R / R*)) fresh ones; parameters beyond those that
-suit U lose value likewise (Muennighoff et al. 2023, section 3 and Appendix A). R* is 15.4 for data and 5.3 for parameters:
-four epochs are nearly as good as fresh data, and after some sixteen further ones hardly count.
+suit U lose value likewise (Muennighoff et al. 2023, section 3 and Appendix A). R* is 15.4 for data and 5.3 for
+parameters: four epochs are nearly as good as fresh data, and after some sixteen further ones hardly count.
 """
 
 from __future__ import annotations
@@ -107,18 +107,19 @@ def repeated_optimum(flops: float, unique_tokens: float) -> Repeated:
         >>> 4 < found.epochs < 8
         True
     """
-    if not (1.0 <= flops <= 1e35 and 1.0 <= unique_tokens <= 1e20):
+    if not (flops > 0 and math.isfinite(flops) and 1.0 <= unique_tokens <= 1e20):
         read = f"{flops:g} operations and {unique_tokens:g} unique tokens"
-        raise UnitError(read, "1 to 1e35 operations and 1 to 1e20 tokens", "correct them")
+        raise UnitError(read, "some operations and 1 to 1e20 tokens", "correct them")
     law = additive_law(LAW)
     fresh = law.optimal_tokens(flops)
     fresh_loss = law.loss(law.optimal_parameters(flops), fresh)
     best, tokens = fresh_loss, fresh
     if fresh > unique_tokens:
-        grid = [unique_tokens * (1e3 * fresh / unique_tokens) ** (i / 2000) for i in range(2001)]
+        ratio = min(1e3 * fresh / unique_tokens, 1e6)
+        grid = [unique_tokens * ratio ** (i / 2000) for i in range(2001)]
         best, tokens = min(
             (_loss(law, flops / (FLOPS_PER_PARAMETER * one), unique_tokens, one / unique_tokens), one)
-            for one in grid if one <= unique_tokens * 1e6
+            for one in grid
         )  # fmt: skip
     unique = min(tokens, unique_tokens)
     epochs = tokens / unique
