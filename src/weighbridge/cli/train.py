@@ -1,0 +1,59 @@
+"""`weigh train`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from weighbridge.cli import output
+from weighbridge.cli.fit import site_options
+
+
+@click.command("train")
+@click.argument("source")
+@click.option("--tokens", type=output.Count(), required=True, help="Tokens to train on, all epochs together: 2T, 15e12.")
+@click.option("--on", metavar="DEVICE", required=True, help="A device that `weigh devices` lists, or here.")
+@click.option("--devices", type=output.Count(), default=1, show_default=True, help="How many devices.")
+@click.option("--devices-file", metavar="FILE", help="A TOML file with devices of your own.")
+@click.option("--method", default="full", show_default=True, metavar="NAME",
+              help="full, lora, dora, qlora, prompt, freeze ...")  # fmt: skip
+@click.option("--rank", type=output.Count(), default=16, show_default=True, help="Rank of low-rank adapters.")
+@click.option("--targets", metavar="NAMES", help="Modules that get adapters, such as q_proj,v_proj or all-linear.")
+@click.option("--prompt-tokens", type=output.Count(), default=0, help="Tokens of a learned prompt.")
+@click.option("--train-layers", type=output.Count(), default=0, help="With --method freeze: the last so many layers.")
+@click.option("--seq", "sequence_tokens", type=output.Count(), help="Tokens of a sequence.")
+@click.option("--micro-batch", type=output.Count(), help="Sequences of a device in one pass.")
+@click.option("--global-batch", type=output.Count(), help="Sequences of a step, all devices together.")
+@click.option("--layout", type=click.Choice(["auto"]), help="Search for what is not given of the layout.")
+@click.option("--zero", type=click.IntRange(0, 3), help="Stage of ZeRO; 3 is FSDP.")
+@click.option("--tp", "tensor_parallel", type=output.Count(), help="Devices that share each matrix.")
+@click.option("--pp", "pipeline_parallel", type=output.Count(), help="Groups of layers.")
+@click.option("--dp", "data_parallel", type=output.Count(), help="Copies that work on other sequences.")
+@click.option("--cp", "context_parallel", type=output.Count(), help="Devices that share each sequence.")
+@click.option("--ep", "expert_parallel", type=output.Count(), help="Groups of experts.")
+@click.option("--checkpointing", type=click.Choice(["none", "selective", "full"]),
+              help="What is computed again instead of kept.")  # fmt: skip
+@click.option("--precision", type=click.Choice(["bf16", "fp16", "fp32", "fp8", "bf16-true"]), default="bf16",
+              show_default=True, help="Number format; 16 and 8 bits are mixed, bf16-true is not.")  # fmt: skip
+@click.option("--optimizer", default="adamw", show_default=True, metavar="NAME",
+              help="adamw, adamw8bit, adafactor, sgd, lion, muon ...")  # fmt: skip
+@click.option("--attention", type=click.Choice(["flash", "eager"]), default="flash", show_default=True,
+              help="Whether the scores of attention are stored.")  # fmt: skip
+@click.option("--offload", type=click.Choice(["none", "cpu", "nvme"]), default="none", show_default=True,
+              help="Where the states of the optimizer wait.")  # fmt: skip
+@click.option("--price", type=click.FloatRange(0), metavar="USD_PER_H", help="Price of a device hour.")
+@click.option("--claimed-hours", type=output.Count(), help="Device hours that somebody states: can that be?")
+@click.option("--served", "served_tokens", type=output.Count(), help="Tokens that the model will read and write in use.")
+@click.option("--unique", "unique_tokens", type=output.Count(), help="Tokens of the data without repetition.")
+@site_options
+@click.option("--methods", "compare", is_flag=True, help="Set full training, LoRA, QLoRA and a prompt side by side.")
+@click.option("--svg", metavar="FILE", help="Draw the memory by part over the stages of ZeRO.")
+@click.option("--html", metavar="FILE", help="Write the whole plan as one page, with its pictures.")
+@output.json_option
+def command(source: str, **options: Any) -> None:
+    """Plan training or fine-tuning: compute, memory, time, cost, energy.
+
+    SOURCE is what `weigh inspect` takes, or a number of parameters such as 7B. Without a layout the fastest that fits
+    is searched for. Exit code 1 when it does not fit, or stated hours cannot be.
+    """
