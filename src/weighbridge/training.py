@@ -26,12 +26,13 @@ from weighbridge.predict.carbon import Site, site
 from weighbridge.predict.scaling_laws.optimum import Verdict, verdict
 from weighbridge.predict.training.compute import Compute, compute
 from weighbridge.predict.training.footprint import TrainingEnergy, energy
-from weighbridge.predict.training.layout import Layout
+from weighbridge.predict.training.layout import Layout, refusal
 from weighbridge.predict.training.memory import TrainingMemory, plan_memory
 from weighbridge.predict.training.methods import Method
 from weighbridge.predict.training.money import device_price, money
 from weighbridge.predict.training.optimizers import find_optimizer
 from weighbridge.predict.training.run import CHECKPOINTING, PRECISIONS, Run
+from weighbridge.predict.training.schedule import Hours, hours
 from weighbridge.predict.training.step_time import StepTime, step_time
 from weighbridge.predict.training.trained import Trained, trained
 from weighbridge.training_source import Shape, shape
@@ -239,17 +240,17 @@ def train(
     assert chosen.memory is not None
     run = chosen.run
     step = chosen.step or weigher.step(run)
-    hours = device_hours(step, wish.tokens, devices)
+    whole = hours(step, run, wish.tokens)
     if chosen.memory.fits is False:
         notes.append("it does not fit: the time is that of devices that have room")
     notes += [*held.notes, *(step.notes), *chosen.memory.notes]
-    spent = hours.device_hours
+    spent = whole.device_hours
     counted = compute(found.architecture, run)
     notes += counted.notes
     total = found.stated or found.inspection.parameters.total
     return TrainingPlan(
         source=str(source) if found.is_assumed else found.inspection.source, shape=found, wish=wish, device=device,
-        devices=devices, run=run, held=held, compute=counted, memory=chosen.memory, step=step, hours=hours,
+        devices=devices, run=run, held=held, compute=counted, memory=chosen.memory, step=step, hours=whole,
         price=device_price(device, usd_per_hour=usd_per_hour, instance=instance),
         energy=energy(spent, device, site(grid, pue)), chinchilla=verdict(total, wish.tokens),
         layouts=tuple(layouts), notes=tuple(dict.fromkeys(notes)),
