@@ -6,6 +6,7 @@ the rest with each ZeRO stage, and for each of them micro-batches and checkpoint
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +22,7 @@ MACHINE = 8
 """Devices of one machine, beyond which no matrix is shared."""
 MICRO_BATCHES = (1, 2, 4, 8, 16, 32, 64)
 MOST_STAGES = 64
+MOST_EXPERT_GROUPS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,8 @@ class Fixed:
     tensor: int | None = None
     pipeline: int | None = None
     data: int | None = None
-    context: int = 1
-    expert: int = 1
+    context: int | None = None
+    expert: int | None = None
     zero: int | None = None
     micro_batch: int | None = None
     checkpointing: str | None = None
@@ -119,12 +121,15 @@ def _layouts(architecture: Architecture, devices: int, base: Run, fixed: Fixed) 
         if p == 1 or (architecture.num_layers % p == 0 and devices % p == 0)]  # fmt: skip
     for tensor in tensors:
         for pipeline in stages:
-            data, rest = divmod(devices, tensor * pipeline * fixed.context)
+            context = fixed.context or 1
+            data, rest = divmod(devices, tensor * pipeline * context)
             if rest or not data or (fixed.data or data) != data:
                 continue
-            for zero in [fixed.zero] if fixed.zero is not None else range(4 if data * fixed.context > 1 else 1):
-                yield replace(base.layout, tensor=tensor, pipeline=pipeline, data=data, context=fixed.context,
-                              expert=fixed.expert, zero=zero)  # fmt: skip
+            wide = math.gcd(architecture.num_experts, data * context, MOST_EXPERT_GROUPS)
+            for expert in [fixed.expert] if fixed.expert else sorted({1, wide} if architecture.num_experts else {1}):
+                for zero in [fixed.zero] if fixed.zero is not None else range(4 if data * context > 1 else 1):
+                    yield replace(base.layout, tensor=tensor, pipeline=pipeline, data=data, context=context,
+                                  expert=expert, zero=zero)  # fmt: skip
 
 
 def _runs(layout: Layout, base: Run, fixed: Fixed, step_sequences: int) -> Iterator[Run]:

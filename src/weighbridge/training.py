@@ -6,8 +6,9 @@ or has its plain default, and every default is named in a note.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +16,26 @@ from weighbridge.errors import UnitError
 from weighbridge.estimate import Basis, Estimate
 from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.hardware.device import Device
-from weighbridge.hardware.instances import Instance
 from weighbridge.hardware.machine import MOST_DEVICES
 from weighbridge.inspection import Inspection
 from weighbridge.layout_search import Candidate, Fixed, Weigher, search
+from weighbridge.model.architecture import Architecture
 from weighbridge.model.catalogue import NamedModel
 from weighbridge.planning import rented
 from weighbridge.predict.bill import Price
-from weighbridge.predict.carbon import Site, site
+from weighbridge.predict.carbon import site
 from weighbridge.predict.scaling_laws.optimum import Verdict, verdict
+from weighbridge.predict.scaling_laws.repetition import effective_tokens, worth_of_last
+from weighbridge.predict.thresholds import Standing, standings
 from weighbridge.predict.training.compute import Compute, compute
 from weighbridge.predict.training.footprint import TrainingEnergy, energy
 from weighbridge.predict.training.layout import Layout, refusal
 from weighbridge.predict.training.memory import TrainingMemory, plan_memory
-from weighbridge.predict.training.methods import Method
+from weighbridge.predict.training.methods import ALL_LINEAR, Method
 from weighbridge.predict.training.money import device_price, money
 from weighbridge.predict.training.optimizers import find_optimizer
 from weighbridge.predict.training.run import CHECKPOINTING, PRECISIONS, Run
-from weighbridge.predict.training.schedule import Hours, hours
+from weighbridge.predict.training.schedule import Hours, Interruptions, hours, interruptions, never_measured
 from weighbridge.predict.training.step_time import StepTime, step_time
 from weighbridge.predict.training.trained import Trained, trained
 from weighbridge.training_source import Shape, shape
@@ -45,6 +48,8 @@ USUAL_SEQUENCE = 2048
 STEP_TOKENS = 4_194_304
 """Tokens of a step that pre-training is assumed to take: Llama 2's."""
 FINE_TUNING_SEQUENCES = 64
+USUAL_PROMPT = 20
+"""Tokens of a learned prompt in a comparison where none are given: those of Lester et al. 2021, up to 100 there."""
 PRE_TRAINING_TOKENS = 10_000_000_000
 """From so many tokens on a run is taken to be pre-training."""
 
@@ -82,18 +87,42 @@ class Wish:
         offload: where the optimizer's states wait: `none`, `cpu` or `nvme`.
         fixed: what is given of the layout, micro-batch, global batch and checkpointing.
         is_searched: whether the rest of the layout is searched for; else it has plain defaults.
+        unique_tokens: tokens of the data without repetition, where it is read more than once.
     """
 
     tokens: int
     devices: int = 1
-    method: Method = Method()
+    method: Method = field(default_factory=Method)
     sequence_tokens: int | None = None
     precision: str = "bf16"
     optimizer: str = "adamw"
     attention: str = "flash"
     offload: str = "none"
-    fixed: Fixed = Fixed()
+    fixed: Fixed = field(default_factory=Fixed)
     is_searched: bool = True
+    unique_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HoursClaim:
+    """Device hours that somebody states for the run, and the share of the peak that they imply."""
+
+    device_hours: int
+    implied_mfu: float
+
+    @property
+    def can_be(self) -> bool:
+        """Whether the devices can do as much in that time."""
+        return self.implied_mfu <= 1
+
+    @property
+    def verdict(self) -> str:
+        """In words: `impossible`, `never measured` or `possible`."""
+        return "impossible" if not self.can_be else "never measured" if never_measured(self.implied_mfu) else "possible"
+
+    def to_json(self) -> dict[str, Any]:
+        """The part `claim` of a document."""
+        return {"gpu_hours": self.device_hours, "implied_mfu": self.implied_mfu, "verdict": self.verdict}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +143,9 @@ class TrainingPlan:
     price: Price
     energy: TrainingEnergy
     chinchilla: Verdict
+    interruptions: Interruptions
+    rules: tuple[Standing, ...] = ()
+    claim: HoursClaim | None = None
     layouts: tuple[Candidate, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -125,12 +157,12 @@ class TrainingPlan:
     @property
     def parameters(self) -> int:
         """Those of the model, without what the method adds."""
-        return self.shape.stated or self.shape.inspection.parameters.total
+        return self.shape.parameters
 
     @property
     def active_parameters(self) -> int:
         """Those that a token uses."""
-        return self.shape.stated or self.shape.inspection.parameters.active_per_token
+        return self.shape.active_parameters
 
     @property
     def title(self) -> str:
@@ -142,7 +174,8 @@ class TrainingPlan:
     @property
     def flops(self) -> Estimate:
         """FLOPs by the rule of parameters: for each that a token uses and each token 2 forward, 2 for the gradients of
-        inputs, and 2 for those of weights where it is trained. That is 6ND where all are trained."""
+        inputs, and 2 for those of weights where it is trained. That is 6ND where all are trained.
+        """
         added = sum(row.elements for row in self.held.rows if row.is_adapter)
         used = self.active_parameters + added
         trained_of_them = used if self.run.method.name == "full" else min(self.held.trainable, used)
@@ -179,7 +212,8 @@ class TrainingPlan:
             "flops": self.flops.to_json(),
             "operations": {"model_flops": self.model_flops.value, "recomputed_flops": again,
                            "attention_flops": self.compute.attention * self.tokens // self.compute.tokens},
-            "mfu": step.mfu.to_json(), "tok_s": step.tok_s.to_json(), "step_s": step.seconds.to_json(),
+            "mfu": step.mfu.to_json(), "run_mfu": self.hours.mfu.to_json(),
+            "tok_s": step.tok_s.to_json(), "step_s": step.seconds.to_json(),
             "gpu_hours": self.hours.device_hours.to_json(), "days": self.hours.days.to_json(),
             "cost_usd": self.cost_usd.to_json(), "price": self.price.to_json(),
             "energy_kwh": used.facility_kwh.to_json(), "carbon_kg": used.carbon_g.times(1e-3).to_json(),
@@ -187,6 +221,9 @@ class TrainingPlan:
             "trainable_parameters": self.held.trainable,
             "memory": self.memory.to_json(),
             "chinchilla": self.chinchilla.to_json(),
+            "interruptions": self.interruptions.to_json(),
+            "claim": None if self.claim is None else self.claim.to_json(),
+            "thresholds": [{"name": one.rule.name, "state": one.state, "verdict": one.verdict} for one in self.rules],
             "layouts": [one.to_json() for one in self.layouts],
             "notes": list(self.notes),
         }  # fmt: skip
@@ -201,6 +238,8 @@ def train(
     grid: str | None = None,
     pue: str | None = None,
     own_devices: Sequence[Device] = (),
+    claimed_hours: int | None = None,
+    today: datetime.date | None = None,
 ) -> TrainingPlan:
     """Plans a training run.
 
@@ -212,6 +251,8 @@ def train(
         grid: where the power comes from, as `weigh grids` names it, or grams of CO2 equivalent a kilowatt-hour.
         pue: an operator of data centres, or the energy of a data centre over that of its machines.
         own_devices: devices of the user's own file.
+        claimed_hours: device hours that somebody states, to be held against the peak.
+        today: the day whose rules of compute count; without it none are looked up.
 
     Raises:
         WeighbridgeError: when the source cannot be read, is not described, or the wish contradicts itself or the model.
@@ -226,35 +267,105 @@ def train(
     devices = wish.devices * (instance.devices if instance else 1)
     _check(wish, devices)
     notes = list(found.notes)
+    wish = replace(wish, method=_targeted(wish.method, found.architecture, notes))
     base = _base(found, wish, notes)
     held = trained(found.architecture, wish.method)
     weigher = _weigher(found, held, device)
+    layouts: list[Candidate] = []
     if wish.is_searched:
         layouts = search(found.architecture, devices, base, wish.fixed, weigher, base.global_batch)
+        if not layouts or layouts[0].memory is None:
+            read = layouts[0].reason if layouts else f"{devices:,} devices that no such layout accounts for"
+            raise UnitError(read, "a layout that divides devices and model evenly", "change what is given of it")
         chosen = layouts[0]
-        if chosen.memory is None:
-            raise UnitError(chosen.reason, "a layout that divides the model evenly", "change what is given of it")
     else:
-        layouts = []
         chosen = _plain(found, devices, base, wish.fixed, weigher)
-    assert chosen.memory is not None
-    run = chosen.run
+    run, memory = chosen.run, chosen.memory
+    assert memory is not None
     step = chosen.step or weigher.step(run)
-    whole = hours(step, run, wish.tokens)
-    if chosen.memory.fits is False:
+    whole, counted = hours(step, run, wish.tokens), compute(found.architecture, run)
+    if memory.fits is False:
         notes.append("it does not fit: the time is that of devices that have room")
-    notes += [*held.notes, *(step.notes), *chosen.memory.notes]
-    spent = whole.device_hours
-    counted = compute(found.architecture, run)
-    notes += counted.notes
-    total = found.stated or found.inspection.parameters.total
-    return TrainingPlan(
+    notes += [*_of_data(found, wish), *held.notes, *memory.notes, *counted.notes, *step.notes]
+    plan = TrainingPlan(
         source=str(source) if found.is_assumed else found.inspection.source, shape=found, wish=wish, device=device,
-        devices=devices, run=run, held=held, compute=counted, memory=chosen.memory, step=step, hours=whole,
+        devices=devices, run=run, held=held, compute=counted, memory=memory, step=step, hours=whole,
         price=device_price(device, usd_per_hour=usd_per_hour, instance=instance),
-        energy=energy(spent, device, site(grid, pue)), chinchilla=verdict(total, wish.tokens),
+        energy=energy(whole.device_hours, device, site(grid, pue)),
+        chinchilla=verdict(found.active_parameters, wish.tokens),
+        interruptions=interruptions(devices, whole.days.value or 0.0),
         layouts=tuple(layouts), notes=tuple(dict.fromkeys(notes)),
     )  # fmt: skip
+    if claimed_hours is not None:
+        plan = replace(plan, claim=_claim(plan, claimed_hours))
+    return plan if today is None else replace(plan, rules=_rules(plan, today))
+
+
+def compared(source: Any, on: str | Device, wish: Wish, **options: Any) -> list[TrainingPlan]:
+    """The same run by full training, LoRA, QLoRA and a learned prompt, each in its best layout.
+
+    Args:
+        source: what `train` takes.
+        on: the device.
+        wish: what is asked; its rank, targets and prompt are those of the methods that have them.
+        **options: those of `train`.
+    """
+    methods = [replace(wish.method, name=name, prompt_tokens=wish.method.prompt_tokens or USUAL_PROMPT)
+               for name in ("full", "lora", "qlora", "prompt")]  # fmt: skip
+    return [train(source, on, replace(wish, method=method), **options) for method in methods]
+
+
+def _targeted(method: Method, architecture: Architecture, notes: list[str]) -> Method:
+    """The method with what its adapters stand beside: queries and values where the model has them, as in LoRA's paper,
+    and every linear map elsewhere.
+    """
+    if not method.has_adapters or method.targets:
+        return method
+    weights = [group.weight for group in architecture.groups]
+    usual = ("attention_q", "attention_v")
+    has_both = any(weight.parts for weight in weights) or set(usual) <= {weight.role for weight in weights}
+    notes.append(f"adapters stand beside {'queries and values' if has_both else 'every linear map'}")
+    return replace(method, targets=usual if has_both else (ALL_LINEAR,))
+
+
+def _of_data(found: Shape, wish: Wish) -> Iterator[str]:
+    """What repetition costs, where the data is read more than once.
+
+    Raises:
+        UnitError: when there are no unique tokens.
+    """
+    unique = wish.unique_tokens
+    if unique is None or unique >= wish.tokens:
+        return
+    epochs = wish.tokens / unique if unique > 0 else 0.0
+    worth = effective_tokens(unique, epochs)
+    yield (
+        f"{epochs:.3g} epochs of {format_count(unique)} unique tokens are worth {format_count(round(worth))} "
+        f"fresh ones; a token of the last is worth {worth_of_last(epochs):.2f} of one (Muennighoff et al. 2023)"
+    )
+
+
+def _claim(plan: TrainingPlan, device_hours: int) -> HoursClaim:
+    """Stated hours against the peak.
+
+    Raises:
+        UnitError: when they are none, or the device's peak is unknown.
+    """
+    peak = plan.device.peak_flops_per_s("fp32" if plan.run.precision == "fp32" else plan.run.precision.split("-")[0])
+    if peak is None or device_hours < 1:
+        read = f"{device_hours:,} hours" if device_hours < 1 else f"the peak of {plan.device.title} is unknown"
+        raise UnitError(read, "device hours of 1 or more, on a device of a known rate", "correct it")
+    assert plan.flops.value is not None
+    return HoursClaim(device_hours, plan.flops.value / (device_hours * 3600 * peak))
+
+
+def _rules(plan: TrainingPlan, today: datetime.date) -> tuple[Standing, ...]:
+    """Where the run stands with the rules of compute: by 6ND and by the operations."""
+    rule, counted = plan.flops, plan.model_flops.value
+    assert rule.value is not None
+    assert counted is not None
+    flops = Estimate(rule.value, min(rule.value, counted), max(rule.value, counted), "FLOP", Basis.MODELLED, rule.note)
+    return tuple(standings(today, flops, plan.parameters))
 
 
 def _check(wish: Wish, devices: int) -> None:
@@ -289,9 +400,9 @@ def _base(found: Shape, wish: Wish, notes: list[str]) -> Run:
         pre_training = wish.method.name == "full" and wish.tokens >= PRE_TRAINING_TOKENS
         batch = max(1, STEP_TOKENS // sequence) if pre_training else FINE_TUNING_SEQUENCES
         notes.append(f"steps of about {batch:,} sequences are assumed")
-    layout = Layout(offload=wish.offload)
-    return Run(sequence_tokens=sequence, global_batch=batch, method=wish.method, layout=layout,
-               optimizer=find_optimizer(wish.optimizer), precision=wish.precision, attention=wish.attention)  # fmt: skip
+    return Run(sequence_tokens=sequence, global_batch=batch, method=wish.method, precision=wish.precision,
+               optimizer=find_optimizer(wish.optimizer), attention=wish.attention,
+               layout=Layout(offload=wish.offload))  # fmt: skip
 
 
 def _weigher(found: Shape, held: Trained, device: Device) -> Weigher:
@@ -308,12 +419,14 @@ def _plain(found: Shape, devices: int, base: Run, fixed: Fixed, weigher: Weigher
     Raises:
         UnitError: when it does not account for all devices, or contradicts the model.
     """
-    tensor, pipeline, context = fixed.tensor or 1, fixed.pipeline or 1, fixed.context
+    tensor, pipeline, context = fixed.tensor or 1, fixed.pipeline or 1, fixed.context or 1
     data = fixed.data or max(1, devices // (tensor * pipeline * context))
-    layout = replace(base.layout, data=data, tensor=tensor, pipeline=pipeline, context=context, expert=fixed.expert,
-                     zero=fixed.zero or 0)  # fmt: skip
+    layout = replace(base.layout, data=data, tensor=tensor, pipeline=pipeline, context=context,
+                     expert=fixed.expert or 1, zero=fixed.zero or 0)  # fmt: skip
     if layout.devices != devices:
-        read = f"{devices:,} devices in {data} x {tensor} x {pipeline} x {context} of data, tensor, pipeline and context"
+        read = (
+            f"{devices:,} devices in {data} x {tensor} x {pipeline} x {context} of data, tensor, pipeline and context"
+        )
         raise UnitError(read, "sizes that multiply to all devices", "correct one of them")
     micro = fixed.micro_batch or 1
     batch = fixed.global_batch or micro * data * max(1, round(base.global_batch / (micro * data)))
@@ -342,7 +455,8 @@ SIZES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 def sizes(plan: TrainingPlan) -> Iterator[SizePoint]:
     """What training smaller and larger models costs in the same time for a FLOP, at 20 tokens a parameter and at those
-    of the plan."""
+    of the plan.
+    """
     own = plan.flops.value
     assert own is not None
     for times in SIZES:

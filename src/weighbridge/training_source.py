@@ -41,6 +41,16 @@ class Shape:
         return self.inspection.architecture
 
     @property
+    def parameters(self) -> int:
+        """Those of the model, or those that are stated."""
+        return self.stated or self.inspection.parameters.total
+
+    @property
+    def active_parameters(self) -> int:
+        """Those that a token uses."""
+        return self.stated or self.inspection.parameters.active_per_token
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What the reader should know about it."""
         if not self.is_assumed:
@@ -71,7 +81,9 @@ def shape(source: str | Path | Mapping[str, Any] | Checkpoint | NamedModel | Ins
     inspection = source if isinstance(source, Inspection) else inspect(source)
     if inspection.architecture is None:
         read = f"no family describes {inspection.source}"
-        raise ConfigError(read, "a described model", "name one that `weigh families` lists, or its number of parameters")
+        raise ConfigError(
+            read, "a described model", "name one that `weigh families` lists, or its number of parameters"
+        )
     if inspection.architecture.parts:
         parts = ", ".join(inspection.architecture.parts)
         read = f"{inspection.source} is a pipeline of {parts}"
@@ -106,5 +118,7 @@ def _usual(parameters: int) -> Design:
     found = design(Wish(parameters=parameters, vocab_size=min(vocabulary, max(256, parameters // 512))), 24)
     if not found:
         raise UnitError(f"{parameters:,} parameters", "a size that a shape comes within a hundredth of", "correct it")
-    even = (one for one in found if one.config["num_attention_heads"] % 8 == 0 and one.config["num_hidden_layers"] % 4 == 0)
+    even = (
+        one for one in found if one.config["num_attention_heads"] % 8 == 0 and one.config["num_hidden_layers"] % 4 == 0
+    )
     return next(even, found[0])

@@ -17,6 +17,7 @@ from weighbridge.errors import SourceError, WeighbridgeError
 COMMANDS = {
     "inspect": "Weigh a model: parameters, bytes, state and operations.",
     "fit": "Plan a model on a machine: memory, speed, cost.",
+    "train": "Plan training or fine-tuning: compute, memory, time, cost.",
     "load": "Simulate a service under a load: latencies, replicas, cost.",
     "energy": "Count the energy and carbon of requests.",
     "grids": "List the grids that the carbon of electricity is known of.",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 
 from weighbridge.errors import printable
-from weighbridge.show import chart, plans
+from weighbridge.show import chart, iso_loss, plans, report, trainings
 from weighbridge.show.chart import LEFT, RIGHT, TOP, WIDTH, LogAxis, line, text, titled
-from weighbridge.training import SizePoint, StagePoint, TrainingPlan
+from weighbridge.training import SizePoint, StagePoint, TrainingPlan, sizes, stages
 from weighbridge.units import format_count
 
 ROW, BAR, EDGE = 58, 24, 8
@@ -19,14 +20,41 @@ MOST_TIMES = 20
 HEIGHT = 460
 
 
-def memory_svg(plan: TrainingPlan, stages: Sequence[StagePoint]) -> str:
+def page(plan: TrainingPlan) -> str:
+    """The plan as one self-contained HTML page."""
+    heads = ("quantity", "value", "basis")
+    memory = [row[:3] for row in trainings.memory_rows(plan)]
+    found = plan.chinchilla
+    marks = [iso_loss.Mark(found.parameters, found.tokens, plan.source)]
+    layouts = trainings.layout_rows(plan.layouts)
+    parts = [
+        f'<h2>{escape(plan.title)}</h2><p class="soft">{escape(trainings.run_words(plan))}<br>'
+        f"{escape(trainings.layout_words(plan))}</p>",
+        memory_svg(plan),
+        report.table(f"Memory of each device: {plans.VERDICTS[plan.memory.fits]}", ("part", "bytes", "basis"), memory),
+        report.table("Compute", heads, trainings.compute_rows(plan)),
+        report.table("Time, money, energy", heads, trainings.cost_rows(plan)),
+        cost_svg(plan, list(sizes(plan))),
+    ]
+    if plan.run.method.name == "full":
+        words = " ".join(trainings.data_lines(plan))
+        drawn = iso_loss.svg(found.loss_law, marks, "Loss over size and tokens", plan.title, "this plan")
+        parts += [f"<p>{escape(words)}</p>", drawn]
+    if layouts:
+        parts.append(report.table("Layouts", trainings.LAYOUT_HEADS, layouts))
+    parts.append(report.items(plan.notes))
+    return report.document(plan.title, f'<div class="weighbridge"><style>{report.STYLE}</style>{"".join(parts)}</div>')
+
+
+def memory_svg(plan: TrainingPlan) -> str:
     """What each device holds at the stages of ZeRO, against its memory. All bars have one scale."""
+    found = stages(plan)
     capacity = plan.memory.capacity_bytes or 0
-    needed = max(one.memory.per_device_bytes.high or 0.0 for one in stages)
+    needed = max(one.memory.per_device_bytes.high or 0.0 for one in found)
     most = max(ROOM * capacity, 1.05 * needed)
     scale = (WIDTH - 2 * EDGE) / (min(most, MOST_TIMES * capacity) if capacity else most)
-    drawn = [part for place, one in enumerate(stages) for part in _row(one, TOP + 20 + place * ROW, scale, capacity)]
-    bottom = TOP + 20 + len(stages) * ROW
+    drawn = [part for place, one in enumerate(found) for part in _row(one, TOP + 20 + place * ROW, scale, capacity)]
+    bottom = TOP + 20 + len(found) * ROW
     marks = [(f'<rect class="w-f-{hue}" y="-7" width="14" height="14"/>', name) for name, hue in PARTS.items()]
     marks.append(('<rect class="w-room" y="-7" width="14" height="14"/>', "memory of a device"))
     marks.append((line(0, 0, 16, 0, "w-edge", 2) + line(0, -5, 0, 5, "w-edge", 2) + line(16, -5, 16, 5, "w-edge", 2),
@@ -93,7 +121,7 @@ def cost_svg(plan: TrainingPlan, sizes: Sequence[SizePoint]) -> str:
         x, y = across.at(own[0]), up.at(own[1].value)
         drawn.append(titled(f"this plan: {plans.amount(own[1])} USD",
                             f'<circle class="w-f-red" cx="{x:.1f}" cy="{y:.1f}" r="6"/>'))  # fmt: skip
-    marks = [(f'<rect class="w-f-{hue}" y="-7" width="14" height="14"/>', name) for name, hue in
-             (("20 tokens a parameter", "blue"), ("the tokens of this plan", "orange"), ("this plan", "red"))]  # fmt: skip
+    hues = {"20 tokens a parameter": "blue", "the tokens of this plan": "orange", "this plan": "red"}
+    marks = [(f'<rect class="w-f-{hue}" y="-7" width="14" height="14"/>', name) for name, hue in hues.items()]
     return chart.picture("Cost against size", f"{plan.title}; bands are 90% intervals", HEIGHT + 90,
                          [*drawn, *chart.legend(marks, EDGE, HEIGHT + 68)])  # fmt: skip

@@ -8,14 +8,16 @@ from weighbridge.errors import printable
 from weighbridge.estimate import Estimate
 from weighbridge.layout_search import Candidate
 from weighbridge.predict.carbon import J_PER_KWH
+from weighbridge.predict.thresholds import ENDS
 from weighbridge.show.footprints import between
 from weighbridge.show.plans import VERDICTS, amount, figure, size
 from weighbridge.show.tables import bar, bold, table
-from weighbridge.training import TrainingPlan
+from weighbridge.training import HoursClaim, TrainingPlan
 from weighbridge.units import format_bytes, format_count, format_energy, format_mass
 
 MOST_LAYOUTS = 12
 """Layouts that a terminal shows; JSON has all."""
+LAYOUT_HEADS = ("tensor x pipeline x data", "ZeRO", "micro-batch", "checkpointing", "bytes", "token/s", "")
 
 
 def training_lines(plan: TrainingPlan) -> Iterator[str]:
@@ -30,12 +32,43 @@ def training_lines(plan: TrainingPlan) -> Iterator[str]:
     yield from table("time, money, energy", ("quantity", "value", "basis"), cost_rows(plan), right=(1,))
     yield from data_lines(plan)
     if plan.layouts:
-        yield from table("layouts", ("tensor x pipeline x data", "ZeRO", "micro-batch", "checkpointing", "bytes",
-                                     "token/s", ""), layout_rows(plan.layouts), right=(4, 5))  # fmt: skip
+        yield from table("layouts", LAYOUT_HEADS, layout_rows(plan.layouts), right=(4, 5))
         more = len(plan.layouts) - MOST_LAYOUTS
         if more > 0:
             yield f"and {more:,} others, in --json"
+    if plan.claim is not None:
+        yield claim_line(plan.claim)
+    yield from rule_lines(plan)
     yield from (f"note: {printable(note)}" for note in plan.notes)
+
+
+def claim_line(claim: HoursClaim) -> str:
+    """Whether stated hours can be."""
+    words = {"impossible": "IMPOSSIBLE: more than the peak of the devices",
+             "never measured": "above what any published run reached", "possible": "possible"}  # fmt: skip
+    return f"{claim.device_hours:,} device hours would be {claim.implied_mfu:.1%} of the peak: {words[claim.verdict]}"
+
+
+def rule_lines(plan: TrainingPlan) -> Iterator[str]:
+    """Rules that the run comes under, or may; `weigh thresholds` has all."""
+    for one in plan.rules:
+        if one.verdict in ("above", "undecided") and one.rule.quantity == "training_flop" and one.state not in ENDS:
+            yield f"{one.verdict} {one.rule.value:.0e} FLOP of {one.rule.title} ({one.state}); see `weigh thresholds`"
+
+
+def methods_lines(plans: Sequence[TrainingPlan]) -> Iterator[str]:
+    """The table of `weigh train --compare`."""
+    first = plans[0]
+    count = f"{first.devices:,} x " if first.devices > 1 else ""
+    title = f"{first.source}, {format_count(first.tokens)} tokens on {count}{first.device.title}"
+    yield bold(printable(title))
+    rows = [(plan.run.method.name, format_count(plan.held.trainable), size(plan.memory.per_device_bytes),
+             {True: "fits", False: "does not fit", None: "unknown"}[plan.memory.fits],
+             amount(plan.hours.device_hours), amount(plan.cost_usd)) for plan in plans]  # fmt: skip
+    heads = ("method", "trained", "bytes a device", "", "device hours", "USD")
+    yield from table("ways to train", heads, rows, right=(1, 2, 4, 5))
+    notes = dict.fromkeys(note for plan in plans for note in plan.notes)
+    yield from (f"note: {printable(note)}" for note in notes)
 
 
 def run_words(plan: TrainingPlan) -> str:
@@ -107,8 +140,8 @@ def data_lines(plan: TrainingPlan) -> Iterator[str]:
     if plan.run.method.name != "full":
         return
     suits = found.optimal_tokens
-    yield (f"{figure(found.tokens_per_parameter, 3)} tokens a parameter: {found.word} by {found.law.title}, which gives "
-           f"it {_count(suits)}; {found.advice}")  # fmt: skip
+    yield (f"{figure(found.tokens_per_parameter, 3)} tokens a parameter: {found.word} by the law {found.law.name}, "
+           f"which gives it {_count(suits)}; {found.advice}")  # fmt: skip
     yield f"predicted loss {amount(found.predicted_loss)} ({found.predicted_loss.basis.value})"
 
 
