@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from weighbridge.errors import UnitError
 from weighbridge.estimate import Basis, Estimate
 from weighbridge.formats.checkpoint import Checkpoint
 from weighbridge.hardware.device import Device
-from weighbridge.hardware.machine import MOST_DEVICES
 from weighbridge.inspection import Inspection
 from weighbridge.layout_search import Candidate, Fixed, Weigher, search
 from weighbridge.model.architecture import Architecture
@@ -34,11 +33,12 @@ from weighbridge.predict.training.memory import TrainingMemory, plan_memory
 from weighbridge.predict.training.methods import ALL_LINEAR, Method
 from weighbridge.predict.training.money import device_price, money
 from weighbridge.predict.training.optimizers import find_optimizer
-from weighbridge.predict.training.run import CHECKPOINTING, PRECISIONS, Run
+from weighbridge.predict.training.run import CHECKPOINTING, Run
 from weighbridge.predict.training.schedule import Hours, Interruptions, hours, interruptions, never_measured
 from weighbridge.predict.training.step_time import StepTime, step_time
 from weighbridge.predict.training.trained import Trained, trained
 from weighbridge.training_source import Shape, shape
+from weighbridge.training_wish import Wish, check
 from weighbridge.units import format_count
 
 LONGEST_ASSUMED = 8192
@@ -70,37 +70,6 @@ class SizePoint:
     tokens: int
     rule: str
     cost_usd: Estimate
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What is asked of a run; None leaves it to the search, or to a default that a note names.
-
-    Args:
-        tokens: that are trained on, all epochs together.
-        devices: how many, or how many of the instance.
-        method: what is trained.
-        sequence_tokens: tokens of a sequence.
-        precision: the number format; `bf16-true` is 16 bits without a copy in 32.
-        optimizer: its name.
-        attention: `flash` or `eager`.
-        offload: where the optimizer's states wait: `none`, `cpu` or `nvme`.
-        fixed: what is given of the layout, micro-batch, global batch and checkpointing.
-        is_searched: whether the rest of the layout is searched for; else it has plain defaults.
-        unique_tokens: tokens of the data without repetition, where it is read more than once.
-    """
-
-    tokens: int
-    devices: int = 1
-    method: Method = field(default_factory=Method)
-    sequence_tokens: int | None = None
-    precision: str = "bf16"
-    optimizer: str = "adamw"
-    attention: str = "flash"
-    offload: str = "none"
-    fixed: Fixed = field(default_factory=Fixed)
-    is_searched: bool = True
-    unique_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +234,7 @@ def train(
     found = shape(source)
     device, instance = rented(on, own_devices)
     devices = wish.devices * (instance.devices if instance else 1)
-    _check(wish, devices)
+    check(wish, devices)
     notes = list(found.notes)
     wish = replace(wish, method=_targeted(wish.method, found.architecture, notes))
     base = _base(found, wish, notes)
@@ -366,24 +335,6 @@ def _rules(plan: TrainingPlan, today: datetime.date) -> tuple[Standing, ...]:
     assert counted is not None
     flops = Estimate(rule.value, min(rule.value, counted), max(rule.value, counted), "FLOP", Basis.MODELLED, rule.note)
     return tuple(standings(today, flops, plan.parameters))
-
-
-def _check(wish: Wish, devices: int) -> None:
-    """Refuses numbers that no run has.
-
-    Raises:
-        UnitError: naming the number.
-    """
-    numbers = {"tokens": wish.tokens, "devices": devices, "tokens of a sequence": wish.sequence_tokens,
-               **{name.replace("_", " "): getattr(wish.fixed, name) for name in
-                  ("tensor", "pipeline", "data", "context", "expert", "micro_batch", "global_batch")}}  # fmt: skip
-    for name, number in numbers.items():
-        if number is not None and not 1 <= number <= 10**18:
-            raise UnitError(f"{name}: {number:,}", "a whole number of 1 or more", "correct it")
-    if devices > MOST_DEVICES:
-        raise UnitError(f"{devices:,} devices", f"at most {MOST_DEVICES:,}", "correct it")
-    if wish.precision not in PRECISIONS:
-        raise UnitError(f"precision {wish.precision}", ", ".join(PRECISIONS), "choose one of them")
 
 
 def _base(found: Shape, wish: Wish, notes: list[str]) -> Run:

@@ -58,7 +58,7 @@ def svg(law: Law, marks: Sequence[Mark], heading: str, caption: str, what: str =
         raise UnitError(f"the law {law.name} gives no loss", "one that does", f"draw it by {DEFAULT}")
     across = _axis([mark.parameters for mark in marks], LEFT, WIDTH - RIGHT)
     up = _axis([mark.tokens for mark in marks], BOTTOM, TOP + 40)
-    drawn = _grid(across, up)
+    drawn = counted_grid(across, up, "parameters", "tokens")
     drawn += _compute_lines(law, across, up)
     numbers: list[str] = []
     taken: list[tuple[float, float]] = []
@@ -121,7 +121,8 @@ def _axis(values: Sequence[float], start: float, end: float) -> LogAxis:
     return LogAxis(10 ** (low - more), 10 ** (high + more), start, end)
 
 
-def _grid(across: LogAxis, up: LogAxis) -> list[str]:
+def counted_grid(across: LogAxis, up: LogAxis, x_label: str, y_label: str) -> list[str]:
+    """Lines and names of two axes whose numbers are counts: 1B, 2T."""
     drawn = []
     for value in up.ticks(34):
         y = up.at(value)
@@ -132,8 +133,8 @@ def _grid(across: LogAxis, up: LogAxis) -> list[str]:
     for value in across.ticks(60):
         x = across.at(value)
         drawn += [line(x, up.start, x, up.end, "w-line"), text(x, up.start + 20, short(value), "w-soft", "middle")]
-    drawn.append(text((across.start + across.end) / 2, up.start + 44, "parameters", "w-ink", "middle"))
-    drawn.append(text(8, up.end - 8, "tokens", "w-ink"))
+    drawn.append(text((across.start + across.end) / 2, up.start + 44, x_label, "w-ink", "middle"))
+    drawn.append(text(8, up.end - 8, y_label, "w-ink"))
     return drawn
 
 

@@ -76,12 +76,15 @@ def _row(one: StagePoint, top: float, scale: float, capacity: int) -> list[str]:
         box = f'<rect class="w-room" x="{EDGE}" y="{y}" width="{width:.1f}" height="{BAR}"/>'
         drawn.append(titled(f"memory of a device: {capacity:,} B", box))
     x = float(EDGE)
+    beyond = sum(part.value or 0.0 for part in one.memory.parts().values()) - (total.value or 0.0)
     for name, size in one.memory.parts().items():
-        width = min((size.value or 0.0) * scale, end - x)
-        bar = (f'<rect class="w-f-{PARTS[name]}" x="{x:.2f}" y="{y + 3}" width="{max(0.0, width):.2f}" '
+        shown = (size.value or 0.0) - (max(0.0, beyond) if name == "gradients" else 0.0)
+        width = min(max(0.0, shown) * scale, end - x)
+        bar = (f'<rect class="w-f-{PARTS[name]}" x="{x:.2f}" y="{y + 3}" width="{width:.2f}" '
                f'height="{BAR - 6}"/>')  # fmt: skip
-        drawn.append(titled(f"{name}: {plans.size(size)}, {size.basis.value}", bar))
-        x += max(0.0, width)
+        later = ", not there yet at the peak" if name == "gradients" and beyond > 1 else ""
+        drawn.append(titled(f"{name}: {plans.size(size)}, {size.basis.value}{later}", bar))
+        x += width
     if total.low is not None and total.high is not None and total.high * scale < end:
         low, high, middle = EDGE + total.low * scale, EDGE + total.high * scale, y + BAR / 2
         whisker = [("w-gap", 4.0), ("w-edge", 1.5)]
@@ -100,7 +103,7 @@ def cost_svg(plan: TrainingPlan, sizes: Sequence[SizePoint]) -> str:
     values = [bound for one in known for bound in (one.cost_usd.low, one.cost_usd.high) if bound]
     across = LogAxis.of([one.parameters for one in known], LEFT + 20, WIDTH - RIGHT - 10, 1.3)
     up = LogAxis.of(values, HEIGHT, TOP + 20)
-    drawn = chart.grid(across, up, "parameters", "USD", "", "USD")
+    drawn = iso_loss.counted_grid(across, up, "parameters", "USD")
     for rule, hue in (("20 tokens a parameter", "blue"), ("the tokens of this plan", "orange")):
         line_of = [one for one in known if one.rule == rule]
         if not line_of:

@@ -29,6 +29,12 @@ def training_lines(plan: TrainingPlan) -> Iterator[str]:
     yield from table("compute", ("quantity", "value", "basis"), compute_rows(plan), right=(1,))
     yield from table(f"memory of each device: {VERDICTS[plan.memory.fits]}", ("part", "bytes", "basis", ""),
                      memory_rows(plan), right=(1,))  # fmt: skip
+    if (
+        sum(part.value or 0.0 for part in plan.memory.parts().values())
+        > (plan.memory.per_device_bytes.value or 0.0) + 1
+    ):
+        yield "together is less than the parts: gradients come as activations go"
+        yield ""
     yield from table("time, money, energy", ("quantity", "value", "basis"), cost_rows(plan), right=(1,))
     yield from data_lines(plan)
     if plan.layouts:

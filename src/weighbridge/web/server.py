@@ -7,6 +7,7 @@ are refused, so that no other site can reach it through a name of its own.
 
 from __future__ import annotations
 
+import datetime
 import html
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -26,6 +27,8 @@ from weighbridge.service_level import limits
 from weighbridge.shapes import Wish, design, designs_json
 from weighbridge.show import report
 from weighbridge.side_by_side import compare
+from weighbridge.training import train
+from weighbridge.training_wish import wish
 from weighbridge.units import parse_count, parse_rate, parse_seconds
 
 if TYPE_CHECKING:
@@ -67,9 +70,9 @@ def application(hosts: Sequence[str] = (HOST, "localhost")) -> Starlette:
     `GET /` and `POST /` are the page. `POST /api/inspect?context=N&like=FAMILY` takes a config.json, and
     `GET /api/inspect?model=NAME` a named model; `GET /api/layer?spec=SPEC` a layer; `GET /api/models?text=TEXT`,
     `/api/compare?model=A&model=B`, `/api/history?model=A`, `/api/design?parameters=N&vocab=N`,
-    `/api/fit?model=NAME&on=DEVICE`, `/api/load?model=NAME&on=DEVICE&rate=RATE` and `/api/devices?text=TEXT` answer as
-    the commands of these names. All answer with the document that `--json` prints, and with status 400 and
-    `{"error": ...}` for bad input.
+    `/api/fit?model=NAME&on=DEVICE`, `/api/load?model=NAME&on=DEVICE&rate=RATE`,
+    `/api/train?model=NAME&on=DEVICE&tokens=N` and `/api/devices?text=TEXT` answer as the commands of these names. All
+    answer with the document that `--json` prints, and with status 400 and `{"error": ...}` for bad input.
 
     Raises:
         SourceError: when the extra `web` is not installed.
@@ -193,6 +196,28 @@ def _api_fit(query: QueryParams, body: bytes) -> Any:
     return fit(find_model(query.get("model", "")), query["on"], **_plan_options(query)).to_json()
 
 
+_TRAIN_WORDS = ("method", "targets", "precision", "optimizer", "attention", "offload", "checkpointing", "layout")
+_TRAIN_COUNTS = ("tokens", "devices", "rank", "prompt_tokens", "train_layers", "seq", "micro_batch", "global_batch",
+                 "zero", "tp", "pp", "dp", "cp", "ep", "unique", "claimed_hours")  # fmt: skip
+
+
+def _api_train(query: QueryParams, body: bytes) -> Any:
+    known = {"model", "parameters", "on", "price", "grid", "pue", *_TRAIN_WORDS, *_TRAIN_COUNTS}
+    for name in query:
+        if name not in known:
+            raise UnitError(f"the query has {name!r}", f"one of {', '.join(sorted(known))}", "leave it out")
+    if not query.get("on") or "tokens" not in query:
+        raise UnitError("no device or no tokens are named", "on=DEVICE and tokens=N", "see /api/devices")
+    words: dict[str, Any] = {name: query[name] for name in _TRAIN_WORDS if name in query}
+    counts: dict[str, Any] = {name: parse_count(query[name]) for name in _TRAIN_COUNTS if name in query}
+    source = str(parse_count(query["parameters"])) if "parameters" in query else find_model(query.get("model", ""))
+    price = _number(query, "price", "USD an hour") if "price" in query else None
+    claimed = counts.pop("claimed_hours", None)
+    plan = train(source, query["on"], wish(**words, **counts), usd_per_hour=price, grid=query.get("grid"),
+                 pue=query.get("pue"), claimed_hours=claimed, today=datetime.date.today())  # fmt: skip
+    return plan.to_json()
+
+
 _LOAD_TIMES = {"duration": "duration_s", "think": "think_s"}
 _LOAD_NUMBERS = {"percentile": "percent", "peak": "peak", "burstiness": "burstiness", "availability": "availability",
                  "uptime": "uptime"}  # fmt: skip
@@ -244,6 +269,7 @@ _API: tuple[tuple[str, str, Callable[[QueryParams, bytes], Any]], ...] = (
     ("/api/design", "GET", _api_design),
     ("/api/fit", "GET", _api_fit),
     ("/api/load", "GET", _api_load),
+    ("/api/train", "GET", _api_train),
     (
         "/api/devices",
         "GET",
