@@ -230,8 +230,13 @@ def by_row(found: np.ndarray, kinds: np.ndarray) -> np.ndarray:
     return np.asarray(np.exp(logs))
 
 
-def fit(columns: np.ndarray, measured: np.ndarray, kinds: np.ndarray, generations: int) -> np.ndarray:
-    """Logarithms of the shared factors and of the generations' own, which are drawn towards 0."""
+def fit(
+    columns: np.ndarray, measured: np.ndarray, kinds: np.ndarray, generations: int, near: np.ndarray | None = None
+) -> np.ndarray:
+    """Logarithms of the shared factors and of the generations' own, which are drawn towards 0.
+
+    The search begins at `near`, factors of a similar sample, where they are given.
+    """
     count = generations * len(OWN)
     low, high = np.log(np.array([BOUNDS[name] for name in TERMS], dtype=float)).T
 
@@ -240,7 +245,7 @@ def fit(columns: np.ndarray, measured: np.ndarray, kinds: np.ndarray, generation
         return np.concatenate([np.log(predicted / measured), 0.3 * found[len(TERMS) :]])
 
     bounds = np.concatenate([low, np.full(count, -2.0)]), np.concatenate([high, np.full(count, 2.0)])
-    start = np.concatenate([(low + high) / 2, np.zeros(count)])
+    start = np.concatenate([(low + high) / 2, np.zeros(count)]) if near is None else near
     return np.asarray(least_squares(residuals, start, bounds=bounds, loss="soft_l1", f_scale=0.1).x)
 
 
@@ -346,7 +351,7 @@ def main(folder: Path) -> None:
     groups = [one.group for one in steps]
     for group in sorted(set(groups)):
         inside = np.array([other == group for other in groups])
-        fitted = fit(columns[~inside], measured[~inside], kinds[~inside], len(generations))
+        fitted = fit(columns[~inside], measured[~inside], kinds[~inside], len(generations), found)
         unseen[inside] = (columns[inside] * by_row(fitted, kinds[inside])).sum(axis=1)
     bounds = interval(np.log(measured / unseen))
     own = np.exp(found[len(TERMS) :].reshape(-1, len(OWN)))

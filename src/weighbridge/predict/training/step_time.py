@@ -230,7 +230,7 @@ def terms(asked: Work, run: Run, device: Device, joined: Fabric) -> dict[str, fl
     repeated = again * (asked.matmul_flops + asked.attention_flops) * tokens * waiting
     attention = 3 * asked.attention_flops * tokens * waiting
     moved = asked.numbers + (asked.scores if run.attention == "eager" else 0.0)
-    traffic = (3 + again) * per_number * moved * tokens * waiting
+    traffic = (2 + asked.trained_share + again) * per_number * moved * tokens * waiting
 
     inner = layout.tensor
     sharded = asked.parameters / (inner * layout.pipeline)
