@@ -118,6 +118,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     own = blocks(DOCS / "how-to/plan-a-machine.md", "toml")[0]
     (folder / "my-devices.toml").write_text(own, encoding="utf-8")
+    runs = blocks(DOCS / "how-to/choose-a-training-size.md", "csv")[0]
+    (folder / "runs.csv").write_text(runs, encoding="utf-8")
     safetensors.numpy.save_file(arrays, folder / "model.safetensors")
     (folder / "pytorch_model.bin").write_bytes(torch_file(shapes))
     write_gguf(folder / "model.gguf", config, {t.name: t.shape for t in described.tensors("gguf")})
@@ -423,6 +425,9 @@ def test_every_key_of_inspect_is_documented_and_real(here: Path, hub: str) -> No
             ],
         ),
         ("grids", [[]]),
+        ("scaling laws", [[]]),
+        ("scaling optimum", [["--flops", "1e22", "--served", "1T", "--unique", "10B"]]),
+        ("scaling loss", [["--parameters", "70B", "--tokens", "2T", "--unique", "1T"]]),
         (
             "cost",
             [
@@ -454,6 +459,13 @@ def test_every_key_of_inspect_is_documented_and_real(here: Path, hub: str) -> No
                 ["llama-3.1-8b", "--on", "mi350p", "--api", "gpt-4o"],
             ],
         ),
+        (
+            "thresholds",
+            [
+                ["--parameters", "10B", "--date", "2026-11-23"],
+                ["gpt-3", "--tokens", "300B", "--original-flops", "1e24"],
+            ],
+        ),
         ("prices", [[], ["p4d"]]),
         ("fit --within", [["1GB", "llama-3.2-1b"]]),
         ("devices", [[], ["apple"]]),
@@ -468,6 +480,18 @@ def test_every_key_of_the_other_commands_is_documented_and_real(command: str, ca
     for document in documents:
         assert undocumented(document, known) == []
     assert never_seen(documents, known) == []
+
+
+def test_every_key_of_a_fitted_law_is_documented_and_real(here: Path) -> None:
+    documents = [weigh_json("scaling", "fit", "runs.csv", "--predict", "7B,1T", "--bootstrap", "20")]
+    losses = (3.1, 2.9, 3.3, 2.8, 3.2, 3.0, 2.95)
+    few = [f"{1 + place % 3}B,{20 + 9 * place}B,{loss}" for place, loss in enumerate(losses)]
+    Path("few.csv").write_text("\n".join(["parameters,tokens,loss", *few]), encoding="utf-8")
+    documents.append(json.loads(weigh("scaling", "fit", "few.csv", "--bootstrap", "20", "--json").stdout))
+    known = documented_paths("weigh scaling fit")
+    for document in documents:
+        assert undocumented(document, known) == []
+    assert never_seen(documents, known) == [] and documents[1]["undecided"]
 
 
 def test_every_key_of_convert_is_documented_and_real(here: Path) -> None:
@@ -491,8 +515,9 @@ def test_every_key_of_imatrix_is_documented_and_real(tmp_path: Path) -> None:
 
 
 def test_the_json_reference_covers_every_command() -> None:
-    titles = set(re.findall(r"(?m)^## `(weigh \w+)(?: --\w+)?`$", read("docs/reference/json.md")))
-    assert titles == COMMANDS.keys() - {"weigh", "weigh web"}
+    titles = set(re.findall(r"(?m)^## `(weigh \w+(?: \w+)?)(?: --\w+)?`$", read("docs/reference/json.md")))
+    leaves = {path for path, command in COMMANDS.items() if not isinstance(command, click.Group)}
+    assert titles == leaves - {"weigh web"}
 
 
 def test_words_of_the_json_document_are_documented(here: Path) -> None:

@@ -26,10 +26,11 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("predict",),
     ("family_guess", "what_if"),
     ("inspection", "layer"),
-    ("side_by_side", "shapes", "planning", "adapted", "traffic_log"),
+    ("side_by_side", "shapes", "planning", "adapted", "traffic_log", "run_log", "scaling"),
     (
         "rankings",
         "footprint",
+        "regulation",
         "launch",
         "service_level",
         "load_engine",

@@ -177,22 +177,32 @@ class Architecture:
         even, rounded to whole experts: `bytes_read` of experts rests on that assumption. The tower of a model that
         generates is left out, as it works once for each picture or clip.
         """
+        for placement in self.placements:
+            yield from self.operations_of(placement, workload, weights, activations)
+
+    def operations_of(
+        self,
+        placement: Placement,
+        workload: Workload,
+        weights: Encoding | None = None,
+        activations: Encoding | None = None,
+    ) -> Iterator[Operation]:
+        """The part of `operations` that one placement has: one for each weight, and what belongs to no weight."""
         weights = weights or encodings.find("bf16")
         activations = activations or encodings.find("bf16")
         per_number = activations.bytes_per_block
-        for placement in self.placements:
-            if placement.mtp:
+        if placement.mtp:
+            return
+        for weight in placement.block.weights():
+            if not self.per_token(placement.component or weight.component):
                 continue
-            for weight in placement.block.weights():
-                if not self.per_token(placement.component or weight.component):
-                    continue
-                yield _weight_operation(placement, weight, workload, weights, per_number)
-            fixed = placement.block.fixed_flops() * workload.tokens * placement.repeat
-            if fixed and self.per_token(placement.component):  # what it moves is counted with the maps beside
-                yield Operation(f"{placement.path}.scores", placement.repeat, fixed, 0, 0, activations.name)
-            per_position = placement.block.attention_flops_per_position()
-            if per_position and placement.component is not Component.VISION_AUDIO:  # towers do not see the context
-                yield _attention_operation(placement, per_position, workload, per_number, activations.name)
+            yield _weight_operation(placement, weight, workload, weights, per_number)
+        fixed = placement.block.fixed_flops() * workload.tokens * placement.repeat
+        if fixed and self.per_token(placement.component):  # what it moves is counted with the maps beside
+            yield Operation(f"{placement.path}.scores", placement.repeat, fixed, 0, 0, activations.name)
+        per_position = placement.block.attention_flops_per_position()
+        if per_position and placement.component is not Component.VISION_AUDIO:  # towers do not see the context
+            yield _attention_operation(placement, per_position, workload, per_number, activations.name)
 
     def state(self, workload: Workload, encoding: Encoding | None = None) -> Iterator[StateRow]:
         """What the model keeps once the pass is done: caches bounded by their windows, recurrent states.

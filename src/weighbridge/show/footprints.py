@@ -23,18 +23,18 @@ def footprint_lines(found: Footprint) -> Iterator[str]:
         lasting = f"{amount(seconds.times(1 / 3600))} h" if long else f"{amount(seconds)} s"
         yield f"{amount(found.power_w)} W for {lasting} a request"
     yield ""
-    rows = [(one.what, _range(one.energy_j, format_energy),
-             _range(facility_kwh(one.energy_j, found.site).times(J_PER_KWH), format_energy),
-             _range(one.carbon_g, format_mass), one.carbon_g.basis.value) for one in found.amounts()]  # fmt: skip
+    rows = [(one.what, between(one.energy_j, format_energy),
+             between(facility_kwh(one.energy_j, found.site).times(J_PER_KWH), format_energy),
+             between(one.carbon_g, format_mass), one.carbon_g.basis.value) for one in found.amounts()]  # fmt: skip
     heads = ("of", "the machines", "the data centre", "CO2e", "basis")
     yield from table("energy and carbon", heads, rows, right=(1, 2, 3))
     shown = found.pictured
     if shown.carbon_g.value is not None:
-        counts = [(one["title"], _range(Estimate.from_json(one["count"]), _many), str(one["year"]))
+        counts = [(one["title"], between(Estimate.from_json(one["count"]), _many), str(one["year"]))
                   for one in found.equivalents]  # fmt: skip
         yield from table(f"as much as ({shown.what})", ("what", "how many", "figure of"), counts, right=(1,))
     if (made := found.embodied_g).value is not None:
-        yield f"making the devices adds {_range(made, format_mass)} of CO2e a request ({made.basis.value})"
+        yield f"making the devices adds {between(made, format_mass)} of CO2e a request ({made.basis.value})"
     if (claim := found.claim) is not None:
         yield claim_line(claim, found)
     yield f"grid: {_of(found.site.grid)}"
@@ -47,7 +47,7 @@ def claim_line(claim: Claim, found: Footprint) -> str:
     said = f"claimed: {format_energy(claim.claimed_j)} a request"
     if claim.ratio is None or claim.verdict == "unknown":
         return f"{said}; nothing is known to hold it against"
-    follows = _range(found.energy_j, format_energy)
+    follows = between(found.energy_j, format_energy)
     if claim.verdict == "inside":
         return f"{said}; {follows} follows: no contradiction"
     side = "the most" if claim.verdict == "above" else "the least"
@@ -59,7 +59,8 @@ def claim_line(claim: Claim, found: Footprint) -> str:
     return f"{said}; {follows} follows: CONTRADICTION, {figure(claim.ratio, 3)} times {side}{would}"
 
 
-def _range(estimate: Estimate, form: Callable[[float], str]) -> str:
+def between(estimate: Estimate, form: Callable[[float], str]) -> str:
+    """An estimate in words of its own, with the interval where there is one."""
     if estimate.value is None or estimate.low is None or estimate.high is None:
         return "unknown"
     if estimate.low == estimate.high:

@@ -8,7 +8,7 @@ and 2*h*e on the weighted sum for each position it attends to (Vaswani et al. 20
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from weighbridge.model.blocks.block import Block, State, StateKind, Weight
 from weighbridge.model.blocks.linear import projection
@@ -63,6 +63,8 @@ class Attention(Block):
         inputs = [weight for name, role, width in zip(names, roles, widths, strict=True)
                   for weight in projection(name, self.hidden_size, width, role=role, component=Component.ATTENTION,
                                            bias=self.qkv_bias, transposed=self.transposed)]  # fmt: skip
+        if len(names) == 1:
+            inputs[0] = replace(inputs[0], parts=(asked, keys, values))
         if not output:
             return tuple(inputs)
         outputs = self.output_size or self.hidden_size

@@ -30,7 +30,8 @@ class Weight:
     for the number, and a token uses `active` of them; with `stacked` > 1 so many experts lie in the one tensor, along
     its first axis. `positions` is how often one token's forward pass applies the
     weight (a convolution applies its kernel at every output position); with `per_sequence` only one token of a
-    sequence meets it (a pooler reads the first).
+    sequence meets it (a pooler reads the first). `parts` are the outputs of the queries, keys and values that lie one
+    after another in a fused matrix.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Weight:
     kind: Kind = Kind.PARAMETER
     positions: int = 1
     per_sequence: bool = False
+    parts: tuple[int, ...] = ()
 
     @property
     def elements(self) -> int:

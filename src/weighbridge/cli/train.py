@@ -1,0 +1,130 @@
+"""`weigh train`."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from weighbridge.cli import output
+from weighbridge.cli.fit import site_options
+
+if TYPE_CHECKING:
+    from weighbridge.training import TrainingPlan, Wish
+
+
+@click.command("train")
+@click.argument("source")
+@click.option(
+    "--tokens", type=output.Count(), required=True, help="Tokens to train on, all epochs together: 2T."
+)
+@click.option("--on", metavar="DEVICE", required=True, help="A device that `weigh devices` lists, or here.")
+@click.option("--devices", type=output.Count(), default=1, show_default=True, help="How many devices.")
+@click.option("--devices-file", metavar="FILE", help="A TOML file with devices of your own.")
+@click.option("--method", default="full", show_default=True, metavar="NAME",
+              help="full, lora, dora, qlora, prompt, prefix, bitfit or freeze.")  # fmt: skip
+@click.option("--rank", type=output.Count(), default=16, show_default=True, help="Rank of low-rank adapters.")
+@click.option("--targets", metavar="NAMES", help="Modules that get adapters, such as q_proj,v_proj or all-linear.")
+@click.option("--prompt-tokens", type=output.Count(), default=0, help="Tokens of a learned prompt.")
+@click.option("--train-layers", type=output.Count(), default=0, help="With --method freeze: the last so many layers.")
+@click.option("--seq", "sequence_tokens", type=output.Count(), help="Tokens of a sequence.")
+@click.option("--micro-batch", type=output.Count(), help="Sequences of a device in one pass.")
+@click.option("--global-batch", type=output.Count(), help="Sequences of a step, all devices together.")
+@click.option("--layout", type=click.Choice(["auto"]), help="Search for what is not given of the layout.")
+@click.option("--zero", type=click.IntRange(0, 3), help="Stage of ZeRO; 3 is FSDP.")
+@click.option("--tp", "tensor_parallel", type=output.Count(), help="Devices that share each matrix.")
+@click.option("--pp", "pipeline_parallel", type=output.Count(), help="Groups of layers.")
+@click.option("--dp", "data_parallel", type=output.Count(), help="Copies that work on other sequences.")
+@click.option("--cp", "context_parallel", type=output.Count(), help="Devices that share each sequence.")
+@click.option("--ep", "expert_parallel", type=output.Count(), help="Groups of experts.")
+@click.option("--checkpointing", type=click.Choice(["none", "selective", "full"]),
+              help="What is computed again instead of kept.")  # fmt: skip
+@click.option("--precision", type=click.Choice(["bf16", "fp16", "fp32", "fp8", "bf16-true"]), default="bf16",
+              show_default=True, help="Number format; 16 and 8 bits are mixed, bf16-true is not.")  # fmt: skip
+@click.option("--optimizer", default="adamw", show_default=True, metavar="NAME",
+              help="adamw, adamw8bit, adafactor, sgd, lion, muon ...")  # fmt: skip
+@click.option("--attention", type=click.Choice(["flash", "eager"]), default="flash", show_default=True,
+              help="Whether the scores of attention are stored.")  # fmt: skip
+@click.option("--offload", type=click.Choice(["none", "cpu", "nvme"]), default="none", show_default=True,
+              help="Where the states of the optimizer wait.")  # fmt: skip
+@click.option("--price", type=click.FloatRange(0), metavar="USD_PER_H", help="Price of a device hour.")
+@click.option("--claimed-hours", type=output.Count(), help="Device hours that somebody states: can that be?")
+@click.option("--unique", "unique_tokens", type=output.Count(), help="Tokens of the data without repetition.")
+@site_options
+@click.option("--compare", is_flag=True, help="Set full training, LoRA, QLoRA and a learned prompt side by side.")
+@click.option("--svg", metavar="FILE", help="Draw the memory by part over the stages of ZeRO.")
+@click.option("--html", metavar="FILE", help="Write the whole plan as one page, with its pictures.")
+@output.json_option
+def command(
+    source: str, on: str, devices_file: str | None, svg: str | None, html: str | None, compare: bool, as_json: bool,
+    price: float | None, grid: str | None, pue: str | None, claimed_hours: int | None, **options: Any,
+) -> None:  # fmt: skip
+    """Plan training or fine-tuning: compute, memory, time, cost.
+
+    SOURCE is what `weigh inspect` takes, or a number of parameters such as 7B. Without a layout the fastest that fits
+    is searched for; what is given of it stays. Exit code 1 when it does not fit, or when the stated hours cannot be.
+    """
+    from weighbridge.hardware import catalogue
+    from weighbridge.training import compared, train
+
+    own = () if devices_file is None else catalogue.read(devices_file)
+    wish = _wish(options)
+    asked: dict[str, Any] = {"usd_per_hour": price, "grid": grid, "pue": pue, "own_devices": own}
+    if compare:
+        if svg is not None or html is not None:
+            raise click.UsageError("--svg and --html draw one plan: leave --methods out")
+        plans = compared(source, on, wish, **asked)
+        if as_json:
+            output.print_json({"plans": [plan.to_json() for plan in plans]})
+        else:
+            from weighbridge.show import trainings
+
+            output.print_lines(trainings.methods_lines(plans))
+        return
+    plan = train(source, on, wish, claimed_hours=claimed_hours, today=datetime.date.today(), **asked)
+    if svg is not None or html is not None:
+        _draw(plan, source, svg, html)
+    if as_json:
+        output.print_json(plan.to_json())
+    else:
+        from weighbridge.show import trainings
+
+        output.print_lines(trainings.training_lines(plan))
+        for path in filter(None, (svg, html)):
+            click.echo(f"wrote {path}", err=True)
+    if plan.memory.fits is False or (plan.claim is not None and not plan.claim.can_be):
+        raise SystemExit(1)
+
+
+def _wish(options: dict[str, Any]) -> Wish:
+    """What is asked, from the options of the command."""
+    from weighbridge.layout_search import Fixed
+    from weighbridge.predict.training.methods import Method
+    from weighbridge.training import Wish
+
+    names = [one.strip() for one in (options["targets"] or "").split(",") if one.strip()]
+    method = Method(name=options["method"].lower(), rank=options["rank"], targets=tuple(names),
+                    prompt_tokens=options["prompt_tokens"], trained_layers=options["train_layers"])  # fmt: skip
+    layout = {name: options[f"{name}_parallel"] for name in ("tensor", "pipeline", "data", "context", "expert")}
+    fixed = Fixed(**layout, zero=options["zero"], micro_batch=options["micro_batch"],
+                  checkpointing=options["checkpointing"], global_batch=options["global_batch"])  # fmt: skip
+    given = [*layout.values(), options["zero"], options["micro_batch"], options["checkpointing"]]
+    is_searched = options["layout"] == "auto" or all(one is None for one in given)
+    return Wish(
+        tokens=options["tokens"], devices=options["devices"], method=method,
+        sequence_tokens=options["sequence_tokens"], precision=options["precision"], optimizer=options["optimizer"],
+        attention=options["attention"], offload=options["offload"], fixed=fixed, is_searched=is_searched,
+        unique_tokens=options["unique_tokens"],
+    )  # fmt: skip
+
+
+def _draw(plan: TrainingPlan, source: str, svg: str | None, html: str | None) -> None:
+    from weighbridge import output_file
+    from weighbridge.show import training_pictures
+
+    output.check_outputs(plan.shape.inspection, source, svg, html)
+    if svg is not None:
+        output_file.write_text(svg, training_pictures.memory_svg(plan))
+    if html is not None:
+        output_file.write_text(html, training_pictures.page(plan))

@@ -1,0 +1,169 @@
+"""How does a training plan read on a terminal? Arithmetic, memory part by part, time, money, energy, data, layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from weighbridge.errors import printable
+from weighbridge.estimate import Estimate
+from weighbridge.layout_search import Candidate
+from weighbridge.predict.carbon import J_PER_KWH
+from weighbridge.predict.thresholds import ENDS
+from weighbridge.show.footprints import between
+from weighbridge.show.plans import VERDICTS, amount, figure, size
+from weighbridge.show.tables import bar, bold, table
+from weighbridge.training import HoursClaim, TrainingPlan
+from weighbridge.units import format_bytes, format_count, format_energy, format_mass
+
+MOST_LAYOUTS = 12
+"""Layouts that a terminal shows; JSON has all."""
+LAYOUT_HEADS = ("tensor x pipeline x data", "ZeRO", "micro-batch", "checkpointing", "bytes", "token/s", "")
+
+
+def training_lines(plan: TrainingPlan) -> Iterator[str]:
+    """The report of `weigh train`."""
+    yield bold(printable(plan.title))
+    yield run_words(plan)
+    yield layout_words(plan)
+    yield ""
+    yield from table("compute", ("quantity", "value", "basis"), compute_rows(plan), right=(1,))
+    yield from table(f"memory of each device: {VERDICTS[plan.memory.fits]}", ("part", "bytes", "basis", ""),
+                     memory_rows(plan), right=(1,))  # fmt: skip
+    yield from table("time, money, energy", ("quantity", "value", "basis"), cost_rows(plan), right=(1,))
+    yield from data_lines(plan)
+    if plan.layouts:
+        yield from table("layouts", LAYOUT_HEADS, layout_rows(plan.layouts), right=(4, 5))
+        more = len(plan.layouts) - MOST_LAYOUTS
+        if more > 0:
+            yield f"and {more:,} others, in --json"
+    if plan.claim is not None:
+        yield claim_line(plan.claim)
+    yield from rule_lines(plan)
+    yield from (f"note: {printable(note)}" for note in plan.notes)
+
+
+def claim_line(claim: HoursClaim) -> str:
+    """Whether stated hours can be."""
+    words = {"impossible": "IMPOSSIBLE: more than the peak of the devices",
+             "never measured": "above what any published run reached", "possible": "possible"}  # fmt: skip
+    return f"{claim.device_hours:,} device hours would be {claim.implied_mfu:.1%} of the peak: {words[claim.verdict]}"
+
+
+def rule_lines(plan: TrainingPlan) -> Iterator[str]:
+    """Rules that the run comes under, or may; `weigh thresholds` has all."""
+    for one in plan.rules:
+        if one.verdict in ("above", "undecided") and one.rule.quantity == "training_flop" and one.state not in ENDS:
+            yield f"{one.verdict} {one.rule.value:.0e} FLOP of {one.rule.title} ({one.state}); see `weigh thresholds`"
+
+
+def methods_lines(plans: Sequence[TrainingPlan]) -> Iterator[str]:
+    """The table of `weigh train --compare`."""
+    first = plans[0]
+    count = f"{first.devices:,} x " if first.devices > 1 else ""
+    title = f"{first.source}, {format_count(first.tokens)} tokens on {count}{first.device.title}"
+    yield bold(printable(title))
+    rows = [(plan.run.method.name, format_count(plan.held.trainable), size(plan.memory.per_device_bytes),
+             {True: "fits", False: "does not fit", None: "unknown"}[plan.memory.fits],
+             amount(plan.hours.device_hours), amount(plan.cost_usd)) for plan in plans]  # fmt: skip
+    heads = ("method", "trained", "bytes a device", "", "device hours", "USD")
+    yield from table("ways to train", heads, rows, right=(1, 2, 4, 5))
+    notes = dict.fromkeys(note for plan in plans for note in plan.notes)
+    yield from (f"note: {printable(note)}" for note in notes)
+
+
+def run_words(plan: TrainingPlan) -> str:
+    """What the run does, in one line."""
+    run = plan.run
+    trained = plan.held.trainable
+    share = trained / plan.parameters
+    told = "all" if run.method.name == "full" else f"{share:.2%}"
+    return (f"{plan.parameters:,} parameters, {trained:,} trained ({told}); {run.precision}, {run.optimizer.name}; "
+            f"sequences of {run.sequence_tokens:,} tokens, {run.global_batch:,} a step")  # fmt: skip
+
+
+def layout_words(plan: TrainingPlan) -> str:
+    """How it is spread, in one line."""
+    run, layout = plan.run, plan.run.layout
+    sizes = {"tensor": layout.tensor, "pipeline": layout.pipeline, "context": layout.context, "expert": layout.expert,
+             "data": layout.data}  # fmt: skip
+    words = [f"{name} {number}" for name, number in sizes.items() if number > 1] or ["one device"]
+    offload = "" if layout.offload == "none" else f", states offloaded to {layout.offload}"
+    return (f"{' x '.join(words)}, ZeRO {layout.zero}{offload}; micro-batch {run.micro_batch}, {run.accumulation} a "
+            f"step; checkpointing {run.checkpointing}")  # fmt: skip
+
+
+def compute_rows(plan: TrainingPlan) -> list[tuple[str, str, str]]:
+    """FLOPs by the rule and by operations, and the share of the peak."""
+    flops, counted = plan.flops.value, plan.model_flops.value
+    assert flops is not None
+    assert counted is not None
+    again = plan.compute.again * plan.tokens // plan.compute.tokens
+    return [
+        (plan.flops.note, f"{flops:.4g} FLOP", "exact"),
+        ("operation by operation, with attention", f"{counted:.4g} FLOP", "exact"),
+        ("computed again", f"{again:.4g} FLOP", "exact"),
+        ("share of the peak (MFU)", _percent(plan.step.mfu), plan.step.mfu.basis.value),
+    ]
+
+
+def memory_rows(plan: TrainingPlan) -> list[tuple[str, str, str, str]]:
+    """Part, bytes, basis and a bar."""
+    memory = plan.memory
+    total = memory.per_device_bytes.value or 0.0
+    rows = [(name, size(part), part.basis.value, bar((part.value or 0.0) / total if total else 0.0))
+            for name, part in memory.parts().items()]  # fmt: skip
+    rows.append(("together", size(memory.per_device_bytes), memory.per_device_bytes.basis.value, ""))
+    if memory.capacity_bytes is not None:
+        rows.append(("of", format_bytes(memory.capacity_bytes), "specified", ""))
+    return rows
+
+
+def cost_rows(plan: TrainingPlan) -> list[tuple[str, str, str]]:
+    """Speed, hours, money, energy, carbon."""
+    hours, used = plan.hours, plan.energy
+    rows = [
+        ("tokens a second", plan.step.tok_s, amount(plan.step.tok_s)),
+        ("seconds a step", plan.step.seconds, amount(plan.step.seconds)),
+        ("device hours", hours.device_hours, amount(hours.device_hours)),
+        ("days", hours.days, amount(hours.days)),
+        (f"USD, {plan.price.kind}", plan.cost_usd, amount(plan.cost_usd)),
+        ("energy of the data centre", used.facility_kwh,
+         between(used.facility_kwh.times(J_PER_KWH), format_energy)),
+        ("CO2e", used.carbon_g, between(used.carbon_g, format_mass)),
+    ]  # fmt: skip
+    return [(name, value, estimate.basis.value) for name, estimate, value in rows]
+
+
+def data_lines(plan: TrainingPlan) -> Iterator[str]:
+    """Whether the tokens suit the size."""
+    found = plan.chinchilla
+    if plan.run.method.name != "full":
+        return
+    suits = found.optimal_tokens
+    yield (f"{figure(found.tokens_per_parameter, 3)} tokens a parameter: {found.word} by the law {found.law.name}, "
+           f"which gives it {_count(suits)}; {found.advice}")  # fmt: skip
+    yield f"predicted loss {amount(found.predicted_loss)} ({found.predicted_loss.basis.value})"
+
+
+def layout_rows(layouts: Sequence[Candidate]) -> list[tuple[str, str, str, str, str, str, str]]:
+    """What was tried, and why each was not taken."""
+    rows = []
+    for one in layouts[:MOST_LAYOUTS]:
+        layout = one.run.layout
+        rows.append((
+            f"{layout.tensor} x {layout.pipeline} x {layout.data}", str(layout.zero), str(one.run.micro_batch),
+            one.run.checkpointing, "" if one.memory is None else size(one.memory.per_device_bytes),
+            "" if one.step is None else figure(one.step.tok_s.value or 0.0), one.reason or "chosen",
+        ))  # fmt: skip
+    return rows
+
+
+def _percent(share: Estimate) -> str:
+    return amount(share.times(100)) + ("" if share.value is None else " %")
+
+
+def _count(tokens: Estimate) -> str:
+    if tokens.value is None or tokens.low is None or tokens.high is None:
+        return "unknown"
+    low, value, high = (format_count(round(x)) for x in (tokens.low, tokens.value, tokens.high))
+    return f"{value} ({low} to {high})" if low != high else value

@@ -1,0 +1,466 @@
+"""What does it take to train a model on a machine? Arithmetic, memory, time, money, energy, and whether the data suits.
+
+`train` is the engine behind `weigh train`. What the caller leaves open of the layout is searched for in `layout_search`
+or has its plain default, and every default is named in a note.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from weighbridge.errors import UnitError
+from weighbridge.estimate import Basis, Estimate
+from weighbridge.formats.checkpoint import Checkpoint
+from weighbridge.hardware.device import Device
+from weighbridge.hardware.machine import MOST_DEVICES
+from weighbridge.inspection import Inspection
+from weighbridge.layout_search import Candidate, Fixed, Weigher, search
+from weighbridge.model.architecture import Architecture
+from weighbridge.model.catalogue import NamedModel
+from weighbridge.planning import rented
+from weighbridge.predict.bill import Price
+from weighbridge.predict.carbon import site
+from weighbridge.predict.scaling_laws.optimum import Verdict, verdict
+from weighbridge.predict.scaling_laws.repetition import effective_tokens, worth_of_last
+from weighbridge.predict.thresholds import Standing, standings
+from weighbridge.predict.training.compute import Compute, compute
+from weighbridge.predict.training.footprint import TrainingEnergy, energy
+from weighbridge.predict.training.layout import Layout, refusal
+from weighbridge.predict.training.memory import TrainingMemory, plan_memory
+from weighbridge.predict.training.methods import ALL_LINEAR, Method
+from weighbridge.predict.training.money import device_price, money
+from weighbridge.predict.training.optimizers import find_optimizer
+from weighbridge.predict.training.run import CHECKPOINTING, PRECISIONS, Run
+from weighbridge.predict.training.schedule import Hours, Interruptions, hours, interruptions, never_measured
+from weighbridge.predict.training.step_time import StepTime, step_time
+from weighbridge.predict.training.trained import Trained, trained
+from weighbridge.training_source import Shape, shape
+from weighbridge.units import format_count
+
+LONGEST_ASSUMED = 8192
+"""Tokens of a sequence where none are given: those of the configuration, up to what pre-training takes."""
+USUAL_SEQUENCE = 2048
+"""And where the configuration names none."""
+STEP_TOKENS = 4_194_304
+"""Tokens of a step that pre-training is assumed to take: Llama 2's."""
+FINE_TUNING_SEQUENCES = 64
+USUAL_PROMPT = 20
+"""Tokens of a learned prompt in a comparison where none are given: those of Lester et al. 2021, up to 100 there."""
+PRE_TRAINING_TOKENS = 10_000_000_000
+"""From so many tokens on a run is taken to be pre-training."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagePoint:
+    """The memory of each device at one stage of ZeRO, as pictures show it."""
+
+    label: str
+    memory: TrainingMemory
+
+
+@dataclass(frozen=True, slots=True)
+class SizePoint:
+    """What training a model of a size costs, at tokens by a rule."""
+
+    parameters: int
+    tokens: int
+    rule: str
+    cost_usd: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is asked of a run; None leaves it to the search, or to a default that a note names.
+
+    Args:
+        tokens: that are trained on, all epochs together.
+        devices: how many, or how many of the instance.
+        method: what is trained.
+        sequence_tokens: tokens of a sequence.
+        precision: the number format; `bf16-true` is 16 bits without a copy in 32.
+        optimizer: its name.
+        attention: `flash` or `eager`.
+        offload: where the optimizer's states wait: `none`, `cpu` or `nvme`.
+        fixed: what is given of the layout, micro-batch, global batch and checkpointing.
+        is_searched: whether the rest of the layout is searched for; else it has plain defaults.
+        unique_tokens: tokens of the data without repetition, where it is read more than once.
+    """
+
+    tokens: int
+    devices: int = 1
+    method: Method = field(default_factory=Method)
+    sequence_tokens: int | None = None
+    precision: str = "bf16"
+    optimizer: str = "adamw"
+    attention: str = "flash"
+    offload: str = "none"
+    fixed: Fixed = field(default_factory=Fixed)
+    is_searched: bool = True
+    unique_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HoursClaim:
+    """Device hours that somebody states for the run, and the share of the peak that they imply."""
+
+    device_hours: int
+    implied_mfu: float
+
+    @property
+    def can_be(self) -> bool:
+        """Whether the devices can do as much in that time."""
+        return self.implied_mfu <= 1
+
+    @property
+    def verdict(self) -> str:
+        """In words: `impossible`, `never measured` or `possible`."""
+        return "impossible" if not self.can_be else "never measured" if never_measured(self.implied_mfu) else "possible"
+
+    def to_json(self) -> dict[str, Any]:
+        """The part `claim` of a document."""
+        return {"gpu_hours": self.device_hours, "implied_mfu": self.implied_mfu, "verdict": self.verdict}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingPlan:
+    """A run planned. `compute` is one step's; `layouts` are all that were tried, the chosen one first."""
+
+    source: str
+    shape: Shape
+    wish: Wish
+    device: Device
+    devices: int
+    run: Run
+    held: Trained
+    compute: Compute
+    memory: TrainingMemory
+    step: StepTime
+    hours: Hours
+    price: Price
+    energy: TrainingEnergy
+    chinchilla: Verdict
+    interruptions: Interruptions
+    rules: tuple[Standing, ...] = ()
+    claim: HoursClaim | None = None
+    layouts: tuple[Candidate, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that are trained on."""
+        return self.wish.tokens
+
+    @property
+    def parameters(self) -> int:
+        """Those of the model, without what the method adds."""
+        return self.shape.parameters
+
+    @property
+    def active_parameters(self) -> int:
+        """Those that a token uses."""
+        return self.shape.active_parameters
+
+    @property
+    def title(self) -> str:
+        """The run in one line."""
+        count = f"{self.devices:,} x " if self.devices > 1 else ""
+        return (f"{self.source}, {self.run.method.name}, {format_count(self.tokens)} tokens on "
+                f"{count}{self.device.title}")  # fmt: skip
+
+    @property
+    def flops(self) -> Estimate:
+        """FLOPs by the rule of parameters: for each that a token uses and each token 2 forward, 2 for the gradients of
+        inputs, and 2 for those of weights where it is trained. That is 6ND where all are trained.
+        """
+        added = sum(row.elements for row in self.held.rows if row.is_adapter)
+        used = self.active_parameters + added
+        trained_of_them = used if self.run.method.name == "full" else min(self.held.trainable, used)
+        note = ("6 FLOPs a parameter and token (6ND)" if trained_of_them == used else
+                "4 FLOPs a parameter and token, and 2 more for each that is trained")  # fmt: skip
+        return Estimate.exact((4 * used + 2 * trained_of_them) * self.tokens, "FLOP", note)
+
+    @property
+    def model_flops(self) -> Estimate:
+        """FLOPs that the mathematics asks for, counted operation by operation."""
+        return Estimate.exact(self.compute.over(self.tokens), "FLOP", "forward and backward, with attention")
+
+    @property
+    def cost_usd(self) -> Estimate:
+        """What the hours of the devices cost."""
+        return money(self.hours.device_hours, self.price)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `weigh train --json`."""
+        run, step, used = self.run, self.step, self.energy
+        again = self.compute.again * self.tokens // self.compute.tokens
+        return {
+            "source": self.source,
+            "parameters": self.parameters, "active_parameters": self.active_parameters,
+            "tokens": self.tokens,
+            "device": self.device.name, "devices": self.devices,
+            "run": {
+                "method": run.method.name, "precision": run.precision, "optimizer": run.optimizer.name,
+                "sequence_tokens": run.sequence_tokens, "micro_batch": run.micro_batch,
+                "global_batch": run.global_batch, "accumulation": run.accumulation,
+                "checkpointing": run.checkpointing, "attention": run.attention,
+            },
+            "layout": run.layout.to_json(),
+            "flops": self.flops.to_json(),
+            "operations": {"model_flops": self.model_flops.value, "recomputed_flops": again,
+                           "attention_flops": self.compute.attention * self.tokens // self.compute.tokens},
+            "mfu": step.mfu.to_json(), "run_mfu": self.hours.mfu.to_json(),
+            "tok_s": step.tok_s.to_json(), "step_s": step.seconds.to_json(),
+            "gpu_hours": self.hours.device_hours.to_json(), "days": self.hours.days.to_json(),
+            "cost_usd": self.cost_usd.to_json(), "price": self.price.to_json(),
+            "energy_kwh": used.facility_kwh.to_json(), "carbon_kg": used.carbon_g.times(1e-3).to_json(),
+            "energy": used.to_json(),
+            "trainable_parameters": self.held.trainable,
+            "memory": self.memory.to_json(),
+            "chinchilla": self.chinchilla.to_json(),
+            "interruptions": self.interruptions.to_json(),
+            "claim": None if self.claim is None else self.claim.to_json(),
+            "thresholds": [{"name": one.rule.name, "state": one.state, "verdict": one.verdict} for one in self.rules],
+            "layouts": [one.to_json() for one in self.layouts],
+            "notes": list(self.notes),
+        }  # fmt: skip
+
+
+def train(
+    source: str | Path | Mapping[str, Any] | Checkpoint | NamedModel | Inspection,
+    on: str | Device,
+    wish: Wish,
+    *,
+    usd_per_hour: float | None = None,
+    grid: str | None = None,
+    pue: str | None = None,
+    own_devices: Sequence[Device] = (),
+    claimed_hours: int | None = None,
+    today: datetime.date | None = None,
+) -> TrainingPlan:
+    """Plans a training run.
+
+    Args:
+        source: what `inspect` takes, or a number of parameters such as `7B`.
+        on: a device of the catalogue by any of its names, a device, an instance of a cloud with its devices, or `here`.
+        wish: what is asked of the run.
+        usd_per_hour: the price of one device; that of the catalogue without it.
+        grid: where the power comes from, as `weigh grids` names it, or grams of CO2 equivalent a kilowatt-hour.
+        pue: an operator of data centres, or the energy of a data centre over that of its machines.
+        own_devices: devices of the user's own file.
+        claimed_hours: device hours that somebody states, to be held against the peak.
+        today: the day whose rules of compute count; without it none are looked up.
+
+    Raises:
+        WeighbridgeError: when the source cannot be read, is not described, or the wish contradicts itself or the model.
+
+    Example:
+        >>> plan = train("llama-2-70b", "h100-sxm", Wish(tokens=10**9, devices=16))
+        >>> plan.memory.fits, round(plan.flops.value / 1e20, 2)
+        (True, 4.14)
+    """
+    found = shape(source)
+    device, instance = rented(on, own_devices)
+    devices = wish.devices * (instance.devices if instance else 1)
+    _check(wish, devices)
+    notes = list(found.notes)
+    wish = replace(wish, method=_targeted(wish.method, found.architecture, notes))
+    base = _base(found, wish, notes)
+    held = trained(found.architecture, wish.method)
+    weigher = _weigher(found, held, device)
+    layouts: list[Candidate] = []
+    if wish.is_searched:
+        layouts = search(found.architecture, devices, base, wish.fixed, weigher, base.global_batch)
+        if not layouts or layouts[0].memory is None:
+            read = layouts[0].reason if layouts else f"{devices:,} devices that no such layout accounts for"
+            raise UnitError(read, "a layout that divides devices and model evenly", "change what is given of it")
+        chosen = layouts[0]
+    else:
+        chosen = _plain(found, devices, base, wish.fixed, weigher)
+    run, memory = chosen.run, chosen.memory
+    assert memory is not None
+    step = chosen.step or weigher.step(run)
+    whole, counted = hours(step, run, wish.tokens), compute(found.architecture, run)
+    if memory.fits is False:
+        notes.append("it does not fit: the time is that of devices that have room")
+    notes += [*_of_data(found, wish), *held.notes, *memory.notes, *counted.notes, *step.notes]
+    plan = TrainingPlan(
+        source=str(source) if found.is_assumed else found.inspection.source, shape=found, wish=wish, device=device,
+        devices=devices, run=run, held=held, compute=counted, memory=memory, step=step, hours=whole,
+        price=device_price(device, usd_per_hour=usd_per_hour, instance=instance),
+        energy=energy(whole.device_hours, device, site(grid, pue)),
+        chinchilla=verdict(found.active_parameters, wish.tokens),
+        interruptions=interruptions(devices, whole.days.value or 0.0),
+        layouts=tuple(layouts), notes=tuple(dict.fromkeys(notes)),
+    )  # fmt: skip
+    if claimed_hours is not None:
+        plan = replace(plan, claim=_claim(plan, claimed_hours))
+    return plan if today is None else replace(plan, rules=_rules(plan, today))
+
+
+def compared(source: Any, on: str | Device, wish: Wish, **options: Any) -> list[TrainingPlan]:
+    """The same run by full training, LoRA, QLoRA and a learned prompt, each in its best layout.
+
+    Args:
+        source: what `train` takes.
+        on: the device.
+        wish: what is asked; its rank, targets and prompt are those of the methods that have them.
+        **options: those of `train`.
+    """
+    methods = [replace(wish.method, name=name, prompt_tokens=wish.method.prompt_tokens or USUAL_PROMPT)
+               for name in ("full", "lora", "qlora", "prompt")]  # fmt: skip
+    return [train(source, on, replace(wish, method=method), **options) for method in methods]
+
+
+def _targeted(method: Method, architecture: Architecture, notes: list[str]) -> Method:
+    """The method with what its adapters stand beside: queries and values where the model has them, as in LoRA's paper,
+    and every linear map elsewhere.
+    """
+    if not method.has_adapters or method.targets:
+        return method
+    weights = [group.weight for group in architecture.groups]
+    usual = ("attention_q", "attention_v")
+    has_both = any(weight.parts for weight in weights) or set(usual) <= {weight.role for weight in weights}
+    notes.append(f"adapters stand beside {'queries and values' if has_both else 'every linear map'}")
+    return replace(method, targets=usual if has_both else (ALL_LINEAR,))
+
+
+def _of_data(found: Shape, wish: Wish) -> Iterator[str]:
+    """What repetition costs, where the data is read more than once.
+
+    Raises:
+        UnitError: when there are no unique tokens.
+    """
+    unique = wish.unique_tokens
+    if unique is None or unique >= wish.tokens:
+        return
+    epochs = wish.tokens / unique if unique > 0 else 0.0
+    worth = effective_tokens(unique, epochs)
+    yield (
+        f"{epochs:.3g} epochs of {format_count(unique)} unique tokens are worth {format_count(round(worth))} "
+        f"fresh ones; a token of the last is worth {worth_of_last(epochs):.2f} of one (Muennighoff et al. 2023)"
+    )
+
+
+def _claim(plan: TrainingPlan, device_hours: int) -> HoursClaim:
+    """Stated hours against the peak.
+
+    Raises:
+        UnitError: when they are none, or the device's peak is unknown.
+    """
+    peak = plan.device.peak_flops_per_s("fp32" if plan.run.precision == "fp32" else plan.run.precision.split("-")[0])
+    if peak is None or device_hours < 1:
+        read = f"{device_hours:,} hours" if device_hours < 1 else f"the peak of {plan.device.title} is unknown"
+        raise UnitError(read, "device hours of 1 or more, on a device of a known rate", "correct it")
+    assert plan.flops.value is not None
+    return HoursClaim(device_hours, plan.flops.value / (device_hours * 3600 * peak))
+
+
+def _rules(plan: TrainingPlan, today: datetime.date) -> tuple[Standing, ...]:
+    """Where the run stands with the rules of compute: by 6ND and by the operations."""
+    rule, counted = plan.flops, plan.model_flops.value
+    assert rule.value is not None
+    assert counted is not None
+    flops = Estimate(rule.value, min(rule.value, counted), max(rule.value, counted), "FLOP", Basis.MODELLED, rule.note)
+    return tuple(standings(today, flops, plan.parameters))
+
+
+def _check(wish: Wish, devices: int) -> None:
+    """Refuses numbers that no run has.
+
+    Raises:
+        UnitError: naming the number.
+    """
+    numbers = {"tokens": wish.tokens, "devices": devices, "tokens of a sequence": wish.sequence_tokens,
+               **{name.replace("_", " "): getattr(wish.fixed, name) for name in
+                  ("tensor", "pipeline", "data", "context", "expert", "micro_batch", "global_batch")}}  # fmt: skip
+    for name, number in numbers.items():
+        if number is not None and not 1 <= number <= 10**18:
+            raise UnitError(f"{name}: {number:,}", "a whole number of 1 or more", "correct it")
+    if devices > MOST_DEVICES:
+        raise UnitError(f"{devices:,} devices", f"at most {MOST_DEVICES:,}", "correct it")
+    if wish.precision not in PRECISIONS:
+        raise UnitError(f"precision {wish.precision}", ", ".join(PRECISIONS), "choose one of them")
+
+
+def _base(found: Shape, wish: Wish, notes: list[str]) -> Run:
+    """The run but for its layout, with every default told."""
+    sequence = wish.sequence_tokens
+    if sequence is None:
+        longest = found.inspection.longest_context
+        sequence = min(longest or USUAL_SEQUENCE, LONGEST_ASSUMED)
+        notes.append(f"sequences of {sequence:,} tokens are assumed")
+    else:
+        notes += found.inspection.too_long(sequence)
+    batch = wish.fixed.global_batch
+    if batch is None:
+        pre_training = wish.method.name == "full" and wish.tokens >= PRE_TRAINING_TOKENS
+        batch = max(1, STEP_TOKENS // sequence) if pre_training else FINE_TUNING_SEQUENCES
+        notes.append(f"steps of about {batch:,} sequences are assumed")
+    return Run(sequence_tokens=sequence, global_batch=batch, method=wish.method, precision=wish.precision,
+               optimizer=find_optimizer(wish.optimizer), attention=wish.attention,
+               layout=Layout(offload=wish.offload))  # fmt: skip
+
+
+def _weigher(found: Shape, held: Trained, device: Device) -> Weigher:
+    architecture = found.architecture
+    return Weigher(
+        memory=lambda run: plan_memory(architecture, held, run, device),
+        step=lambda run: step_time(architecture, run, device),
+    )
+
+
+def _plain(found: Shape, devices: int, base: Run, fixed: Fixed, weigher: Weigher) -> Candidate:
+    """The layout that was given, with plain defaults for the rest: nothing shared, nothing computed again.
+
+    Raises:
+        UnitError: when it does not account for all devices, or contradicts the model.
+    """
+    tensor, pipeline, context = fixed.tensor or 1, fixed.pipeline or 1, fixed.context or 1
+    data = fixed.data or max(1, devices // (tensor * pipeline * context))
+    layout = replace(base.layout, data=data, tensor=tensor, pipeline=pipeline, context=context,
+                     expert=fixed.expert or 1, zero=fixed.zero or 0)  # fmt: skip
+    if layout.devices != devices:
+        read = (
+            f"{devices:,} devices in {data} x {tensor} x {pipeline} x {context} of data, tensor, pipeline and context"
+        )
+        raise UnitError(read, "sizes that multiply to all devices", "correct one of them")
+    micro = fixed.micro_batch or 1
+    batch = fixed.global_batch or micro * data * max(1, round(base.global_batch / (micro * data)))
+    run = replace(base, layout=layout, micro_batch=micro, global_batch=batch,
+                  checkpointing=fixed.checkpointing or CHECKPOINTING[0])  # fmt: skip
+    why = refusal(found.architecture, layout, run)
+    if why is not None:
+        raise UnitError(why, "a layout that divides the model and the batch evenly", "correct one of them")
+    memory = weigher.memory(run)
+    return Candidate(run, memory, weigher.step(run))
+
+
+def stages(plan: TrainingPlan) -> list[StagePoint]:
+    """What each device holds at every stage of ZeRO, all else as planned."""
+    found = []
+    for zero in range(4 if plan.run.layout.data * plan.run.layout.context > 1 else 1):
+        run = replace(plan.run, layout=replace(plan.run.layout, zero=zero))
+        label = f"ZeRO {zero}" if zero else "all states on each device"
+        found.append(StagePoint(label, plan_memory(plan.shape.architecture, plan.held, run, plan.device)))
+    return found
+
+
+SIZES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Of the parameters of the plan, for the picture of cost against size."""
+
+
+def sizes(plan: TrainingPlan) -> Iterator[SizePoint]:
+    """What training smaller and larger models costs in the same time for a FLOP, at 20 tokens a parameter and at those
+    of the plan.
+    """
+    own = plan.flops.value
+    assert own is not None
+    for times in SIZES:
+        parameters = round(plan.parameters * times)
+        for rule, tokens in (("20 tokens a parameter", 20 * parameters), ("the tokens of this plan", plan.tokens)):
+            flops = own * times * tokens / plan.tokens
+            yield SizePoint(parameters, tokens, rule, plan.cost_usd.times(flops / own))

@@ -1,0 +1,178 @@
+"""Tables of runs as people write them, and the answers of `weigh scaling`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from weighbridge import run_log
+from weighbridge.cli import main
+from weighbridge.errors import FormatError, SourceError
+from weighbridge.predict.scaling_laws.laws import additive_law, laws
+from weighbridge.show import chart, iso_loss
+
+LAW = additive_law("chinchilla-corrected")
+
+
+def runs_csv(path: Path, count: int = 24, noise: float = 0.001) -> Path:
+    draws = np.random.default_rng(0)
+    lines = ["Params,training_tokens,final loss,comment"]
+    for place in range(count):
+        parameters = 5e7 * 100 ** (place / count)
+        tokens = parameters * (5, 20, 80)[place % 3]
+        loss = LAW.loss(parameters, tokens) * float(np.exp(noise * draws.standard_normal()))
+        lines.append(f"{parameters:.6g},{tokens:.6g},{loss:.6f},x")
+    path.write_text("\n".join(lines) + "\n\n", encoding="utf-8")
+    return path
+
+
+def weigh(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["scaling", *arguments], prog_name="weigh")
+
+
+def document(*arguments: str, code: int = 0) -> Any:
+    result = weigh(*arguments, "--json")
+    assert result.exit_code == code, result.output
+    return json.loads(result.stdout)
+
+
+def test_any_two_quantities_give_the_third(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("Model Size;x\n".replace(";", ",") + "1,1\n", encoding="utf-8")
+    with pytest.raises(FormatError, match="columns loss"):
+        run_log.read(path)
+    path.write_text("N,C,loss\n1e9,1.2e20,2.5\n2B,2.4e20,2.4\n", encoding="utf-8")
+    found = run_log.read(path)
+    assert found.lines == (2, 3)
+    assert found.runs.quantity("parameters").tolist() == [1e9, 2e9]
+    assert found.runs.quantity("tokens").tolist() == [2e10, 2e10]
+    path.write_text("\ufefftokens,val_loss\n1e9,2.5\n", encoding="utf-8")
+    assert run_log.read(path).runs.parameters is None
+
+
+@pytest.mark.parametrize("cell", ["nan", "-2", "0", "inf", "", "two", "1e400", "3GB"])
+def test_values_that_no_run_has_are_named_by_line_and_column(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"params,tokens,loss\n1e9,1e9,2\n1e9,{cell},2\n", encoding="utf-8")
+    with pytest.raises(FormatError, match=r"line 3, column tokens"):
+        run_log.read(path)
+
+
+def test_files_that_are_no_table_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError):
+        run_log.read(tmp_path / "none.csv")
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"\xff\xfe\x00loss")
+    with pytest.raises(FormatError, match="no CSV"):
+        run_log.read(path)
+    path.write_text("", encoding="utf-8")
+    with pytest.raises(FormatError, match="has nothing"):
+        run_log.read(path)
+    path.write_text("loss,params,n,tokens\n", encoding="utf-8")
+    with pytest.raises(FormatError, match="both params and n"):
+        run_log.read(path)
+    path.write_text("loss,params,tokens\n", encoding="utf-8")
+    assert weigh("fit", str(path)).exit_code == 2
+
+
+def test_a_fit_predicts_a_larger_run(tmp_path: Path) -> None:
+    path = runs_csv(tmp_path / "runs.csv")
+    found = document("fit", str(path), "--predict", "50B,1T", "--bootstrap", "100", "--seed", "7")
+    assert found["variables"] == ["parameters", "tokens"] and found["seed"] == 7 and found["resamples"] == 100
+    (run,) = found["predictions"]
+    loss = run["loss"]
+    assert loss["low"] <= LAW.loss(50e9, 1e12) <= loss["high"]
+    assert loss["value"] == pytest.approx(LAW.loss(50e9, 1e12), rel=0.02)
+    shown = weigh("fit", str(path), "--predict", "50B,1T", "--bootstrap", "100", "--seed", "7")
+    assert f"{loss['value']:.4f}" in shown.output and "alpha" in shown.output
+
+
+def test_a_fit_that_settles_nothing_answers_no(tmp_path: Path) -> None:
+    path = runs_csv(tmp_path / "runs.csv", 8, 0.03)
+    result = weigh("fit", str(path), "--bootstrap", "100")
+    assert result.exit_code == 1 and "undecided" in result.output
+    for wrong in (["--predict", "70B"], ["--predict", "70B,x"], ["--bootstrap", "1000000"], ["--delta", "nan"]):
+        assert weigh("fit", str(path), *wrong).exit_code == 2, wrong
+
+
+def test_optimum_by_every_law() -> None:
+    found = document("optimum", "--flops", "5.76e23", "--served", "2T", "--unique", "200B")
+    rows = {row["law"]: row for row in found["laws"]}
+    assert rows.keys() == laws().keys()
+    assert rows["chinchilla-1"]["parameters"]["value"] == pytest.approx(67e9)
+    served, repeated = found["served"], found["repeated"]
+    assert (
+        0 < served["saved"] < 1 and served["parameters"]["value"] < rows["chinchilla-corrected"]["parameters"]["value"]
+    )
+    assert repeated["epochs"] > 4
+    assert found["between"]["parameters"]["least"] < 5e10
+    only = document("optimum", "--tokens", "300B", "--law", "twenty")
+    assert only["laws"][0]["parameters"]["value"] == pytest.approx(15e9)
+    for wrong in ([], ["--flops", "1e21", "--tokens", "1B"], ["--flops", "0"], ["--flops", "1e21", "--law", "x"]):
+        assert weigh("optimum", *wrong).exit_code == 2, wrong
+
+
+def test_loss_by_every_law() -> None:
+    found = document("loss", "--parameters", "70B", "--tokens", "2T", "--unique", "1T")
+    assert found["verdict"]["verdict"] == "overtrained"
+    losses = {row["law"]: row["loss"] for row in found["laws"]}
+    assert losses["chinchilla-corrected"]["value"] == pytest.approx(LAW.loss(70e9, 2e12))
+    assert losses["llama-3"]["value"] is None
+    assert found["repeated"]["epochs"] == 2.0
+    assert "overtrained" in weigh("loss", "--parameters", "70B", "--tokens", "2T").output
+    assert weigh("loss", "--parameters", "0", "--tokens", "2T").exit_code == 2
+
+
+def test_laws_are_listed() -> None:
+    result = weigh("laws")
+    assert result.exit_code == 0 and all(name in result.output for name in laws())
+    assert {law["name"] for law in json.loads(weigh("laws", "--json").output)} == laws().keys()
+
+
+def test_pictures_have_lines_of_equal_loss_where_the_law_says(tmp_path: Path) -> None:
+    path, svg = runs_csv(tmp_path / "runs.csv"), tmp_path / "a.svg"
+    for command in (["loss", "--parameters", "70B", "--tokens", "2T"], ["optimum", "--flops", "1e24", "--served", "9T"],
+                    ["fit", str(path), "--bootstrap", "20", "--predict", "1B,1T"]):  # fmt: skip
+        assert weigh(*command, "--svg", str(svg)).exit_code == 0
+        root = ElementTree.parse(svg).getroot()
+        titles = [title.text or "" for title in root.iter("{http://www.w3.org/2000/svg}title")]
+        assert sum(title.startswith("loss ") for title in titles) >= 4, command
+        assert any("least loss" in title for title in titles)
+        assert not any(tag.tag.endswith("script") for tag in root.iter())
+    assert sum(title.startswith("line ") for title in titles) == 24
+
+
+def test_a_run_lies_between_the_lines_of_its_loss() -> None:
+    """The drawn lines of equal loss, read back from their pixels, have that loss by the law."""
+    marks = [iso_loss.Mark(70e9, 2e12, "run")]
+    drawn = iso_loss.svg(LAW, marks, "a", "b")
+    across = iso_loss._axis([70e9], iso_loss.LEFT, chart.WIDTH - iso_loss.RIGHT)
+    up = iso_loss._axis([2e12], iso_loss.BOTTOM, chart.TOP + 40)
+    root = ElementTree.fromstring(drawn)
+    checked = 0
+    for group in root.iter("{http://www.w3.org/2000/svg}g"):
+        title, line = group.find("{*}title"), group.find("{*}polyline")
+        if title is None or line is None or not (title.text or "").startswith("loss "):
+            continue
+        level = float((title.text or "").split()[1])
+        for pair in (line.get("points") or "").split()[3:-3:7]:
+            x, y = map(float, pair.split(","))
+            parameters = across.low * (across.high / across.low) ** ((x - across.start) / (across.end - across.start))
+            tokens = up.low * (up.high / up.low) ** ((y - up.start) / (up.end - up.start))
+            assert LAW.loss(parameters, tokens) == pytest.approx(level, abs=0.002)
+            checked += 1
+    assert checked > 30
+
+
+def test_a_law_of_one_quantity_has_no_such_picture(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    rows = [f"{n:g},{1.9 + 400 / n**0.34:g}" for n in np.geomspace(1e7, 1e10, 9)]
+    path.write_text("parameters,loss\n" + "\n".join(rows), encoding="utf-8")
+    result = weigh("fit", str(path), "--bootstrap", "20", "--svg", str(tmp_path / "a.svg"))
+    assert result.exit_code == 2 and "leave the picture out" in result.stderr
