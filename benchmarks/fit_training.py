@@ -230,8 +230,13 @@ def by_row(found: np.ndarray, kinds: np.ndarray) -> np.ndarray:
     return np.asarray(np.exp(logs))
 
 
-def fit(columns: np.ndarray, measured: np.ndarray, kinds: np.ndarray, generations: int) -> np.ndarray:
-    """Logarithms of the shared factors and of the generations' own, which are drawn towards 0."""
+def fit(
+    columns: np.ndarray, measured: np.ndarray, kinds: np.ndarray, generations: int, near: np.ndarray | None = None
+) -> np.ndarray:
+    """Logarithms of the shared factors and of the generations' own, which are drawn towards 0.
+
+    The search begins at `near`, factors of a similar sample, where they are given.
+    """
     count = generations * len(OWN)
     low, high = np.log(np.array([BOUNDS[name] for name in TERMS], dtype=float)).T
 
@@ -240,7 +245,7 @@ def fit(columns: np.ndarray, measured: np.ndarray, kinds: np.ndarray, generation
         return np.concatenate([np.log(predicted / measured), 0.3 * found[len(TERMS) :]])
 
     bounds = np.concatenate([low, np.full(count, -2.0)]), np.concatenate([high, np.full(count, 2.0)])
-    start = np.concatenate([(low + high) / 2, np.zeros(count)])
+    start = np.concatenate([(low + high) / 2, np.zeros(count)]) if near is None else near
     return np.asarray(least_squares(residuals, start, bounds=bounds, loss="soft_l1", f_scale=0.1).x)
 
 
@@ -306,6 +311,7 @@ def errors_row(name: str, predicted: np.ndarray, measured: np.ndarray, inside: t
             f"{np.quantile(error, 0.9):.1%} | {bias:+.1%} | {covered:.0%} |")  # fmt: skip
 
 
+ROWS = {"data_parallel": "16 bits and data parallel", "others": "others"}
 HEAD = ["| rows | n | median | mean | 90th percentile | bias | inside the interval |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"]  # fmt: skip
 
@@ -346,9 +352,10 @@ def main(folder: Path) -> None:
     groups = [one.group for one in steps]
     for group in sorted(set(groups)):
         inside = np.array([other == group for other in groups])
-        fitted = fit(columns[~inside], measured[~inside], kinds[~inside], len(generations))
+        fitted = fit(columns[~inside], measured[~inside], kinds[~inside], len(generations), found)
         unseen[inside] = (columns[inside] * by_row(fitted, kinds[inside])).sum(axis=1)
-    bounds = interval(np.log(measured / unseen))
+    ranges = np.array([step_time.range_of(one.run) for one in steps])
+    bounds = {name: interval(np.log(measured / unseen)[ranges == name]) for name in step_time.RANGES}
     own = np.exp(found[len(TERMS) :].reshape(-1, len(OWN)))
     text = ["# Factors of predict.training.step_time, with residuals: written by benchmarks/fit_training.py, not to",
             "# be edited. Fitted to the training that docs/reference/accuracy.md names.", "", "[factors]",
@@ -356,7 +363,8 @@ def main(folder: Path) -> None:
     for name, values in zip(generations, own, strict=True):
         text += ["", f"[own.{name}]",
                  table({**dict(zip(OWN, map(float, values), strict=True)), "again": float(values[0])})]  # fmt: skip
-    text += ["", "[residuals]", f"low = {bounds[0]:.4f}", f"high = {bounds[1]:.4f}", f"n = {len(steps)}"]
+    for name, (low, high) in bounds.items():
+        text += ["", f"[residuals.{name}]", f"low = {low:.4f}", f"high = {high:.4f}"]
     FITS.write_text("\n".join([*text, "", "[whole]", "factor = 1.5", "low = -0.5", "high = 0.5"]) + "\n", "utf-8")
     step_time.fits.cache_clear()
 
@@ -375,10 +383,11 @@ def main(folder: Path) -> None:
     of = np.array([one.kind for one in steps])
     summary = [
         *HEAD,
-        *(errors_row(f"steps, {kind}, model and device left out", unseen[of == kind], measured[of == kind], bounds)
-          for kind in ("benchmark", "MLPerf")),
-        *(errors_row(f"steps, {kind}, seen by the fit", guess[of == kind], measured[of == kind], bounds)
-          for kind in ("benchmark", "MLPerf")),
+        *(errors_row(f"steps, {kind}, {ROWS[name]}, {how}", predicted[chosen], measured[chosen],
+                     bounds[name])
+          for how, predicted in (("model and device left out", unseen), ("seen by the fit", guess))
+          for kind, name in (("benchmark", "data_parallel"), ("benchmark", "others"), ("MLPerf", "others"))
+          for chosen in [(of == kind) & (ranges == name)]),
         errors_row("hours of whole runs, family left out", by_shape, hours, around),
         errors_row("the same, of the size alone", by_size, hours, around),
         errors_row("the same, seen by the fit", factor * bare, hours, around),

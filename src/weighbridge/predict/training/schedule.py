@@ -100,9 +100,10 @@ def work_of_size(parameters: float, sequence_tokens: int, active: float | None =
                         "correct them")  # fmt: skip
     width, used_width = ((size * 128 / 12) ** (1 / 3) for size in (parameters, used))
     layers, used_layers = max(1.0, width / 128), max(1.0, used_width / 128)
-    return Work(matmul_flops=2 * used, attention_flops=4 * used_width * used_layers * (sequence_tokens + 1) / 2,
-                numbers=19 * used_width * used_layers, parameters=round(parameters), trainable=round(parameters),
-                trained_share=1.0, layers=round(layers), width=round(width),
+    scores = 4 * used_width * used_layers * (sequence_tokens + 1) / 2
+    return Work(matmul_flops=6 * used, attention_flops=3 * scores, again_flops=2 * used + scores,
+                numbers=19 * used_width * used_layers, passes=3.0, parameters=round(parameters),
+                trainable=round(parameters), layers=round(layers), width=round(width),
                 expert_parameters=round(parameters - 0.6 * used) if used < parameters else 0)  # fmt: skip
 
 

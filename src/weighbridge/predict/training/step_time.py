@@ -25,15 +25,15 @@ import functools
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from weighbridge.estimate import Basis, Estimate
 from weighbridge.hardware.device import Device
-from weighbridge.model.architecture import Architecture, Workload
+from weighbridge.model.architecture import Architecture
 from weighbridge.model.blocks import Use
-from weighbridge.model.tensors import Kind
+from weighbridge.predict.training.compute import compute
 from weighbridge.predict.training.run import Run
 from weighbridge.predict.training.trained import trained
 
@@ -142,19 +142,22 @@ def gathered(size_bytes: float, devices: int, bytes_per_s: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What a model asks for, for each token: FLOPs of multiplications and of attention in one forward pass, and what
-    these read and write beside weights, in numbers. `trained_share` is that of the multiplied parameters that have a
-    gradient; `width`, `kv_width` and `experts_width` are numbers that a token hands on between layers, as keys and
-    values, and to experts of all layers; `scores` are those that an attention moves which stores them: written and read
-    before the softmax and after it.
+    """What a model asks for, for each token of a run, whatever the layout.
+
+    `matmul_flops` and `attention_flops` are those forward and backward, `again_flops` what is computed twice where
+    whole layers are; `numbers` are read and written by multiplications of a forward pass beside weights, `passes` how
+    often that is done, forward and backward. `width` and `kv_width` are the numbers that a token hands on between
+    layers, and to those that attend to it; `experts_width` those sent to experts in all layers; `scores` what an
+    attention moves that stores them, before the softmax and after it.
     """
 
     matmul_flops: float
     attention_flops: float
+    again_flops: float
     numbers: float
+    passes: float
     parameters: int
     trainable: int
-    trained_share: float
     layers: int
     width: int
     kv_width: int = 0
@@ -165,47 +168,39 @@ class Work:
     @property
     def model_flops(self) -> float:
         """FLOPs of a token, forward and backward."""
-        return (2 + self.trained_share) * self.matmul_flops + 3 * self.attention_flops
+        return self.matmul_flops + self.attention_flops
 
 
 def work(architecture: Architecture, run: Run) -> Work:
-    """What a token of this run asks for."""
+    """What a token of this run asks for. It does not depend on the layout: ask once where many are compared."""
     held = trained(architecture, run.method)
-    attending = sum(p.repeat for p in architecture.placements if not p.mtp and p.block.attention_flops_per_position())
-    matmul = attention = numbers = experts = width = kv = experts_width = 0.0
-    multiplied = multiplied_trained = 0
-    for operation in architecture.operations(Workload(new_tokens=run.sequence_tokens)):
-        if operation.path.endswith(".scores"):
-            attention += operation.flops / run.sequence_tokens
-        else:
-            matmul += operation.flops / run.sequence_tokens
+    step = compute(architecture, replace(run, global_batch=1, checkpointing="full", attention="eager"))
+    multiplied = [part for part in step.parts if not part.path.endswith(".scores")]
+    forward = sum(part.forward for part in multiplied)
+    matmul = sum(part.model_flops for part in multiplied)
+    numbers = width = kv = sent = 0.0
+    experts = attending = 0
     for placement in (p for p in architecture.placements if not p.mtp):
-        for weight in placement.block.weights():
-            if not architecture.per_token(placement.component or weight.component):
-                continue
-            if weight.use is Use.MATMUL:
-                inputs = weight.in_features
-                both = inputs + weight.elements / weight.stacked / inputs
-                numbers += weight.active * both * weight.positions * placement.repeat
-            if weight.role == "attention_output" and weight.use is Use.MATMUL:
-                width = max(width, weight.elements / weight.in_features)
-            if weight.experts * weight.stacked > 1 and weight.kind is Kind.PARAMETER:
-                experts += weight.elements * weight.experts * placement.repeat
-                if weight.role in ("experts_down",):
-                    experts_width += (
-                        weight.active * weight.elements / weight.stacked / weight.in_features * placement.repeat
-                    )
+        attending += placement.repeat if placement.block.attention_flops_per_position() else 0
         kv = max([kv, *(float(state.elements_per_token) for state in placement.block.states())])
-    for row in held.rows:
-        if row.use is Use.MATMUL and not row.is_adapter:
-            multiplied += row.elements
-            multiplied_trained += row.elements if row.is_trained else 0
-    adapters = sum(row.elements for row in held.rows if row.is_adapter)
-    return Work(matmul_flops=matmul + 2 * adapters, attention_flops=attention, numbers=numbers, parameters=held.total,
-                trainable=held.trainable, trained_share=(multiplied_trained + adapters) / max(1, multiplied + adapters),
-                layers=max(1, architecture.num_layers), width=int(width), kv_width=int(kv),
-                expert_parameters=int(experts), experts_width=int(experts_width),
-                scores=4.0 * attending * architecture.num_heads * run.sequence_tokens)  # fmt: skip
+        for weight in placement.block.weights():
+            if weight.use is not Use.MATMUL or not architecture.per_token(placement.component or weight.component):
+                continue
+            outputs = weight.elements / weight.stacked / weight.in_features
+            used = weight.active * placement.repeat
+            numbers += used * weight.positions * (weight.in_features + outputs)
+            if weight.role == "attention_output":
+                width = max(width, outputs)
+            if weight.experts * weight.stacked > 1:
+                experts += weight.elements * weight.experts * placement.repeat
+                sent += used * outputs if weight.role == "experts_down" else 0
+    return Work(
+        matmul_flops=matmul / step.tokens, attention_flops=step.attention / step.tokens,
+        again_flops=step.again / step.tokens, numbers=numbers, passes=matmul / max(1, forward), parameters=held.total,
+        trainable=held.trainable, layers=max(1, architecture.num_layers), width=int(width), kv_width=int(kv),
+        expert_parameters=experts, experts_width=int(sent),
+        scores=4.0 * attending * architecture.num_heads * run.sequence_tokens,
+    )  # fmt: skip
 
 
 def _bytes_of(precision: str) -> int:
@@ -226,11 +221,11 @@ def terms(asked: Work, run: Run, device: Device, joined: Fabric) -> dict[str, fl
     per_number = _bytes_of(run.precision)
     waiting = 1 + (layout.pipeline - 1) / micro
     again = {"none": 0.0, "selective": 0.0, "full": 1.0}[run.checkpointing]
-    matmul = (2 + asked.trained_share) * asked.matmul_flops * tokens * waiting
-    repeated = again * (asked.matmul_flops + asked.attention_flops) * tokens * waiting
-    attention = 3 * asked.attention_flops * tokens * waiting
+    matmul = asked.matmul_flops * tokens * waiting
+    repeated = again * asked.again_flops * tokens * waiting
+    attention = asked.attention_flops * tokens * waiting
     moved = asked.numbers + (asked.scores if run.attention == "eager" else 0.0)
-    traffic = (3 + again) * per_number * moved * tokens * waiting
+    traffic = (asked.passes + again) * per_number * moved * tokens * waiting
 
     inner = layout.tensor
     sharded = asked.parameters / (inner * layout.pipeline)
@@ -329,6 +324,18 @@ def step_time(
     return timed(work(architecture, run), run, device, network_bytes_per_s=network_bytes_per_s)
 
 
+RANGES = ("data_parallel", "others")
+
+
+def range_of(run: Run) -> str:
+    """Which residuals a run has: those of the many measured ones in 16 bits that share nothing but states and weights,
+    or those of all others.
+    """
+    layout = run.layout
+    is_plain = run.precision != "fp8" and layout.tensor * layout.pipeline * layout.context * layout.expert == 1
+    return RANGES[0] if is_plain else RANGES[1]
+
+
 def timed(
     asked: Work, run: Run, device: Device, *, network_bytes_per_s: float | None = None, widen: float = 1.0
 ) -> StepTime:
@@ -342,7 +349,8 @@ def timed(
     parts = {name: sum(found[term] * by[term] for term in members) for name, members in PARTS.items()}
     value = sum(parts.values())
     notes = [*joined.notes] if run.layout.devices > 1 else []
-    low, high = fits()["residuals"]["low"], fits()["residuals"]["high"]
+    residuals = fits()["residuals"][range_of(run)]
+    low, high = residuals["low"], residuals["high"]
     if generation(device) not in fits()["own"]:
         widen *= UNMEASURED_WIDENS
         notes.append(f"no training on devices like {device.title} was measured")
