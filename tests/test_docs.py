@@ -460,6 +460,13 @@ def test_every_key_of_inspect_is_documented_and_real(here: Path, hub: str) -> No
             ],
         ),
         (
+            "train",
+            [
+                ["llama-3.1-8b", "--tokens", "1T", "--on", "h100-sxm", "--devices", "3", "--claimed-hours", "900000"],
+                ["7B", "--tokens", "1B", "--on", "h100-sxm", "--devices", "2", "--method", "lora", "--unique", "1M"],
+            ],
+        ),
+        (
             "thresholds",
             [
                 ["--parameters", "10B", "--date", "2026-11-23"],

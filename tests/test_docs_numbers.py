@@ -26,6 +26,8 @@ from weighbridge.planning import fit
 from weighbridge.predict.bill import break_even, capacity
 from weighbridge.predict.ownership import Item, labour, total_cost
 from weighbridge.predict.prices import find_api
+from weighbridge.training import train
+from weighbridge.training_wish import Wish
 
 GPT_3 = {"model_type": "gpt2", "vocab_size": 50257, "n_positions": 2048, "n_embd": 12288, "n_layer": 96, "n_head": 96}
 LLAMA_1B = {
@@ -54,6 +56,7 @@ MEMORY = "docs/concepts/memory-and-speed.md"
 CONVENTIONS, RECIPES_PAGE = "docs/concepts/counting-conventions.md", "docs/concepts/encodings-and-recipes.md"
 COMPARE = "docs/how-to/compare-models.md"
 COST = "docs/how-to/count-the-cost.md"
+TRAIN = "docs/how-to/plan-a-training.md"
 PIPELINE = "docs/how-to/weigh-a-pipeline.md"
 TUTORIAL = "docs/tutorial/first-weighing.md"
 
@@ -98,6 +101,7 @@ def claims() -> list[tuple[str, str, int]]:
     growth = weighbridge.history(["bert-large", "gpt-4"])[1].growth
     assert growth is not None
     served = fit("llama-2-70b", "h100-sxm", devices=2, weights="fp16", context_tokens=4096)
+    states = train("llama-2-70b", "h100-sxm", Wish(tokens=10**9))
     return [
         (MEMORY, "the context of the cache of Llama 2 70B", served.service.context_tokens),
         (MEMORY, "that cache", int(served.memory.state_bytes.value or 0)),
@@ -121,6 +125,7 @@ def claims() -> list[tuple[str, str, int]]:
         (COMPARE, "GPT-4 as claimed over BERT large", round(growth.high or 0)),
         (PIPELINE, "SDXL with its refiner", weighbridge.inspect("sdxl").parameters.total),
         *money_claims(),
+        (TRAIN, "gigabytes of the states of Llama 2 70B in training", round(states.memory.states_bytes / 1e9)),
         (TUTORIAL, "SmolLM2", smollm2.parameters.total),
         (TUTORIAL, "the small Llama", small.parameters.total),
         (TUTORIAL, "one layer of it", small.parameters.by_layer[0]),
