@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import math
+from pathlib import Path
 
 import pytest
 
@@ -122,3 +124,28 @@ def test_interruptions_of_the_cluster_that_they_are_from() -> None:
     one = interruptions(1, 54)
     assert one.lost.value is not None and found.lost.value is not None and one.lost.value < found.lost.value / 10
     assert interruptions(8, 1, mtbf_h=80.0).number.value == pytest.approx(2.4)
+
+
+DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "perf" / "training.csv"
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="the collected measurements are not beside this checkout")
+def test_hours_of_published_runs_are_nearer_than_a_flat_share() -> None:
+    """By the sizes alone: within 20% on average, where 6ND at 40% of the peak is not."""
+    errors, plain = [], []
+    with DATA.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["kind"] == "run" and "QA:" not in row["notes"]]
+    for row in rows:
+        if not row["tokens_b"] or not row["gpu_hours"]:
+            continue
+        device = find_device(row["hardware_key"])
+        size, active = float(row["params_b"]) * 1e9, float(row["active_params_b"] or 0) * 1e9
+        tokens, stated = float(row["tokens_b"]) * 1e9, float(row["gpu_hours"])
+        _, whole = hours_of_size(size, tokens, device, int(row["n_devices"] or 1024), active=active or None,
+                                 precision=row["precision"] if row["precision"] == "fp8" else "bf16")  # fmt: skip
+        peak = device.peak_flops_per_s("bf16")
+        assert whole.device_hours.value is not None and peak is not None
+        errors.append(abs(whole.device_hours.value / stated - 1))
+        plain.append(abs(6 * (active or size) * tokens / (0.4 * peak * 3600) / stated - 1))
+    assert len(errors) >= 18
+    assert sum(errors) / len(errors) < 0.20 < sum(plain) / len(plain)
