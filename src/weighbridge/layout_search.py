@@ -1,7 +1,7 @@
 """Which layout of a training run is the fastest that fits a cluster, and why is each other one not taken?
 
-Tried are tensor parallelism within a machine, pipeline parallelism over whole groups of layers, data parallelism over
-the rest with each ZeRO stage, and for each of them micro-batches and checkpointing. What the caller fixed stays.
+Tried are tensor parallelism within a machine, pipeline parallelism over groups of layers, data parallelism over the rest
+with each ZeRO stage, and for each of them micro-batches and checkpointing. What the caller fixed stays.
 """
 
 from __future__ import annotations
@@ -116,9 +116,14 @@ def _slower(candidate: Candidate, chosen: Candidate) -> str:
 def _layouts(architecture: Architecture, devices: int, base: Run, fixed: Fixed) -> Iterator[Layout]:
     """Layouts that account for all devices, possible or not."""
     tensors = [fixed.tensor] if fixed.tensor else [t for t in (1, 2, 4, 8) if t <= min(MACHINE, devices)]
-    stages = [fixed.pipeline] if fixed.pipeline else [
-        p for p in range(1, min(MOST_STAGES, architecture.num_layers, devices) + 1)
-        if p == 1 or (architecture.num_layers % p == 0 and devices % p == 0)]  # fmt: skip
+    most = min(MOST_STAGES, max(1, architecture.num_layers), devices)
+    stages = (
+        [fixed.pipeline]
+        if fixed.pipeline
+        else [
+            p for p in range(1, most + 1) if devices % p == 0 and (architecture.num_layers % p == 0 or p & (p - 1) == 0)
+        ]
+    )
     for tensor in tensors:
         for pipeline in stages:
             context = fixed.context or 1

@@ -67,7 +67,7 @@ def refusal(architecture: Architecture, layout: Layout, run: Run) -> str | None:
         return f"{heads} heads do not divide among {tensor} devices that share each matrix"
     if groups and groups % tensor and tensor % groups:
         return f"{groups} heads of keys and values do not divide among {tensor} devices that share each matrix"
-    if layout.pipeline > layers:
+    if layout.pipeline > max(1, layers):
         return f"{layers} layers are fewer than {layout.pipeline} stages"
     if layers % layout.pipeline:
         return f"{layers} layers do not divide among {layout.pipeline} stages"

@@ -1,0 +1,189 @@
+"""A training run as it is planned, from the source to the document: against published counts and hours."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+
+from weighbridge.errors import SourceError, UnitError, UnknownNameError
+from weighbridge.training import TrainingPlan, compared, sizes, stages, train
+from weighbridge.training_source import shape
+from weighbridge.training_wish import wish
+
+TODAY = datetime.date(2026, 11, 23)
+
+
+def plan(source: Any = "llama-2-7b", on: str = "h100-sxm", tokens: int = 10**9, **options: Any) -> TrainingPlan:
+    return train(source, on, wish(tokens, **options))
+
+
+def test_gpt_3_takes_its_published_operations() -> None:
+    found = plan("gpt-3-175b", "v100", 300 * 10**9, devices=1024)
+    assert found.flops.value is not None
+    assert found.flops.value == 6 * 174_604_259_328 * 300 * 10**9
+    assert found.flops.value == pytest.approx(3.143e23, rel=1e-3)
+    assert found.model_flops.value is not None
+    assert 1.01 < found.model_flops.value / found.flops.value < 1.03, "attention comes on top of 6ND"
+
+
+def test_states_of_a_70b_model_are_16_bytes_a_parameter() -> None:
+    found = plan("llama-2-70b")
+    assert found.memory.states_bytes == 16 * 68_976_648_192
+    assert round(found.memory.states_bytes / 1e9) == 1104
+    assert found.memory.fits is False
+    spread = plan("llama-2-70b", devices=16, zero=3)
+    assert spread.memory.states_bytes / 1e9 == pytest.approx(69.0, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("rank", "targets", "count"),
+    [(8, "", 16_384_000), (16, "", 32_768_000), (8, "all-linear", 103_546_880), (8, "q_proj,v_proj", 16_384_000)],
+)
+def test_lora_trains_the_published_counts(rank: int, targets: str, count: int) -> None:
+    found = plan("llama-2-70b", method="lora", rank=rank, targets=targets, devices=8, zero=3)
+    assert found.held.trainable == count
+    assert found.to_json()["trainable_parameters"] == count
+
+
+def test_lora_takes_two_thirds_of_the_operations() -> None:
+    full, lora = plan(devices=8).flops.value, plan(method="lora", devices=8).flops.value
+    assert full is not None
+    assert lora is not None
+    assert lora / full == pytest.approx(2 / 3, rel=0.01)
+
+
+def test_qlora_of_70b_does_not_fit_into_24_gb_and_7b_does() -> None:
+    assert plan("llama-2-70b", "rtx-4090", method="qlora", seq=512).memory.fits is False
+    assert plan("llama-2-7b", "rtx-4090", method="qlora", seq=512).memory.fits is True
+
+
+def test_a_layout_is_searched_where_none_is_given() -> None:
+    found = plan("llama-2-70b", "a100-80", 2 * 10**12, devices=1024)
+    chosen, *others = found.layouts
+    assert chosen.run == found.run
+    assert chosen.reason == ""
+    assert chosen.memory is not None
+    assert chosen.memory.fits
+    assert chosen.run.layout.devices == 1024
+    assert all(one.reason for one in others), "each of the others has its reason"
+    assert any("do not divide" in one.reason for one in others)
+    assert any("a device" in one.reason for one in others)
+    fitting = [one for one in found.layouts if one.memory is not None and one.memory.fits]
+    assert min(fitting, key=lambda one: one.seconds_per_token) is chosen
+
+
+def test_what_is_given_of_a_layout_stays() -> None:
+    found = plan("llama-2-70b", devices=64, tp=8, layout="auto")
+    assert {one.run.layout.tensor for one in found.layouts} == {8}
+    given = plan("llama-2-70b", devices=64, tp=8, zero=1, micro_batch=1)
+    assert given.layouts == ()
+    assert (given.run.layout.data, given.run.layout.pipeline, given.run.checkpointing) == (8, 1, "none")
+
+
+def test_layouts_that_cannot_be_are_refused_with_their_numbers() -> None:
+    with pytest.raises(UnitError, match="32 heads do not divide among 3"):
+        plan(devices=3, tp=3)
+    with pytest.raises(UnitError, match="32 layers do not divide among 5"):
+        plan(devices=5, pp=5)
+    with pytest.raises(UnitError, match="8 devices in 3 x 1 x 1 x 1"):
+        plan(devices=8, dp=3)
+    with pytest.raises(UnitError, match="ZeRO 4"):
+        plan(zero=4)
+    with pytest.raises(UnitError, match="tokens: 0"):
+        plan(tokens=0)
+    with pytest.raises(UnknownNameError, match="targets?"):
+        plan(method="lora", targets="nothing_proj")
+    with pytest.raises(UnknownNameError, match="optimizer"):
+        plan(optimizer="newton")
+    with pytest.raises(UnitError, match="precision 'fp7'"):
+        plan(precision="fp7")
+
+
+def test_hours_that_cannot_be_are_called_so() -> None:
+    claimed = train("7B", "a100-80", wish(10**12, devices=256), claimed_hours=10_000).claim
+    assert claimed is not None
+    assert claimed.verdict == "impossible"
+    assert claimed.implied_mfu == pytest.approx(6 * 7e9 * 1e12 / (10_000 * 3600 * 312e12))
+    possible = train("llama-2-70b", "a100-80", wish(2 * 10**12, devices=2048), claimed_hours=1_720_320).claim
+    assert possible is not None
+    assert possible.verdict == "possible"
+    assert possible.implied_mfu == pytest.approx(0.428, abs=0.001)
+
+
+def test_hours_make_days_and_money() -> None:
+    found = train("llama-2-70b", "a100-80", wish(2 * 10**12, devices=2048), usd_per_hour=2.0, grid="423", pue="1")
+    hours, days = found.hours.device_hours, found.hours.days
+    assert hours.value is not None
+    assert days.value == pytest.approx(hours.value / 2048 / 24)
+    assert found.cost_usd.value == pytest.approx(2 * hours.value)
+    kwh, carbon = found.energy.facility_kwh.value, found.energy.carbon_g.value
+    assert kwh is not None
+    assert carbon == pytest.approx(423 * kwh)
+    assert hours.low is not None
+    assert hours.high is not None
+    assert hours.low < 1_720_320 < hours.high, "what its authors report"
+
+
+def test_a_number_is_a_source_and_so_is_a_model_without_a_shape() -> None:
+    assert plan("7B", "a100-80", 10**12, devices=256).flops.value == 6 * 7 * 10**9 * 10**12
+    gopher = plan("gopher-280b", "tpu-v3", 300 * 10**9, devices=4096, seq=2048)
+    assert gopher.parameters == 280 * 10**9
+    assert any("Llama-like shape" in note for note in gopher.notes)
+    with pytest.raises(SourceError, match="not disclosed"):
+        plan("gpt-4")
+    with pytest.raises(UnitError):
+        plan("0")
+    assert shape("llama-2-7b").notes == shape("llama-2-7b").inspection.notes
+
+
+@pytest.mark.parametrize("size", ["125M", "1.1B", "32.5B", "540.35B"])
+def test_an_assumed_shape_has_about_the_parameters(size: str) -> None:
+    found = shape(size)
+    assert found.is_assumed
+    assert found.inspection.parameters.total == pytest.approx(found.parameters, rel=0.01)
+
+
+def test_ways_to_train_stand_side_by_side() -> None:
+    full, lora, qlora, prompt = compared("llama-2-7b", "a100-80", wish(10**7, seq=512))
+    held = [one.held.trainable for one in (full, lora, qlora, prompt)]
+    assert held == [6_738_415_616, 8_388_608, 8_388_608, 20 * 4096]
+    needed = [one.memory.states_bytes for one in (full, lora, qlora)]
+    assert needed[0] > needed[1] > needed[2]
+
+
+def test_models_of_every_kind_are_planned() -> None:
+    for source in ("mixtral-8x7b", "deepseek-v3", "bert-large", "t5-11b", "mamba-2.8b", "resnet-50"):
+        found = plan(source, devices=8)
+        assert found.memory.per_device_bytes.value
+        assert found.memory.per_device_bytes.value > 0
+        assert found.flops.value
+        if source != "resnet-50":  # which has no linear map but its head
+            assert plan(source, devices=8, method="lora").held.trainable < found.held.trainable
+
+
+def test_repetition_is_told() -> None:
+    found = plan("7B", tokens=140 * 10**9, devices=64, unique=35 * 10**9)
+    assert any("4 epochs" in note and "0.82" in note for note in found.notes)
+    with pytest.raises(UnitError):
+        plan("7B", tokens=140 * 10**9, devices=64, unique=0)
+
+
+def test_rules_of_the_day_are_looked_up() -> None:
+    found = train("gpt-3-175b", "a100-80", wish(300 * 10**9, devices=1024), today=TODAY)
+    verdicts = {one.rule.name: one.verdict for one in found.rules}
+    assert verdicts["eu-general-purpose"] == "above"
+    assert verdicts["eu-systemic-risk"] == "below"
+
+
+def test_stages_of_zero_divide_and_costs_grow() -> None:
+    found = plan("llama-2-7b", devices=64)
+    weights = [one.memory.weights_bytes.value or 0 for one in stages(found)]
+    optimizer = [one.memory.optimizer_bytes.value or 0 for one in stages(found)]
+    assert weights[0] == weights[2] == pytest.approx(64 * weights[3], rel=1e-6)
+    assert optimizer[0] == pytest.approx(64 * optimizer[1], rel=1e-6)
+    twenty = [one for one in sizes(found) if one.rule == "20 tokens a parameter"]
+    assert twenty[-1].cost_usd.value is not None
+    assert twenty[0].cost_usd.value is not None
+    assert twenty[-1].cost_usd.value / twenty[0].cost_usd.value == pytest.approx(100**2, rel=0.01)
