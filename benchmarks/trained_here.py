@@ -5,7 +5,8 @@ random weights in fp32, trained with AdamW of torch on random tokens: in full, o
 of a few lines beside frozen matrices, with and without the gradient checkpointing of transformers. Memory is the most
 that the process had resident (VmHWM) over what it had once everything was imported. The time of a step is that of the
 processor on one thread, the least of several, since other programs must not count; the rates that predict it are timed
-by `weighbridge.hardware.torch_training` beside the cases of each size.
+by `weighbridge.hardware.torch_training` beside the cases of each size. What the output file has already is kept, and
+the least of both counts.
 
 Each case runs with malloc as it is (`default`) and with `MALLOC_MMAP_THRESHOLD_` of 1 MiB (`returned`), under which
 every larger tensor goes back to the system when it is freed. glibc's heap keeps holes that aligned tensors of the same
@@ -198,20 +199,20 @@ def main() -> None:
     if given.case:
         json.dump(run_case(next(case for case in cases() if case.name == given.case)), sys.stdout)
         return
-    found: dict[str, dict[str, dict[str, Any]]] = {case.name: {} for case in cases() if given.only in case.name}
-    rates: dict[str, dict[str, Any]] = {}
+    kept = json.loads(given.output.read_text(encoding="utf-8")) if given.output.exists() else {"rates": {}, "cases": {}}
+    found: dict[str, dict[str, Any]] = kept["cases"]
+    rates: dict[str, dict[str, Any]] = kept["rates"]
     for _ in range(given.rounds):
-        for case in (case for case in cases() if case.name in found):
+        for case in (case for case in cases() if given.only in case.name):
+            one_case = found.setdefault(case.name, asdict(case))
             if case.method == "full":
                 rates[case.size] = least(
                     rates.get(case.size), in_a_process("-m", "weighbridge.hardware.torch_training")
                 )
             for heap in HEAPS:
-                one = in_a_process(__file__, "--case", case.name, heap=heap)
-                found[case.name][heap] = least(found[case.name].get(heap), one)
-            print(case.name, json.dumps(found[case.name]), file=sys.stderr)
-        document = {"processor": processor_name(), "rates": rates, "cases": {
-            case.name: {**asdict(case), **found[case.name]} for case in cases() if case.name in found}}  # fmt: skip
+                one_case[heap] = least(one_case.get(heap), in_a_process(__file__, "--case", case.name, heap=heap))
+            print(case.name, json.dumps(one_case), file=sys.stderr)
+        document = {"processor": processor_name(), "rates": rates, "cases": found}
         given.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
