@@ -13,6 +13,7 @@ from weighbridge.errors import UnitError
 from weighbridge.hardware.torch_training import TrainingRates
 from weighbridge.inspection import inspect
 from weighbridge.predict.training.here import resident, step_seconds
+from weighbridge.predict.training.layout import Layout
 from weighbridge.predict.training.methods import Method
 from weighbridge.predict.training.optimizers import OPTIMIZERS
 from weighbridge.predict.training.run import Run
@@ -100,17 +101,13 @@ def test_a_step_by_hand() -> None:
     ("mixtral-8x7b", {}, "family"),
     ("llama-2-7b", {"precision": "bf16"}, "bf16"),
     ("llama-2-7b", {"checkpointing": "selective"}, "selective"),
+    ("llama-2-7b", {"optimizer": OPTIMIZERS["sgd"]}, "sgd"),
+    ("llama-2-7b", {"layout": Layout(data=2)}, "2 devices"),
+    ("llama-2-7b", {"method": Method(name="qlora")}, "qlora"),
 ])  # fmt: skip
-def test_what_is_not_described_is_refused(model: str, changed: dict[str, str], word: str) -> None:
+def test_what_is_not_described_is_refused(model: str, changed: dict[str, Any], word: str) -> None:
     architecture = inspect(model).architecture
     assert architecture is not None
     settings: dict[str, Any] = {"sequence_tokens": 256, "global_batch": 1, "precision": "fp32", **changed}
     with pytest.raises(UnitError, match=word):
         resident(architecture, trained(architecture, Method()), Run(**settings))
-
-
-def test_an_optimizer_without_state_has_none() -> None:
-    architecture = inspect("llama-2-7b").architecture
-    assert architecture is not None
-    run = Run(sequence_tokens=256, global_batch=1, precision="fp32", optimizer=OPTIMIZERS["sgd"])
-    assert resident(architecture, trained(architecture, Method()), run).optimizer == 0

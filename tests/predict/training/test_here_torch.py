@@ -53,13 +53,13 @@ def test_kept_tensors(torch: Any, monkeypatch: pytest.MonkeyPatch, method: str, 
     assert sum(kept.values()) == pytest.approx(parts.kept + parts.loss / 3, rel=0.02)
 
 
-@pytest.mark.parametrize("name", ["11m/lora-qv/none", "11m/full/full"])
-def test_a_process(torch: Any, name: str) -> None:
+def test_a_process(torch: Any) -> None:
     """Memory within 15%; time loosely, since the machines of tests are busy."""
-    case = next(case for case in trained_here.cases() if case.name == name)
-    found = in_a_process(trained_here.__file__, "--case", name, heap="returned")
+    case = Case(size="11m", method="lora-qv", checkpointing="none")
+    found = in_a_process(trained_here.__file__, "--case", case.name, heap="returned")
     took = found["peak_bytes"] - found["imported_bytes"]
     assert resident(*described(case)).peak.value == pytest.approx(took, rel=0.15)
     rates = TrainingRates(**in_a_process("-m", "weighbridge.hardware.torch_training"))
-    slow = in_a_process(trained_here.__file__, "--case", name)["step_s"]
-    assert 0.5 < step_seconds(*described(case), rates).value / slow < 2.0
+    predicted = step_seconds(*described(case), rates).value
+    assert predicted is not None
+    assert 0.5 < predicted / in_a_process(trained_here.__file__, "--case", case.name)["step_s"] < 2.0

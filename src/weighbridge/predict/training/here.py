@@ -140,16 +140,17 @@ def _layer(architecture: Architecture, trained: Trained, run: Run) -> _Layer:
         raise UnitError(f"a model of the family {architecture.family}",
                         "a decoder whose layers are alike: plain attention, a gated feed-forward, norms",
                         "plan it on a device of the catalogue")  # fmt: skip
-    if run.precision != "fp32" or run.layout.devices != 1 or run.checkpointing == "selective":
-        raise UnitError(f"{run.precision}, {run.layout.devices} devices, checkpointing {run.checkpointing}",
-                        "fp32, one device, checkpointing none or full",
+    kind = f"{run.method.name}, {run.optimizer.name}, {run.precision}, {run.layout.devices} devices, checkpointing "
+    plain = run.method.name in ("full", "lora") and run.optimizer.name == "adamw" and run.precision == "fp32"
+    if not plain or run.layout.devices != 1 or run.checkpointing == "selective":
+        raise UnitError(kind + run.checkpointing, "full or lora, adamw, fp32, one device, checkpointing none or full",
                         "plan it on a device of the catalogue")  # fmt: skip
     attention, feed = attentions[0], feeds[0]
     query, kv = attention.num_heads * attention.head_dim, attention.num_kv_heads * attention.head_dim
     hidden, inner = feed.hidden_size, feed.intermediate_size
     learning = {row.role for row in trained.rows if row.is_trained}
     adapters = [row for row in trained.rows if row.is_adapter]
-    ranks = sum(row.shape[0] for row in adapters)
+    ranks = run.method.rank * len({row.role for row in adapters})
     norms = 2 * (hidden + 1) + sum(hidden for role in ("attention_norm", "mlp_norm") if role in learning)
     inputs = hidden * bool(learning & {"attention_q", "attention_k", "attention_v"})
     inputs += hidden * bool(learning & {"mlp_gate", "mlp_up"}) + inner * ("mlp_down" in learning)
@@ -162,7 +163,7 @@ def _layer(architecture: Architecture, trained: Trained, run: Run) -> _Layer:
         hidden_size=hidden, inner_size=inner, query_size=query, kv_size=kv, num_heads=attention.num_heads,
         num_layers=architecture.num_layers,
         matrices=hidden * (2 * query + 2 * kv) + 3 * hidden * inner,
-        adapter_sides=sum(row.shape[1] for row in adapters),
+        adapter_sides=sum(row.elements for row in adapters) // (run.method.rank * architecture.num_layers),
         kept=norms + inputs + heads + 3 * inner + ranks,
     )  # fmt: skip
 
