@@ -37,7 +37,7 @@ SPREAD_MEMORY, SPREAD_TIME = 0.10, 0.15
 """Half of the 90% interval in logarithms: benchmarks/trained_here.json."""
 HEAP = (1.45, 1.1, 2.1)
 """What a process took over that, under glibc's malloc as it is: the middle and the ends of what the small models of
-benchmarks/trained_here.json did, 1.17 to 1.98. A freed tensor leaves a hole that the next aligned one of its size does
+benchmarks/trained_here.json did, 1.09 to 1.98. A freed tensor leaves a hole that the next aligned one of its size does
 not fit into. `MALLOC_MMAP_THRESHOLD_=1048576` returns freed tensors to the system, and a step takes longer."""
 RUNTIME_BYTES = 30_000_000
 """What torch takes once it trains, beside tensors, where it was not measured: code read in, buffers of products."""
