@@ -1,11 +1,12 @@
 """What does training take here? Peak resident memory and step time of small decoders under torch, one process a case.
 
 `.venv-torch/bin/python benchmarks/trained_here.py [--rounds N] [--only TEXT] [--output FILE]`. A case is a Llama of
-random weights in fp32, trained with AdamW of torch on random tokens: in full, or with low-rank adapters as a module of a
-few lines beside frozen matrices, with and without the gradient checkpointing of transformers. Memory is the most that
-the process had resident (VmHWM) over what it had once everything was imported. The time of a step is that of the
+random weights in fp32, trained with AdamW of torch on random tokens: in full, or with low-rank adapters as a module
+of a few lines beside frozen matrices, with and without the gradient checkpointing of transformers. Memory is the most
+that the process had resident (VmHWM) over what it had once everything was imported. The time of a step is that of the
 processor on one thread, the least of several, since other programs must not count; the rates that predict it are timed
-by `weighbridge.hardware.torch_training` beside the cases of each size.
+by `weighbridge.hardware.torch_training` beside the cases of each size. What the output file has already is kept, and
+the least of both counts.
 
 Each case runs with malloc as it is (`default`) and with `MALLOC_MMAP_THRESHOLD_` of 1 MiB (`returned`), under which
 every larger tensor goes back to the system when it is freed. glibc's heap keeps holes that aligned tensors of the same
@@ -27,6 +28,12 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.hardware.probe import processor_name
+from weighbridge.model import families
+from weighbridge.model.architecture import Architecture
+from weighbridge.model.hyperparameters import Hyperparameters
+from weighbridge.predict.training.methods import Method
+from weighbridge.predict.training.run import Run
+from weighbridge.predict.training.trained import Trained, trained
 
 OUTPUT = Path(__file__).with_suffix(".json")
 SIZES: dict[str, dict[str, Any]] = {
@@ -44,6 +51,8 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "lora-qv": ("q_proj", "v_proj"),
     "lora-all": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
 }
+ROLES = {"q_proj": "attention_q", "k_proj": "attention_k", "v_proj": "attention_v", "o_proj": "attention_output",
+         "gate_proj": "mlp_gate", "up_proj": "mlp_up", "down_proj": "mlp_down"}  # fmt: skip
 RANK = 8
 WARM_UP, STEPS = 2, 3
 HEAPS: dict[str, dict[str, str]] = {"default": {}, "returned": {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}}
@@ -69,6 +78,21 @@ def cases() -> Iterator[Case]:
         for method in TARGETS:
             for checkpointing in ("none", "full"):
                 yield Case(size=size, method=method, checkpointing=checkpointing)
+
+
+def described(case: Case) -> tuple[Architecture, Trained, Run]:
+    """The same model and run for the prediction."""
+    sizes = SIZES[case.size]
+    shape = {"num_layers": sizes["num_hidden_layers"], "num_heads": sizes["num_attention_heads"],
+             "num_kv_heads": sizes["num_key_value_heads"], "tie_embeddings": sizes["tie_word_embeddings"],
+             **{name: sizes[name] for name in ("hidden_size", "intermediate_size", "vocab_size")}}  # fmt: skip
+    architecture = families.build(Hyperparameters("llama", "llama", shape))
+    roles = tuple(ROLES[name] for name in TARGETS[case.method])
+    method = Method(name="lora", rank=RANK, targets=roles) if roles else Method()
+    sequences, tokens = BATCHES[case.size]
+    run = Run(sequence_tokens=tokens, micro_batch=sequences, global_batch=sequences, method=method, precision="fp32",
+              checkpointing=case.checkpointing)  # fmt: skip
+    return architecture, trained(architecture, method), run
 
 
 def status_bytes(key: str) -> int:
@@ -175,18 +199,20 @@ def main() -> None:
     if given.case:
         json.dump(run_case(next(case for case in cases() if case.name == given.case)), sys.stdout)
         return
-    found: dict[str, dict[str, dict[str, Any]]] = {case.name: {} for case in cases() if given.only in case.name}
-    rates: dict[str, dict[str, Any]] = {}
+    kept = json.loads(given.output.read_text(encoding="utf-8")) if given.output.exists() else {"rates": {}, "cases": {}}
+    found: dict[str, dict[str, Any]] = kept["cases"]
+    rates: dict[str, dict[str, Any]] = kept["rates"]
     for _ in range(given.rounds):
-        for case in (case for case in cases() if case.name in found):
+        for case in (case for case in cases() if given.only in case.name):
+            one_case = found.setdefault(case.name, asdict(case))
             if case.method == "full":
-                rates[case.size] = least(rates.get(case.size), in_a_process("-m", "weighbridge.hardware.torch_training"))
+                rates[case.size] = least(
+                    rates.get(case.size), in_a_process("-m", "weighbridge.hardware.torch_training")
+                )
             for heap in HEAPS:
-                one = in_a_process(__file__, "--case", case.name, heap=heap)
-                found[case.name][heap] = least(found[case.name].get(heap), one)
-            print(case.name, json.dumps(found[case.name]), file=sys.stderr)
-        document = {"processor": processor_name(), "rates": rates, "cases": {
-            case.name: {**asdict(case), **found[case.name]} for case in cases() if case.name in found}}  # fmt: skip
+                one_case[heap] = least(one_case.get(heap), in_a_process(__file__, "--case", case.name, heap=heap))
+            print(case.name, json.dumps(one_case), file=sys.stderr)
+        document = {"processor": processor_name(), "rates": rates, "cases": found}
         given.output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

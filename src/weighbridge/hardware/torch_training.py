@@ -2,8 +2,8 @@
 
 A process of its own (`python -m weighbridge.hardware.torch_training`); it prints one JSON document, the fields of
 `TrainingRates`. Seconds are those of the processor, the least of several, so that other programs do not count. What
-stands between the products of a layer (norms, rotary positions, activation functions, residual sums) is what is left
-of a small random model's layers when their products and attention are taken away.
+lies between the products of a layer (norms, rotary positions, activation functions, residual sums) is timed with the
+functions of transformers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HEADS, HEAD_DIM, SEQUENCE = 8, 64, 512
 VOCABULARY = 20_000
 UPDATED = 4 << 20
 """Parameters of the matrix whose update is timed: larger than the caches of a core."""
-HIDDEN, INNER, LAYERS = 384, 1024, (2, 6)
+HIDDEN, INNER = 384, 1024
 TIMES = 5
 
 
@@ -112,27 +112,27 @@ def update_ps(torch: Any) -> float:
     return least_s(torch.optim.AdamW([weight], lr=1e-6).step) / UPDATED * 1e12
 
 
-def element_ps(torch: Any, transformers: Any, product: float, scores: float) -> float:
-    """Of what lies between the products of a layer."""
-    taken = []
-    ids = torch.zeros(2, TOKENS // 2, dtype=torch.long)
-    for layers in LAYERS:
-        config = transformers.LlamaConfig(
-            hidden_size=HIDDEN, intermediate_size=INNER, num_hidden_layers=layers, num_attention_heads=HIDDEN // 64,
-            num_key_value_heads=HIDDEN // 64, vocab_size=256, use_cache=False,
-        )  # fmt: skip
-        model = transformers.LlamaForCausalLM(config).train()
+def element_ps(torch: Any, llama: Any) -> float:
+    """Of what lies between the products of a layer, forward and backward, as transformers writes it."""
+    norms = [llama.LlamaRMSNorm(HIDDEN) for _ in range(2)]
+    functional = torch.nn.functional
+    stream, mixed, fed = (torch.randn(2, TOKENS // 2, HIDDEN, requires_grad=True) for _ in range(3))
+    gate, up = (torch.randn(2, TOKENS // 2, INNER, requires_grad=True) for _ in range(2))
+    leaves = (stream, mixed, fed, gate, up, *(norm.weight for norm in norms))
+    angles = torch.randn(1, TOKENS // 2, HEAD_DIM)
+    grown = torch.randn(2, TOKENS // 2, INNER)
 
-        def work(model: Any = model) -> None:
-            model(input_ids=ids, labels=ids).loss.backward()
-            model.zero_grad()
+    def work() -> Any:
+        inputs = norms[0](stream)
+        heads = inputs.view(2, TOKENS // 2, -1, HEAD_DIM).transpose(1, 2)
+        query, key = llama.apply_rotary_pos_emb(heads, heads * 1.0, angles, angles)
+        middle = stream + mixed
+        again = norms[1](middle)
+        ends = (query, key, inputs, again, again, functional.silu(gate) * up, middle + fed)
+        given = [grown if end.shape == grown.shape else torch.ones_like(end) for end in ends]
+        return torch.autograd.grad(ends, leaves, given)
 
-        taken.append(least_s(work, 2 * TIMES))
-    layer_s = (taken[1] - taken[0]) / (LAYERS[1] - LAYERS[0])
-    products = 3 * (4 * HIDDEN * HIDDEN + 3 * HIDDEN * INNER) * TOKENS * product
-    attention = HIDDEN * TOKENS * (TOKENS // 2) / 2 * scores
-    left = layer_s - (products + attention) * 1e-12
-    return max(left, 0.0) / (TOKENS * kept_elements(HIDDEN, INNER, HIDDEN // 64)) * 1e12
+    return least_s(work, 4 * TIMES) / (TOKENS * kept_elements(HIDDEN, INNER, HIDDEN // HEAD_DIM)) * 1e12
 
 
 def status_bytes(key: str) -> int | None:
@@ -164,17 +164,21 @@ def main() -> None:
     """Times every part and prints the document."""
     torch: Any = importlib.import_module("torch")
     transformers: Any = importlib.import_module("transformers")
-    importlib.import_module("transformers.models.llama.modeling_llama")
+    llama: Any = importlib.import_module("transformers.models.llama.modeling_llama")
     torch.set_num_threads(1)
     taken = runtime_bytes(torch, transformers)
-    product = product_ps(torch)
     forward, backward = score_ps(torch)
     document = {
-        "product_ps": product, "forward_score_ps": forward, "backward_score_ps": backward, "logit_ps": logit_ps(torch),
-        "element_ps": element_ps(torch, transformers, product, forward + backward), "adapter_ps": adapter_ps(torch),
-        "update_ps": update_ps(torch), "runtime_bytes": taken,
+        "product_ps": product_ps(torch),
+        "forward_score_ps": forward,
+        "backward_score_ps": backward,
+        "logit_ps": logit_ps(torch),
+        "element_ps": element_ps(torch, llama),
+        "adapter_ps": adapter_ps(torch),
+        "update_ps": update_ps(torch),
+        "runtime_bytes": taken,
         "engine": f"transformers {transformers.__version__}, torch {torch.__version__}",
-    }  # fmt: skip
+    }
     json.dump(document, sys.stdout)
 
 

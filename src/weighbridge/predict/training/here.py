@@ -35,6 +35,10 @@ LOGITS = 3
 """Arrays of the vocabulary at the start of the backward pass: log-softmax, its gradient, that of the logits."""
 SPREAD_MEMORY, SPREAD_TIME = 0.10, 0.15
 """Half of the 90% interval in logarithms: benchmarks/trained_here.json."""
+HEAP = (1.45, 1.1, 2.1)
+"""What a process took over that, under glibc's malloc as it is: the middle and the ends of what the small models of
+benchmarks/trained_here.json did, 1.09 to 1.98. A freed tensor leaves a hole that the next aligned one of its size does
+not fit into. `MALLOC_MMAP_THRESHOLD_=1048576` returns freed tensors to the system, and a step takes longer."""
 RUNTIME_BYTES = 30_000_000
 """What torch takes once it trains, beside tensors, where it was not measured: code read in, buffers of products."""
 
@@ -43,8 +47,9 @@ RUNTIME_BYTES = 30_000_000
 class Resident:
     """Bytes of a training process beside what it had when everything was imported, by part; the parts are tensors.
 
-    `kept` is what autograd holds at the loss, `loss` the arrays of the vocabulary. `peak` is the most at any moment with
-    `runtime`, and no sum of the parts.
+    `kept` is what autograd holds at the loss, `loss` the arrays of the vocabulary. `peak` is the most at any moment,
+    with `runtime`, and no sum of the parts. It is what a process takes where freed tensors go back to the system;
+    `peak_with_holes` is the same under glibc's heap, which keeps them.
     """
 
     weights: int
@@ -54,6 +59,7 @@ class Resident:
     loss: int
     runtime: int
     peak: Estimate
+    peak_with_holes: Estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +74,8 @@ class _Layer:
     num_layers: int
     matrices: int
     adapter_sides: int
-    adapter_elements: int
     kept: int
     """Elements of a token that are kept for the backward pass."""
-    widest: int
 
 
 def resident(architecture: Architecture, trained: Trained, run: Run, runtime_bytes: int | None = None) -> Resident:
@@ -87,7 +91,7 @@ def resident(architecture: Architecture, trained: Trained, run: Run, runtime_byt
     optimizer = round(trained.trainable * run.optimizer.state_bytes)
     vocabulary, head_trained = _head(architecture, trained)
     full = run.checkpointing == "full"
-    between = layer.hidden_size * (3 if head_trained else 2) + 1  # the last norm, the head's input
+    between = layer.hidden_size * (3 if head_trained else 1) + 1  # the last norm's two, the head's input
     kept = tokens * NUMBER_BYTES * (layer.num_layers * (layer.hidden_size if full else layer.kept) + between)
     loss = LOGITS * tokens * vocabulary * NUMBER_BYTES
     head = vocabulary * layer.hidden_size * NUMBER_BYTES if head_trained else 0
@@ -98,7 +102,9 @@ def resident(architecture: Architecture, trained: Trained, run: Run, runtime_byt
     runtime = RUNTIME_BYTES if runtime_bytes is None else runtime_bytes
     peak = weights + optimizer + most + runtime
     return Resident(weights=weights, gradients=gradients, optimizer=optimizer, kept=kept, loss=loss, runtime=runtime,
-                    peak=_interval(peak, SPREAD_MEMORY, "bytes", "tensors as autograd keeps them"))  # fmt: skip
+                    peak=_interval(peak, SPREAD_MEMORY, "bytes", "tensors as autograd keeps them"),
+                    peak_with_holes=Estimate(peak * HEAP[0], peak * HEAP[1], peak * HEAP[2], "bytes", Basis.MODELLED,
+                                             "the heap's holes as small models left them"))  # fmt: skip
 
 
 def step_seconds(architecture: Architecture, trained: Trained, run: Run, rates: TrainingRates) -> Estimate:
@@ -134,16 +140,17 @@ def _layer(architecture: Architecture, trained: Trained, run: Run) -> _Layer:
         raise UnitError(f"a model of the family {architecture.family}",
                         "a decoder whose layers are alike: plain attention, a gated feed-forward, norms",
                         "plan it on a device of the catalogue")  # fmt: skip
-    if run.precision != "fp32" or run.layout.devices != 1 or run.checkpointing == "selective":
-        raise UnitError(f"{run.precision}, {run.layout.devices} devices, checkpointing {run.checkpointing}",
-                        "fp32, one device, checkpointing none or full", "plan it on a device of the catalogue")  # fmt: skip
+    kind = f"{run.method.name}, {run.optimizer.name}, {run.precision}, {run.layout.devices} devices, checkpointing "
+    plain = run.method.name in ("full", "lora") and run.optimizer.name == "adamw" and run.precision == "fp32"
+    if not plain or run.layout.devices != 1 or run.checkpointing == "selective":
+        raise UnitError(kind + run.checkpointing, "full or lora, adamw, fp32, one device, checkpointing none or full",
+                        "plan it on a device of the catalogue")  # fmt: skip
     attention, feed = attentions[0], feeds[0]
     query, kv = attention.num_heads * attention.head_dim, attention.num_kv_heads * attention.head_dim
     hidden, inner = feed.hidden_size, feed.intermediate_size
-    adapted = {row.role for row in trained.rows if row.is_adapter}
     learning = {row.role for row in trained.rows if row.is_trained}
     adapters = [row for row in trained.rows if row.is_adapter]
-    ranks = sum(row.shape[0] for row in adapters)
+    ranks = run.method.rank * len({row.role for row in adapters})
     norms = 2 * (hidden + 1) + sum(hidden for role in ("attention_norm", "mlp_norm") if role in learning)
     inputs = hidden * bool(learning & {"attention_q", "attention_k", "attention_v"})
     inputs += hidden * bool(learning & {"mlp_gate", "mlp_up"}) + inner * ("mlp_down" in learning)
@@ -156,13 +163,13 @@ def _layer(architecture: Architecture, trained: Trained, run: Run) -> _Layer:
         hidden_size=hidden, inner_size=inner, query_size=query, kv_size=kv, num_heads=attention.num_heads,
         num_layers=architecture.num_layers,
         matrices=hidden * (2 * query + 2 * kv) + 3 * hidden * inner,
-        adapter_sides=sum(row.shape[1] for row in adapters), adapter_elements=len(adapted),
-        kept=norms + inputs + heads + 3 * inner + ranks, widest=max(hidden, inner),
+        adapter_sides=sum(row.elements for row in adapters) // (run.method.rank * architecture.num_layers),
+        kept=norms + inputs + heads + 3 * inner + ranks,
     )  # fmt: skip
 
 
 def _all_kept(layer: _Layer) -> int:
-    """What a layer keeps of a token when all of it is trained: what lies between products goes with it."""
+    """What a layer keeps of a token when all of it is trained; the work between its products grows with it."""
     return 6 * layer.hidden_size + 2 * layer.query_size + 2 * layer.kv_size + 4 * layer.inner_size + layer.num_heads + 2
 
 
