@@ -1,7 +1,7 @@
 """Which layout of a training run is the fastest that fits a cluster, and why is each other one not taken?
 
-Tried are tensor parallelism within a machine, pipeline parallelism over groups of layers, data parallelism over the rest
-with each ZeRO stage, and for each of them micro-batches and checkpointing. What the caller fixed stays.
+Tried are tensor parallelism within a machine, pipeline parallelism over groups of layers, data parallelism over the
+rest with each ZeRO stage, and for each of them micro-batches and checkpointing. What the caller fixed stays.
 """
 
 from __future__ import annotations
