@@ -8,6 +8,10 @@ from typing import Any
 import pytest
 
 from weighbridge.errors import SourceError, UnitError, UnknownNameError
+from weighbridge.hardware.device import Device
+from weighbridge.hardware.measured import Measured
+from weighbridge.hardware.torch_training import TrainingRates
+from weighbridge.predict.training import here
 from weighbridge.training import TrainingPlan, compared, sizes, stages, train
 from weighbridge.training_source import shape
 from weighbridge.training_wish import wish
@@ -161,6 +165,33 @@ def test_models_of_every_kind_are_planned() -> None:
         assert found.flops.value
         if source != "resnet-50":  # which has no linear map but its head
             assert plan(source, devices=8, method="lora").held.trainable < found.held.trainable
+
+
+def this_machine(training: TrainingRates | None) -> Device:
+    values = Measured(threads=2, bytes_per_s_one=1e10, bytes_per_s_all=1e10, fp32_flops_per_s_one=1e11,
+                      fp32_flops_per_s_all=2e11, training=training)  # fmt: skip
+    facts: dict[str, Any] = {"memory_bytes": 16 * 10**9, "memory_bytes_per_s": 1e10, "flops_per_s": {"fp32": 2e11}}
+    return Device(name="here", title="This machine", vendor="", kind="cpu", source="probe", checked=TODAY,
+                  measured=values, **facts)  # fmt: skip
+
+
+RATES = TrainingRates(product_ps=20.0, forward_score_ps=100.0, backward_score_ps=270.0, logit_ps=6000.0,
+                      element_ps=840.0, adapter_ps=1900.0, update_ps=1700.0, runtime_bytes=21_000_000)  # fmt: skip
+
+
+def test_this_machine_is_planned_by_what_was_timed_on_it() -> None:
+    asked = wish(10**6, seq=256, micro_batch=8, global_batch=8, precision="fp32")
+    found = train("10M", this_machine(RATES), asked)
+    direct = here.step_seconds(found.shape.architecture, found.held, found.run, RATES)
+    assert found.step.seconds == direct
+    assert found.memory.states_bytes == 16 * found.held.trainable
+    resident = here.resident(found.shape.architecture, found.held, found.run, RATES.runtime_bytes)
+    assert found.memory.per_device_bytes.value == resident.peak.value
+    assert any("one thread" in note for note in found.notes)
+    general = train("10M", this_machine(None), asked)
+    assert general.step.seconds != direct
+    assert any("timed no training" in note for note in general.notes)
+    assert any("was not timed" in note for note in train("10M", this_machine(RATES), wish(10**6, seq=256)).notes)
 
 
 def test_repetition_is_told() -> None:

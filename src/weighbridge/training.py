@@ -26,6 +26,7 @@ from weighbridge.predict.carbon import site
 from weighbridge.predict.scaling_laws.optimum import Verdict, verdict
 from weighbridge.predict.scaling_laws.repetition import effective_tokens, worth_of_last
 from weighbridge.predict.thresholds import Standing, standings
+from weighbridge.predict.training import here
 from weighbridge.predict.training.compute import Compute, compute
 from weighbridge.predict.training.footprint import TrainingEnergy, energy
 from weighbridge.predict.training.layout import Layout, refusal
@@ -35,7 +36,7 @@ from weighbridge.predict.training.money import device_price, money
 from weighbridge.predict.training.optimizers import find_optimizer
 from weighbridge.predict.training.run import CHECKPOINTING, Run
 from weighbridge.predict.training.schedule import Hours, Interruptions, hours, interruptions, never_measured
-from weighbridge.predict.training.step_time import StepTime, step_time
+from weighbridge.predict.training.step_time import StepTime, of_seconds, timed, work
 from weighbridge.predict.training.trained import Trained, trained
 from weighbridge.training_source import Shape, shape
 from weighbridge.training_wish import Wish, check
@@ -239,7 +240,7 @@ def train(
     wish = replace(wish, method=_targeted(wish.method, found.architecture, notes))
     base = _base(found, wish, notes)
     held = trained(found.architecture, wish.method)
-    weigher = _weigher(found, held, device)
+    weigher = _weigher(found, held, device, base)
     layouts: list[Candidate] = []
     if wish.is_searched:
         layouts = search(found.architecture, devices, base, wish.fixed, weigher, base.global_batch)
@@ -356,12 +357,31 @@ def _base(found: Shape, wish: Wish, notes: list[str]) -> Run:
                layout=Layout(offload=wish.offload))  # fmt: skip
 
 
-def _weigher(found: Shape, held: Trained, device: Device) -> Weigher:
-    architecture = found.architecture
-    return Weigher(
-        memory=lambda run: plan_memory(architecture, held, run, device),
-        step=lambda run: step_time(architecture, run, device),
-    )
+def _weigher(found: Shape, held: Trained, device: Device, base: Run) -> Weigher:
+    """What tells memory and time: of this machine by parts that were timed here, else by the fitted model."""
+    architecture, asked = found.architecture, work(found.architecture, base)
+    values = device.measured
+
+    def step(run: Run) -> StepTime:
+        if values is None:
+            return timed(asked, run, device)
+        why = here.why_not(architecture, run) or (
+            "`weigh probe` timed no training here" if not values.training else None
+        )
+        if why is not None:
+            general = timed(asked, run, device)
+            return replace(general, notes=(*general.notes, f"{why}: planned by what cards do"))
+        assert values.training is not None
+        seconds = here.step_seconds(architecture, held, run, values.training)
+        return of_seconds(seconds, asked.model_flops * run.step_tokens, run, values.fp32_flops_per_s_one,
+                          ("time and share of the peak are those of one thread",))  # fmt: skip
+
+    def memory(run: Run) -> TrainingMemory:
+        if values is not None and here.why_not(architecture, run) is None:
+            return here.memory(architecture, held, run, values.training, device.memory_bytes)
+        return plan_memory(architecture, held, run, device)
+
+    return Weigher(memory=memory, step=step)
 
 
 def _plain(found: Shape, devices: int, base: Run, fixed: Fixed, weigher: Weigher) -> Candidate:

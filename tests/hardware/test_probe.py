@@ -20,6 +20,7 @@ from weighbridge.hardware.catalogue import printed_device
 from weighbridge.hardware.gpu_tools import apple, nvidia, rocm
 from weighbridge.hardware.measured import Kernels, Measured, measured
 from weighbridge.hardware.probe import Probe, saved_device, with_measured
+from weighbridge.hardware.torch_training import TrainingRates
 
 NVIDIA = """name, memory.total [MiB], power.limit [W], clocks.max.memory [MHz]
 NVIDIA H100 80GB HBM3, 81559 MiB, 700.00 W, 2619 MHz
@@ -96,7 +97,9 @@ def test_a_saved_probe_is_the_same_device(tmp_path: Path) -> None:
     table = {"fp32": 90.0, "fp16": 50.0, "q4_0": 40.5}
     few = {"q4_0": [60.0, 50.0, 40.25]}
     timed = Kernels(engine="x 1", weight_ps=table, prompt_ps=table, few_ps=few, process_bytes=1)
-    kept = replace(found.measured, kernels={"llama.cpp": timed})
+    training = TrainingRates(product_ps=20.0, forward_score_ps=100.0, backward_score_ps=270.0, logit_ps=6000.0,
+                             element_ps=840.0, adapter_ps=1900.0, update_ps=1700.0, engine="torch 1")  # fmt: skip
+    kept = replace(found.measured, kernels={"llama.cpp": timed}, training=training)
     found = small(measured=kept)
     (tmp_path / "here.toml").write_text(found.to_toml())
     assert saved_device(tmp_path / "here.toml") == found.device

@@ -23,6 +23,7 @@ from typing import Any
 
 from weighbridge.hardware.ggml import library
 from weighbridge.hardware.measured import FEW, MANY, Kernels
+from weighbridge.hardware.torch_training import TrainingRates
 
 TYPES = {"fp32": 0, "fp16": 1, "bf16": 30, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "q2_k": 10,
          "q3_k": 11, "q4_k": 12, "q5_k": 13, "q6_k": 14, "iq4_nl": 20, "iq4_xs": 23}  # fmt: skip
@@ -161,6 +162,20 @@ def time_kernels() -> tuple[dict[str, Kernels], list[str]]:
         except (subprocess.CalledProcessError, OSError, ValueError, TypeError) as error:
             notes.append(f"the kernels of {runtime} could not be timed here ({type(error).__name__})")
     return found, notes
+
+
+def time_training() -> tuple[TrainingRates | None, list[str]]:
+    """The parts of a training step under torch, timed in a process of its own; None with a note where that failed, and
+    without one where torch or transformers is not installed.
+    """
+    if not is_installed("transformers"):
+        return None, []
+    command = [sys.executable, "-P", "-m", "weighbridge.hardware.torch_training"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS)
+        return TrainingRates(**json.loads(done.stdout)), []
+    except (subprocess.SubprocessError, OSError, ValueError, TypeError) as error:
+        return None, [f"the parts of a training step could not be timed here ({type(error).__name__})"]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.errors import FormatError, SourceError
+from weighbridge.hardware.torch_training import TrainingRates
 
 HERE = "here"
 """The name of this machine among the devices."""
@@ -65,7 +66,9 @@ class Kernels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Rates as measured, with one thread and with all cores, and the kernels of each runtime that is installed."""
+    """Rates as measured, with one thread and with all cores, the kernels of each runtime that is installed, and the
+    parts of a training step under torch.
+    """
 
     threads: int
     bytes_per_s_one: float
@@ -73,6 +76,7 @@ class Measured:
     fp32_flops_per_s_one: float | None = None
     fp32_flops_per_s_all: float | None = None
     kernels: Mapping[str, Kernels] = field(default_factory=dict)
+    training: TrainingRates | None = None
 
     def kernels_of(self, runtime: str) -> Kernels | None:
         """The kernels of a runtime where they were timed; Ollama runs those of llama.cpp."""
@@ -80,7 +84,7 @@ class Measured:
 
     def to_json(self) -> dict[str, Any]:
         """The part `measured` of `weigh probe --json`; null is not measured."""
-        return {**asdict(self), "kernels": {name: asdict(kernels) for name, kernels in self.kernels.items()}}
+        return asdict(self)
 
 
 def measured(document: Mapping[str, Any]) -> Measured:
@@ -91,8 +95,12 @@ def measured(document: Mapping[str, Any]) -> Measured:
     """
     try:
         kernels = {name: Kernels(**facts) for name, facts in document.get("kernels", {}).items()}
-        found = Measured(**{**document, "kernels": kernels})
-        numbers = [getattr(found, one.name) for one in fields(Measured) if one.name != "kernels"]
+        facts = document.get("training")
+        training = None if facts is None else TrainingRates(**facts)
+        found = Measured(**{**document, "kernels": kernels, "training": training})
+        numbers = [getattr(found, one.name) for one in fields(Measured) if one.name not in ("kernels", "training")]
+        if training is not None:
+            numbers += [getattr(training, one.name) for one in fields(TrainingRates) if one.name != "engine"]
         for one in kernels.values():
             numbers += [*one.weight_ps.values(), *one.prompt_ps.values(), one.process_bytes, one.decode_factor]
             numbers += [ps for few in one.few_ps.values() for ps in few]

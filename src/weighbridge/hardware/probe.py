@@ -27,7 +27,7 @@ from weighbridge.errors import ConfigError, FormatError
 from weighbridge.hardware.catalogue import checks
 from weighbridge.hardware.device import Device
 from weighbridge.hardware.gpu_tools import Gpu, gpus
-from weighbridge.hardware.kernels import time_kernels
+from weighbridge.hardware.kernels import time_kernels, time_training
 from weighbridge.hardware.measured import HERE, Measured, measured, read_tables, toml
 
 ARRAY_BYTES, ARRAY_BYTES_QUICK = 256 << 20, 96 << 20
@@ -169,7 +169,8 @@ def probe(*, quick: bool = False, environment: Mapping[str, str], tell: Callable
         notes.append("the rate of fp32 products could not be measured")
     say("the kernels of the engines that are installed")
     kernels, untimed = time_kernels()
-    notes += untimed
+    training, untimed_training = time_training()
+    notes += [*untimed, *untimed_training]
     say("disk")
     disk = read_disk(DISK_BYTES_QUICK if quick else DISK_BYTES)
     if disk is None:
@@ -182,7 +183,7 @@ def probe(*, quick: bool = False, environment: Mapping[str, str], tell: Callable
     if load is not None and load > 0.5 * logical + 1.0:
         notes.append(f"other programs kept the machine busy meanwhile (load {load:.1f} on {logical} cores)")
     values = Measured(threads=threads, bytes_per_s_one=one, bytes_per_s_all=every, fp32_flops_per_s_one=flops_one,
-                      fp32_flops_per_s_all=flops_all, kernels=kernels)  # fmt: skip
+                      fp32_flops_per_s_all=flops_all, kernels=kernels, training=training)  # fmt: skip
     return Probe(processor=processor_name(), logical_cores=logical, physical_cores=physical,
                  memory_bytes=memory_bytes(), measured=values, disk=disk, gpus=cards, load_average=load,
                  seconds=time.perf_counter() - start, checked=datetime.date.today(),

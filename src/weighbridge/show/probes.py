@@ -36,6 +36,12 @@ def probe_lines(found: Probe) -> Iterator[str]:
         timed = [(name, f"{ps:,.1f}", f"{kernels.prompt_ps[name]:,.1f}") for name, ps in kernels.weight_ps.items()]
         yield from table(f"picoseconds a weight, one thread ({kernels.engine})",
                          ("encoding", "decoding", "prompts"), timed, right=(1, 2))  # fmt: skip
+    if values.training is not None:
+        names = {"product_ps": "a multiply-add of a product", "logit_ps": "a logit", "element_ps": "a kept element",
+                 "update_ps": "an update of AdamW"}  # fmt: skip
+        timed_parts = [(words, f"{getattr(values.training, name):,.1f}") for name, words in names.items()]
+        yield from table(f"picoseconds of training, one thread ({values.training.engine})", ("part", "ps"),
+                         timed_parts, right=(1,))  # fmt: skip
     for gpu in found.gpus:
         device = gpu.device
         yield printable(f"{gpu.title}: {device.name if device else 'not in the catalogue'} ({gpu.tool})")

@@ -27,6 +27,7 @@ from weighbridge.model.blocks.feed_forward import FeedForward
 from weighbridge.model.blocks.linear import Linear
 from weighbridge.model.blocks.norm import Norm
 from weighbridge.model.tensors import Component
+from weighbridge.predict.training.memory import TrainingMemory
 from weighbridge.predict.training.run import Run
 from weighbridge.predict.training.trained import Trained
 
@@ -131,21 +132,54 @@ def step_seconds(architecture: Architecture, trained: Trained, run: Run, rates: 
     return _interval(picoseconds * 1e-12, SPREAD_TIME, "s", "from parts of a step timed on this machine, one thread")
 
 
-def _layer(architecture: Architecture, trained: Trained, run: Run) -> _Layer:
-    attentions = [placement.block for placement in architecture.placements if isinstance(placement.block, Attention)]
-    feeds = [placement.block for placement in architecture.placements if isinstance(placement.block, FeedForward)]
+def memory(
+    architecture: Architecture, trained: Trained, run: Run, rates: TrainingRates | None, capacity_bytes: int | None
+) -> TrainingMemory:
+    """What `resident` says, as the memory of a device. The high end is that of a heap that keeps holes.
+
+    Raises:
+        UnitError: when the run or the model is none that is described here.
+    """
+    found = resident(architecture, trained, run, None if rates is None else rates.runtime_bytes)
+    peak, holes = found.peak, found.peak_with_holes.high
+    assert peak.high is not None and holes is not None
+    kept = _interval(found.kept + found.loss, SPREAD_MEMORY, "B", "kept by autograd, and the arrays of the vocabulary")
+    return TrainingMemory(
+        weights_bytes=Estimate.exact(found.weights, "B"), gradients_bytes=Estimate.exact(found.gradients, "B"),
+        optimizer_bytes=Estimate.exact(found.optimizer, "B"), activation_bytes=kept,
+        overhead_bytes=_interval(found.runtime, SPREAD_MEMORY, "B", "what torch takes once it trains"),
+        per_device_bytes=Estimate(peak.value, peak.low, max(peak.high, holes), "B", Basis.MODELLED,
+                                  "the high end is that of a heap that keeps holes, as glibc's does"),
+        capacity_bytes=capacity_bytes,
+    )  # fmt: skip
+
+
+def why_not(architecture: Architecture, run: Run) -> str | None:
+    """What of a run or a model is not described here; None when all is."""
+    attentions, feeds = _blocks(architecture)
     known = Attention | FeedForward | Norm | Embedding | Linear
     plain = all(isinstance(placement.block, known) for placement in architecture.placements)
     if not plain or len(attentions) != 1 or len(feeds) != 1 or feeds[0].gate is None:
-        raise UnitError(f"a model of the family {architecture.family}",
-                        "a decoder whose layers are alike: plain attention, a gated feed-forward, norms",
+        return f"the family {architecture.family} is no decoder of plain attention, gated feed-forward and norms alone"
+    if run.method.name not in ("full", "lora") or run.optimizer.name != "adamw" or run.precision != "fp32":
+        return f"{run.method.name} training in {run.precision} with {run.optimizer.name} was not timed here"
+    if run.layout.devices != 1 or run.checkpointing == "selective":
+        return f"{run.layout.devices} devices with {run.checkpointing} checkpointing were not timed here"
+    return None
+
+
+def _blocks(architecture: Architecture) -> tuple[list[Attention], list[FeedForward]]:
+    blocks = [placement.block for placement in architecture.placements]
+    return ([block for block in blocks if isinstance(block, Attention)],
+            [block for block in blocks if isinstance(block, FeedForward)])  # fmt: skip
+
+
+def _layer(architecture: Architecture, trained: Trained, run: Run) -> _Layer:
+    refused = why_not(architecture, run)
+    if refused is not None:
+        raise UnitError(refused, "a gated decoder, full or lora, adamw, fp32, one device, checkpointing none or full",
                         "plan it on a device of the catalogue")  # fmt: skip
-    kind = f"{run.method.name}, {run.optimizer.name}, {run.precision}, {run.layout.devices} devices, checkpointing "
-    plain = run.method.name in ("full", "lora") and run.optimizer.name == "adamw" and run.precision == "fp32"
-    if not plain or run.layout.devices != 1 or run.checkpointing == "selective":
-        raise UnitError(kind + run.checkpointing, "full or lora, adamw, fp32, one device, checkpointing none or full",
-                        "plan it on a device of the catalogue")  # fmt: skip
-    attention, feed = attentions[0], feeds[0]
+    (attention,), (feed,) = _blocks(architecture)
     query, kv = attention.num_heads * attention.head_dim, attention.num_kv_heads * attention.head_dim
     hidden, inner = feed.hidden_size, feed.intermediate_size
     learning = {row.role for row in trained.rows if row.is_trained}

@@ -365,6 +365,14 @@ def timed(
     )  # fmt: skip
 
 
+def of_seconds(seconds: Estimate, model_flops: float, run: Run, peak: float | None, notes: tuple[str, ...]) -> StepTime:
+    """A step whose seconds are known otherwise; `peak` is that of one device, in FLOP/s."""
+    unknown = Estimate(None, None, None, "share", Basis.MODELLED, "the peak is not known")
+    share = unknown if peak is None else _over(seconds, model_flops / (run.layout.devices * peak), "share")
+    return StepTime(seconds=seconds, parts={}, mfu=share, tok_s=_over(seconds, run.step_tokens, "token/s"),
+                    model_flops=model_flops, notes=notes)  # fmt: skip
+
+
 def _over(seconds: Estimate, amount: float, unit: str) -> Estimate:
     """So much in a time, as a rate: the bounds change places."""
     assert seconds.value and seconds.low and seconds.high
