@@ -32,11 +32,14 @@ from weighbridge.errors import WeighbridgeError
 from weighbridge.hardware.device import Device
 from weighbridge.inspection import inspect
 from weighbridge.model.architecture import Architecture
-from weighbridge.predict.training import schedule, step_time
+from weighbridge.predict.training import step_time
 from weighbridge.predict.training.layout import Layout
 from weighbridge.predict.training.methods import Method
 from weighbridge.predict.training.run import Run
 from weighbridge.predict.training.step_time import TERMS, Work, fabric, generation, terms, work
+from weighbridge.training import train
+from weighbridge.training_source import shape
+from weighbridge.training_wish import Wish, wish
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
@@ -68,7 +71,8 @@ BOUNDS = {
     "attention_fp8": (1, 4), "traffic_fp8": (0.1, 15), "tensor": (0.1, 4), "data": (0.05, 4),
     "experts": (0.2999, 0.3001), "update": (0.3, 3), "layers": (1e-6, 3e-3),
 }  # fmt: skip
-"""Attention reaches a quarter of the peak at least, as kernels of 2023 do (Dao 2023). No row exchanges tokens of experts: that most of it hides behind the multiplications is assumed."""
+"""Attention reaches a quarter of the peak at least, as kernels of 2023 do (Dao 2023). No row exchanges tokens of
+experts: that most of it hides behind the multiplications is assumed."""
 
 
 @dataclass(frozen=True)
@@ -211,8 +215,9 @@ def mfu_rows(rows: Sequence[dict[str, str]]) -> list[Row]:
         if row["kind"] != "mfu" or device is None or generation(device) != "tpu":
             continue
         devices = int(row["n_devices"])
-        run = replace(schedule.usual_run(devices, 2048), checkpointing="full" if row["hfu_pct"] else "none")
-        asked = schedule.work_of_size(float(row["params_b"]) * 1e9, 2048)
+        run = Run(sequence_tokens=2048, micro_batch=4, global_batch=8 * devices, layout=Layout(data=devices, zero=3),
+                  checkpointing="full" if row["hfu_pct"] else "none")  # fmt: skip
+        asked = work(shape(str(round(float(row["params_b"]) * 1e9))).architecture, run)
         peak = device.peak_flops_per_s("bf16")
         assert peak is not None
         seconds = asked.model_flops * run.step_tokens / (devices * peak * float(row["mfu_pct"]) / 100)
@@ -257,13 +262,15 @@ def best_factor(ratios: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Whole:
-    """A published run: its hours and those of its steps alone, as predicted; by its shape where that is known."""
+    """A published run: its hours and those of its steps alone, as predicted; `by_size` from the number of parameters
+    alone, None for mixtures of experts.
+    """
 
     row: dict[str, str]
     device: Device
     hours: float
     bare: float
-    by_size: float
+    by_size: float | None
 
     @property
     def family(self) -> str:
@@ -271,28 +278,25 @@ class Whole:
 
 
 def whole_rows(rows: Sequence[dict[str, str]]) -> list[Whole]:
-    """Published runs with tokens and hours."""
+    """Published runs with tokens and hours, planned as `weigh train` does with the layout that it finds."""
     found = []
     for row in rows:
         device = device_of(row)
         if row["kind"] != "run" or not row["tokens_b"] or device is None:
             continue
-        tokens, size = float(row["tokens_b"]) * 1e9, float(row["params_b"]) * 1e9
-        active = float(row["active_params_b"]) * 1e9 if row["active_params_b"] else None
-        devices = int(row["n_devices"] or DEVICES)
-        sequence = int(row["seq_len"] or 2048)
-        precision = "fp8" if row["precision"] == "fp8" else "bf16"
-        run = schedule.usual_run(devices, sequence, precision=precision, is_mixture=active is not None)
-        sized = schedule.work_of_size(size, sequence, active)
-        model = architecture(row["model"])
-        shaped = sized if model is None else work(model, run)
-        bare = []
-        for asked in (shaped, sized):
-            seconds = step_time.timed(asked, run, device).seconds.value
-            assert seconds is not None
-            bare.append(seconds * tokens / run.step_tokens * devices / 3600)
+        tokens, devices = int(float(row["tokens_b"]) * 1e9), int(row["n_devices"] or DEVICES)
+        asked = wish(tokens, devices=devices, seq=int(row["seq_len"]) if row["seq_len"] else None,
+                     precision="fp8" if row["precision"] == "fp8" else "bf16")  # fmt: skip
+
+        def bare(source: Any, device: Device = device, asked: Wish = asked) -> float:
+            plan = train(source, device, asked)
+            assert plan.step.seconds.value is not None
+            return plan.step.seconds.value * asked.tokens / plan.run.step_tokens * asked.devices / 3600
+
+        name = NAMES.get(row["model"], row["model"].lower())
+        sized = None if row["active_params_b"] else bare(str(round(float(row["params_b"]) * 1e9)))
         hours = float(row["gpu_hours"]) if row["gpu_hours"] else float(row["days"]) * 24 * devices
-        found.append(Whole(row, device, hours, bare[0], bare[1]))
+        found.append(Whole(row, device, hours, bare(name), sized))
     return found
 
 
@@ -370,9 +374,12 @@ def main(folder: Path) -> None:
 
     runs = whole_rows(rows)
     hours = np.array([run.hours for run in runs])
-    bare, sized = np.array([run.bare for run in runs]), np.array([run.by_size for run in runs])
+    bare = np.array([run.bare for run in runs])
     factor = best_factor(hours / bare)
-    by_shape, by_size = (without_family(runs, hours / each) * each for each in (bare, sized))
+    by_shape = without_family(runs, hours / bare) * bare
+    dense = [run for run in runs if run.by_size is not None]
+    sized, hours_dense = np.array([run.by_size for run in dense], dtype=float), np.array([run.hours for run in dense])
+    by_size = without_family(dense, hours_dense / sized) * sized
     around = interval(np.log(hours / by_shape))
     text += ["", "[whole]", f"factor = {factor:.4g}", f"low = {around[0]:.4f}", f"high = {around[1]:.4f}",
              f"n = {len(runs)}"]  # fmt: skip
@@ -389,7 +396,7 @@ def main(folder: Path) -> None:
           for kind, name in (("benchmark", "data_parallel"), ("benchmark", "others"), ("MLPerf", "others"))
           for chosen in [(of == kind) & (ranges == name)]),
         errors_row("hours of whole runs, family left out", by_shape, hours, around),
-        errors_row("the same, of the size alone", by_size, hours, around),
+        errors_row("the same, dense models by their size alone", by_size, hours_dense, around),
         errors_row("the same, seen by the fit", factor * bare, hours, around),
         errors_row("6ND at a flat 40%", sixes / 0.4, hours, around),
     ]  # fmt: skip

@@ -42,13 +42,16 @@ from weighbridge.training_source import Shape, shape
 from weighbridge.training_wish import Wish, check
 from weighbridge.units import format_count
 
-LONGEST_ASSUMED = 8192
-"""Tokens of a sequence where none are given: those of the configuration, up to what pre-training takes."""
+LONGEST_ASSUMED = 4096
+"""Tokens of a sequence where none are given: those of the configuration, up to what most pre-training takes (Llama 2,
+OLMo 2, DeepSeek-V3; Llama 3 takes twice as many)."""
 USUAL_SEQUENCE = 2048
 """And where the configuration names none."""
 STEP_TOKENS = 4_194_304
 """Tokens of a step that pre-training is assumed to take: Llama 2's."""
 FINE_TUNING_SEQUENCES = 64
+ASSUMED_WIDENS = 1.15
+"""How much wider the interval of the time is on either side where the shape is assumed: assumed."""
 USUAL_PROMPT = 20
 """Tokens of a learned prompt in a comparison where none are given: those of Lester et al. 2021, up to 100 there."""
 PRE_TRAINING_TOKENS = 10_000_000_000
@@ -360,16 +363,16 @@ def _base(found: Shape, wish: Wish, notes: list[str]) -> Run:
 def _weigher(found: Shape, held: Trained, device: Device, base: Run) -> Weigher:
     """What tells memory and time: of this machine by parts that were timed here, else by the fitted model."""
     architecture, asked = found.architecture, work(found.architecture, base)
-    values = device.measured
+    values, widen = device.measured, ASSUMED_WIDENS if found.is_assumed else 1.0
 
     def step(run: Run) -> StepTime:
         if values is None:
-            return timed(asked, run, device)
+            return timed(asked, run, device, widen=widen)
         why = here.why_not(architecture, run) or (
             "`weigh probe` timed no training here" if not values.training else None
         )
         if why is not None:
-            general = timed(asked, run, device)
+            general = timed(asked, run, device, widen=widen)
             return replace(general, notes=(*general.notes, f"{why}: planned by what cards do"))
         assert values.training is not None
         seconds = here.step_seconds(architecture, held, run, values.training)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from pathlib import Path
 
 import pytest
 
@@ -20,13 +18,10 @@ from weighbridge.predict.training.schedule import (
     checkpoint_interval_h,
     days_of,
     hours,
-    hours_of_size,
     implied_mfu,
     interruptions,
     lost_share,
     never_measured,
-    usual_run,
-    work_of_size,
 )
 from weighbridge.predict.training.step_time import fits, step_time
 
@@ -71,40 +66,6 @@ def test_hours_are_steps_times_their_time_and_what_runs_take_beyond() -> None:
     assert whole.device_hours.low < whole.device_hours.value < whole.device_hours.high
 
 
-def test_published_hours_of_runs_lie_in_the_interval() -> None:
-    """LLaMA 33B: 530,432 hours (arXiv:2302.13971, table 15); Pythia 6.9B: 33,500 (arXiv:2304.01373, table 5)."""
-    for source, tokens, device, devices, stated in (
-        ("llama-33b", 1.4e12, "a100-sxm-80", 2048, 530_432), ("pythia-6.9b", 299.893e9, "a100-sxm-40", 128, 33_500),
-    ):  # fmt: skip
-        run = usual_run(devices, 2048)
-        found = hours(step_time(described(source), run, find_device(device)), run, tokens).device_hours
-        assert found.low is not None and found.high is not None and found.value is not None
-        assert found.low < stated < found.high
-        assert found.value == pytest.approx(stated, rel=0.3)
-
-
-def test_a_size_alone_is_near_to_its_shape_and_less_sure() -> None:
-    run = usual_run(256, 2048)
-    device = find_device("a100-sxm-80")
-    shaped = step_time(described("llama-13b"), run, device)
-    sized, whole = hours_of_size(13.016e9, 1e12, device, 256)
-    assert shaped.seconds.value is not None and sized.seconds.value is not None
-    assert sized.seconds.value == pytest.approx(shaped.seconds.value, rel=0.05)
-
-    def width(found: object) -> float:
-        return math.log(found.high / found.low)  # type: ignore[attr-defined]
-
-    assert width(sized.seconds) > width(shaped.seconds)
-    assert whole.device_hours.basis is Basis.MODELLED
-
-
-def test_a_size_that_is_none_is_refused() -> None:
-    with pytest.raises(UnitError, match="1e\\+09 parameters, of which a token uses 2e\\+09"):
-        work_of_size(1e9, 2048, active=2e9)
-    with pytest.raises(UnitError):
-        hours_of_size(1e9, 0, find_device("h100-sxm"), 8)
-
-
 def test_the_best_checkpoint_interval_loses_the_least() -> None:
     """Young 1974: 60 s each and 3 hours between failures are sqrt(2 x 1/60 x 3) = 0.316 hours."""
     best = checkpoint_interval_h(60, 3)
@@ -124,28 +85,3 @@ def test_interruptions_of_the_cluster_that_they_are_from() -> None:
     one = interruptions(1, 54)
     assert one.lost.value is not None and found.lost.value is not None and one.lost.value < found.lost.value / 10
     assert interruptions(8, 1, mtbf_h=80.0).number.value == pytest.approx(2.4)
-
-
-DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "perf" / "training.csv"
-
-
-@pytest.mark.skipif(not DATA.exists(), reason="the collected measurements are not beside this checkout")
-def test_hours_of_published_runs_are_nearer_than_a_flat_share() -> None:
-    """By the sizes alone: within 20% on average, where 6ND at 40% of the peak is not."""
-    errors, plain = [], []
-    with DATA.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["kind"] == "run" and "QA:" not in row["notes"]]
-    for row in rows:
-        if not row["tokens_b"] or not row["gpu_hours"]:
-            continue
-        device = find_device(row["hardware_key"])
-        size, active = float(row["params_b"]) * 1e9, float(row["active_params_b"] or 0) * 1e9
-        tokens, stated = float(row["tokens_b"]) * 1e9, float(row["gpu_hours"])
-        _, whole = hours_of_size(size, tokens, device, int(row["n_devices"] or 1024), active=active or None,
-                                 precision=row["precision"] if row["precision"] == "fp8" else "bf16")  # fmt: skip
-        peak = device.peak_flops_per_s("bf16")
-        assert whole.device_hours.value is not None and peak is not None
-        errors.append(abs(whole.device_hours.value / stated - 1))
-        plain.append(abs(6 * (active or size) * tokens / (0.4 * peak * 3600) / stated - 1))
-    assert len(errors) >= 18
-    assert sum(errors) / len(errors) < 0.20 < sum(plain) / len(plain)

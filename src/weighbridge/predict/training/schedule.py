@@ -18,11 +18,9 @@ from typing import Any
 
 from weighbridge.errors import UnitError
 from weighbridge.estimate import Basis, Estimate
-from weighbridge.hardware.device import Device
 from weighbridge.predict.availability import mtbf_of
-from weighbridge.predict.training.layout import Layout
 from weighbridge.predict.training.run import Run
-from weighbridge.predict.training.step_time import StepTime, Work, fits, timed
+from weighbridge.predict.training.step_time import StepTime, fits
 
 MTBF_H = (12_000.0, 50_677.0, 200_000.0)
 """Hours between interruptions, for each device: 54 days x 24 x 16,384 / 419 (Llama Team 2024); a fourth and four times
@@ -85,50 +83,6 @@ def hours(step: StepTime, run: Run, tokens: float) -> Hours:
         days=Estimate(value, low, high, "day", Basis.MODELLED, note).times(amount / 24),
         mfu=Estimate(share / value, share / high, share / low, "share", Basis.MODELLED, note),
     )  # fmt: skip
-
-
-def work_of_size(parameters: float, sequence_tokens: int, active: float | None = None) -> Work:
-    """What a decoder of this many parameters asks for, of which nothing else is known: layers of 128 numbers in width
-    for each, 12 d^2 parameters a layer, a gated feed-forward part of 8/3 d. `active` are those that a token uses.
-
-    Raises:
-        UnitError: when parameters are none, or fewer than those that a token uses.
-    """
-    used = active or parameters
-    if not 0 < used <= parameters:
-        raise UnitError(f"{parameters:g} parameters, of which a token uses {used:g}", "some, and no more than all",
-                        "correct them")  # fmt: skip
-    width, used_width = ((size * 128 / 12) ** (1 / 3) for size in (parameters, used))
-    layers, used_layers = max(1.0, width / 128), max(1.0, used_width / 128)
-    scores = 4 * used_width * used_layers * (sequence_tokens + 1) / 2
-    return Work(matmul_flops=6 * used, attention_flops=3 * scores, again_flops=2 * used + scores,
-                numbers=19 * used_width * used_layers, passes=3.0, parameters=round(parameters),
-                trainable=round(parameters), layers=round(layers), width=round(width),
-                expert_parameters=round(parameters - 0.6 * used) if used < parameters else 0)  # fmt: skip
-
-
-def usual_run(devices: int, sequence_tokens: int, *, precision: str = "bf16", is_mixture: bool = False) -> Run:
-    """A run of which only its devices are known: all hold a shard of the weights and of two micro-batches of 8,192
-    tokens; experts are spread over up to 64 devices.
-    """
-    micro = max(1, 8192 // sequence_tokens)
-    expert = math.gcd(devices, 64) if is_mixture else 1
-    return Run(sequence_tokens=sequence_tokens, micro_batch=micro, global_batch=2 * micro * devices,
-               precision=precision, layout=Layout(data=devices, zero=3, expert=expert))  # fmt: skip
-
-
-def hours_of_size(
-    parameters: float, tokens: float, device: Device, devices: int, *, active: float | None = None,
-    sequence_tokens: int = 2048, precision: str = "bf16",
-) -> tuple[StepTime, Hours]:  # fmt: skip
-    """A run of which only the size of its model, its tokens and its devices are known."""
-    run = usual_run(devices, sequence_tokens, precision=precision, is_mixture=active is not None)
-    step = timed(work_of_size(parameters, sequence_tokens, active), run, device, widen=SIZE_WIDENS)
-    return step, hours(step, run, tokens)
-
-
-SIZE_WIDENS = 1.15
-"""How much wider the interval is on either side where the shape is not known: assumed."""
 
 
 def implied_mfu(flops: float, device_hours: float, flops_per_s: float) -> float:
