@@ -91,6 +91,8 @@ refit: .venv-bench/.ready  ## fit the factors of predicted speed, energy and loa
 	@.venv-bench/bin/python benchmarks/fit_load.py "$(DATA)"
 	$(call say,fitting the factors of training)
 	@.venv-bench/bin/python benchmarks/fit_training.py "$(DATA)"
+	$(call say,holding the memory of training against what was published)
+	@.venv-bench/bin/python benchmarks/training_memory.py "$(DATA)"
 
 clean:  ## remove what was built and downloaded; the environments stay
 	$(call say,removing build and dist and the caches)

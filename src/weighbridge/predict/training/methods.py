@@ -35,6 +35,8 @@ class Method:
     role of one of them stands for its part of it (Hu et al. 2021), and the name for the whole matrix.
     `modules_to_save` are the ends of names of modules of which the run trains a copy as a whole, beside adapters.
 
+    `dropout` is the share of an adapter's inputs that is dropped while training: above 0, each keeps its own copy.
+    With `keeps_inputs` frozen matrices of a few bits keep their inputs, as those of bitsandbytes did before 0.44.
     `frozen` names the encoding of frozen weights where it differs from that of the run, as `nf4` under QLoRA.
     """
 
@@ -43,6 +45,8 @@ class Method:
     targets: tuple[str, ...] = ("attention_q", "attention_v")
     prompt_tokens: int = 0
     trained_layers: int = 0
+    dropout: float = 0.0
+    keeps_inputs: bool = False
     frozen: str | None = None
     modules_to_save: tuple[str, ...] = ()
 

@@ -37,7 +37,8 @@ class Optimizer:
 
     `is_factored` keeps the sums of rows and columns of a matrix instead of a number for each element. `matrices_only`
     leaves tables, the head, norms and biases to AdamW. `is_8bit` holds the moments in 8 bits; `is_paged` lets them move
-    to the host's memory when the device's is full.
+    to the host's memory when the device's is full. `is_foreach` updates all weights at once, with an array of their
+    size beside them, as torch's AdamW does where it is not asked for a fused update.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Optimizer:
     matrices_only: bool = False
     is_8bit: bool = False
     is_paged: bool = False
+    is_foreach: bool = False
 
     @property
     def state_bytes(self) -> float:

@@ -9,6 +9,8 @@ from weighbridge.predict.training.methods import Method
 from weighbridge.predict.training.optimizers import OPTIMIZERS, Optimizer
 
 CHECKPOINTING = ("none", "selective", "full")
+KERNELS = ("eager", "fused")
+LOSSES = ("plain", "chunked")
 PRECISIONS = ("bf16", "fp16", "fp32", "fp8", "bf16-true")
 """16 and 8 bits are mixed precision, with a copy of the weights in 32 bits; `bf16-true` keeps all in 16 bits."""
 
@@ -18,8 +20,10 @@ class Run:
     """A run by what repeats in it: a step over `global_batch` sequences, of which each device works on `micro_batch` at
     a time.
 
-    `checkpointing` says what is computed again in the backward pass instead of kept: nothing, attention's scores and
-    what lies around them, or all of a layer but its input. `attention` is `flash` or `eager` (which stores scores).
+    `checkpointing` says what is computed again in the backward pass instead of kept: nothing, attention's scores,
+    or all of a layer but its input. `attention` is `flash` or `eager` (which stores scores). `loss` is `chunked` where
+    the head and the loss work on a few tokens at a time. `kernels` are `fused` where norms and activation functions
+    keep nothing of their own, as compiled or in Megatron; `eager` is plain PyTorch.
     """
 
     sequence_tokens: int
@@ -30,6 +34,8 @@ class Run:
     precision: str = "bf16"
     checkpointing: str = "none"
     attention: str = "flash"
+    loss: str = "plain"
+    kernels: str = "eager"
     layout: Layout = field(default_factory=Layout)
 
     @property
