@@ -159,8 +159,6 @@ def titan(row: dict[str, str]) -> Run | str:
     """torchtitan at 9dec370: weights, gradients and moments in fp32, divided; multiplied in 16 or 8 bits."""
     if "nvfp4.md" in row["source"]:
         return "which model and which checkpointing of its configuration ran is not said"
-    if "selective" in row["act_ckpt"]:
-        return "its selective checkpointing drops every second multiplication, that of a plan attention's scores"
     devices = int(row["n_devices"])
     sizes = {name: int(found[1]) if (found := re.search(rf"{name} (\d+)", row["method"])) else 1
              for name in ("FSDP", "TP", "CP")}  # fmt: skip

@@ -9,9 +9,11 @@ PyTorch works norms that are only scaled (RMSNorm) out of plain operations: in 1
 the normalised input where the scale is trained. Fused kernels keep the input alone, and work out the activation
 function again. Dropout before adapters gives each its own input, with a mask of a byte.
 
-Full checkpointing keeps the input of each layer alone, and all of one layer while it is computed again; selective drops
-attention's scores, which flash attention never stores (section 5 there). Tensor parallelism divides what the
-cut matrices read or write, sequence parallelism with it what lies between them.
+Full checkpointing keeps the input of each layer alone, and all of one layer while it is computed again. Selective drops
+attention's scores where they are stored (section 5 there). Under flash attention, which stores none, it goes by
+operation: a layer keeps its input, attention's result and what every second multiplication writes, and computes the
+others again (torchtitan's policy). Tensor parallelism divides what the cut matrices read or write, sequence parallelism
+with it what lies between them.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ class Kept:
 
     `divided` go over tensor parallelism, `between` only with sequence parallelism; `wide` of the latter are in 32 bits.
     `statistics` are in 32 bits too. `scores` are for each pair of positions, where attention stores them; `masks` take
-    a byte each.
+    a byte each. `written` is what its multiplications write, and `result` attention's: the choice of selective
+    checkpointing by operation.
     """
 
     path: str
@@ -56,6 +59,8 @@ class Kept:
     scores: float = 0.0
     masks: float = 0.0
     wide: float = 0.0
+    written: float = 0.0
+    result: float = 0.0
 
 
 def kept(architecture: Architecture, held: Trained, run: Run) -> tuple[Kept, ...]:
@@ -86,7 +91,7 @@ def _row(
     weights = [weight for weight in placement.block.weights()
                if architecture.per_token(placement.component or weight.component)]  # fmt: skip
     inputs: dict[str, tuple[float, bool]] = {}
-    divided = between = statistics = masks = wide = 0.0
+    divided = between = statistics = masks = wide = all_written = result = 0.0
     read_down = max((_sides(weight)[0] for weight in weights if weight.role.endswith("_down")), default=0.0)
     written_up = sum(_sides(weight)[1] for weight in weights if weight.role.endswith(("_gate", "_up")))
     is_gated = read_down > 0 and round(written_up) == round(2 * read_down)
@@ -113,6 +118,8 @@ def _row(
         reads = read if owner in trained or (rank and not drops) or keeps else 0.0
         if weight.role == "attention_output":
             reads = read  # the result of attention, which it needs itself
+            result = read
+        all_written += written if placement.layers is not None else 0.0
         inputs[group] = (max(inputs.get(group, (0.0, False))[0], reads), weight.role in ROWS)
         if drops:
             masks += read
@@ -134,7 +141,8 @@ def _row(
     layers = None
     if placement.layers is not None:
         layers = tuple(placement.offset + layer for layer in placement.layers)
-    return Kept(placement.path, layers, divided, between, statistics, scores, masks, wide)
+    return Kept(placement.path, layers, divided, between, statistics, scores, masks, wide,
+                all_written, result)  # fmt: skip
 
 
 def _is_norm(weight: Weight, placement: Placement) -> bool:

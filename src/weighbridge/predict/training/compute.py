@@ -7,7 +7,7 @@ no gradient of theirs: 4N under LoRA. Below the first trained parameter no gradi
 reads has none. Scores and the weighted sum have two factors that are computed, so they cost twice as much backward.
 
 *Model FLOPs* are these; *hardware FLOPs* add what is computed a second time: whole layers under full checkpointing,
-scores under selective checkpointing, and the scores that a flash kernel does not keep, half of attention's forward pass
+stored scores or half of a layer's multiplications under selective checkpointing, and the scores that a flash kernel does not keep, half of attention's forward pass
 (Dao et al. 2022; Korthikanti et al. 2022, section 6).
 
 A token attends to itself and those before it, `causal` or not as the model does. PaLM's 6N + 12*L*H*Q*T a token
@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from weighbridge.model.architecture import Architecture, Placement, Workload
 from weighbridge.model.blocks import StateKind, Use, Weight
 from weighbridge.predict.counts import count
-from weighbridge.predict.training.run import Run
+from weighbridge.predict.training.run import Run, by_operation
 from weighbridge.predict.training.trained import Row, Trained, trained
 
 _SIBLINGS = {
@@ -302,6 +302,8 @@ class _Walk:
         part.input_gradient += forward if input_gradient else 0
         if layer is not None and self.run.checkpointing == "full":
             self.of_layer.append((part, forward))
+        elif layer is not None and by_operation(self.run):
+            self.of_layer.append((part, forward // 2))
 
 
 def _is_scores(path: str) -> bool:

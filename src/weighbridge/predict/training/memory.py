@@ -31,7 +31,7 @@ from weighbridge.model.blocks import Use
 from weighbridge.predict.training.activations import Kept, kept, layer_input
 from weighbridge.predict.training.methods import Method
 from weighbridge.predict.training.optimizers import row_state_bytes
-from weighbridge.predict.training.run import Run
+from weighbridge.predict.training.run import Run, by_operation
 from weighbridge.predict.training.trained import Row, Trained
 
 FITS = Path(__file__).parent.parent / "fits" / "training_memory.toml"
@@ -183,6 +183,8 @@ def _stage(architecture: Architecture, held: Trained, run: Run, rows: tuple[Kept
     if run.checkpointing == "full" and width:
         one_layer = _largest_layer(by_layers)
         every = len(set().union(*by_layers)) * width * number / between * tokens
+    elif by_operation(run):
+        every += len(set().union(*by_layers)) * width * number / between * tokens
     flight = min(layout.pipeline, run.accumulation) if first is not False else 1
     stacked = every / layout.pipeline * flight
     loss = 0.0 if first else _loss_bytes(architecture, run, number) * tokens
@@ -228,6 +230,8 @@ def _is_on(path: str, architecture: Architecture, first: bool | None) -> bool:
 def _kept_bytes(row: Kept, run: Run, number: int, between: int) -> float:
     """Bytes for each token of one layer."""
     tensor = run.layout.tensor
+    if by_operation(run) and row.layers is not None:
+        return number * (row.result + row.written / 2) / tensor + 4 * row.statistics / tensor
     scores = 0.0 if run.checkpointing == "selective" else row.scores * run.sequence_tokens
     wider = (4 - number) * row.wide / between + row.masks / tensor
     return number * ((row.divided + scores) / tensor + row.between / between) + 4 * row.statistics / tensor + wider

@@ -20,8 +20,8 @@ class Run:
     """A run by what repeats in it: a step over `global_batch` sequences, of which each device works on `micro_batch` at
     a time.
 
-    `checkpointing` says what is computed again in the backward pass instead of kept: nothing, attention's scores,
-    or all of a layer but its input. `attention` is `flash` or `eager` (which stores scores). `loss` is `chunked` where
+    `checkpointing` says what is computed again in the backward pass instead of kept: nothing; attention's scores, or
+    under flash attention every second multiplication; or all of a layer but its input. `attention` is `flash` or `eager` (which stores scores). `loss` is `chunked` where
     the head and the loss work on a few tokens at a time. `kernels` are `fused` where norms and activation functions
     keep nothing of their own, as compiled or in Megatron; `eager` is plain PyTorch.
     """
@@ -52,3 +52,8 @@ class Run:
             4
         """
         return max(1, self.global_batch // (self.micro_batch * self.layout.data))
+
+
+def by_operation(run: Run) -> bool:
+    """Whether checkpointing chooses among the operations of a layer: selective, where attention stores no scores."""
+    return run.checkpointing == "selective" and run.attention == "flash"

@@ -34,7 +34,7 @@ from weighbridge.hardware.device import Device
 from weighbridge.model.architecture import Architecture
 from weighbridge.model.blocks import Use
 from weighbridge.predict.training.compute import compute
-from weighbridge.predict.training.run import Run
+from weighbridge.predict.training.run import Run, by_operation
 from weighbridge.predict.training.trained import trained
 
 FITS = Path(__file__).parent.parent / "fits" / "training.toml"
@@ -220,7 +220,8 @@ def terms(asked: Work, run: Run, device: Device, joined: Fabric) -> dict[str, fl
     micro = run.accumulation
     per_number = _bytes_of(run.precision)
     waiting = 1 + (layout.pipeline - 1) / micro
-    again = {"none": 0.0, "selective": 0.0, "full": 1.0}[run.checkpointing]
+    whole = 1.0 if run.checkpointing == "full" else 0.0
+    again = 0.5 if by_operation(run) else whole
     matmul = asked.matmul_flops * tokens * waiting
     repeated = again * asked.again_flops * tokens * waiting
     attention = asked.attention_flops * tokens * waiting
