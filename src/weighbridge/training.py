@@ -180,6 +180,7 @@ class TrainingPlan:
                 "sequence_tokens": run.sequence_tokens, "micro_batch": run.micro_batch,
                 "global_batch": run.global_batch, "accumulation": run.accumulation,
                 "checkpointing": run.checkpointing, "attention": run.attention,
+                "kernels": run.kernels, "loss": run.loss,
             },
             "layout": run.layout.to_json(),
             "flops": self.flops.to_json(),
@@ -350,13 +351,16 @@ def _base(found: Shape, wish: Wish, notes: list[str]) -> Run:
         notes.append(f"sequences of {sequence:,} tokens are assumed")
     else:
         notes += found.inspection.too_long(sequence)
+    pre_training = wish.method.name == "full" and wish.tokens >= PRE_TRAINING_TOKENS
     batch = wish.fixed.global_batch
     if batch is None:
-        pre_training = wish.method.name == "full" and wish.tokens >= PRE_TRAINING_TOKENS
         batch = max(1, STEP_TOKENS // sequence) if pre_training else FINE_TUNING_SEQUENCES
         notes.append(f"steps of about {batch:,} sequences are assumed")
+    kernels = wish.kernels or ("fused" if pre_training else "eager")
+    if wish.kernels is None:
+        notes.append(f"{kernels} norms and activation functions are assumed")
     return Run(sequence_tokens=sequence, global_batch=batch, method=wish.method, precision=wish.precision,
-               optimizer=find_optimizer(wish.optimizer), attention=wish.attention,
+               optimizer=find_optimizer(wish.optimizer), attention=wish.attention, loss=wish.loss, kernels=kernels,
                layout=Layout(offload=wish.offload))  # fmt: skip
 
 

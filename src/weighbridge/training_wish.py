@@ -8,11 +8,11 @@ from weighbridge.errors import UnitError
 from weighbridge.hardware.machine import MOST_DEVICES
 from weighbridge.layout_search import Fixed
 from weighbridge.predict.training.methods import Method
-from weighbridge.predict.training.run import CHECKPOINTING, PRECISIONS
+from weighbridge.predict.training.run import CHECKPOINTING, KERNELS, LOSSES, PRECISIONS
 
 CHOICES = {
     "checkpointing": CHECKPOINTING, "precision": PRECISIONS, "attention": ("flash", "eager"),
-    "offload": ("none", "cpu", "nvme"), "layout": ("auto",),
+    "offload": ("none", "cpu", "nvme"), "layout": ("auto",), "loss": LOSSES, "kernels": KERNELS,
 }  # fmt: skip
 """What can be said of each in words."""
 
@@ -30,6 +30,8 @@ class Wish:
         optimizer: its name.
         attention: `flash` or `eager`.
         offload: where the optimizer's states wait: `none`, `cpu` or `nvme`.
+        loss: `plain`, or `chunked` where head and loss work on a few tokens at a time.
+        kernels: `fused` norms and activation functions, as compiled or in Megatron, or `eager`, as in plain PyTorch.
         fixed: what is given of the layout, micro-batch, global batch and checkpointing.
         is_searched: whether the rest of the layout is searched for; else it has plain defaults.
         unique_tokens: tokens of the data without repetition, where it is read more than once.
@@ -43,6 +45,8 @@ class Wish:
     optimizer: str = "adamw"
     attention: str = "flash"
     offload: str = "none"
+    loss: str = "plain"
+    kernels: str | None = None
     fixed: Fixed = field(default_factory=Fixed)
     is_searched: bool = True
     unique_tokens: int | None = None
@@ -54,7 +58,7 @@ def wish(
     zero: int | None = None, tp: int | None = None, pp: int | None = None, dp: int | None = None,
     cp: int | None = None, ep: int | None = None, checkpointing: str | None = None, precision: str = "bf16",
     optimizer: str = "adamw", attention: str = "flash", offload: str = "none", layout: str | None = None,
-    unique: int | None = None,
+    unique: int | None = None, loss: str = "plain", kernels: str | None = None,
 ) -> Wish:  # fmt: skip
     """A wish by the names of the options of `weigh train`.
 
@@ -68,7 +72,7 @@ def wish(
         (True, False, True)
     """
     said = {"checkpointing": checkpointing, "precision": precision, "attention": attention, "offload": offload,
-            "layout": layout}  # fmt: skip
+            "layout": layout, "loss": loss, "kernels": kernels}  # fmt: skip
     for name, word in said.items():
         if word is not None and word not in CHOICES[name]:
             raise UnitError(f"{name} {word!r}", f"one of {', '.join(CHOICES[name])}", "choose one of them")
@@ -78,7 +82,7 @@ def wish(
     named = tuple(one.strip() for one in targets.split(",") if one.strip())
     return Wish(
         tokens=tokens, devices=devices, sequence_tokens=seq, precision=precision, optimizer=optimizer,
-        attention=attention, offload=offload, fixed=fixed, unique_tokens=unique,
+        attention=attention, offload=offload, fixed=fixed, unique_tokens=unique, loss=loss, kernels=kernels,
         method=Method(name=method.lower(), rank=rank, targets=named, prompt_tokens=prompt_tokens,
                       trained_layers=train_layers),
         is_searched=layout == "auto" or all(one is None for one in given),

@@ -46,6 +46,10 @@ if TYPE_CHECKING:
               help="adamw, adamw8bit, adafactor, sgd, lion, muon ...")  # fmt: skip
 @click.option("--attention", type=click.Choice(["flash", "eager"]), default="flash", show_default=True,
               help="Whether the scores of attention are stored.")  # fmt: skip
+@click.option("--kernels", type=click.Choice(["eager", "fused"]),
+              help="Norms and activations as in plain PyTorch, or compiled.")  # fmt: skip
+@click.option("--loss", type=click.Choice(["plain", "chunked"]), default="plain", show_default=True,
+              help="Whether all logits are there at once.")  # fmt: skip
 @click.option("--offload", type=click.Choice(["none", "cpu", "nvme"]), default="none", show_default=True,
               help="Where the states of the optimizer wait.")  # fmt: skip
 @click.option("--price", type=click.FloatRange(0), metavar="USD_PER_H", help="Price of a device hour.")

@@ -196,7 +196,8 @@ def _api_fit(query: QueryParams, body: bytes) -> Any:
     return fit(find_model(query.get("model", "")), query["on"], **_plan_options(query)).to_json()
 
 
-_TRAIN_WORDS = ("method", "targets", "precision", "optimizer", "attention", "offload", "checkpointing", "layout")
+_TRAIN_WORDS = ("method", "targets", "precision", "optimizer", "attention", "offload", "checkpointing",
+                "layout", "loss", "kernels")  # fmt: skip
 _TRAIN_COUNTS = ("tokens", "devices", "rank", "prompt_tokens", "train_layers", "seq", "micro_batch", "global_batch",
                  "zero", "tp", "pp", "dp", "cp", "ep", "unique", "claimed_hours")  # fmt: skip
 

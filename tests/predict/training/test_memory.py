@@ -116,8 +116,8 @@ def test_checkpointing_keeps_inputs_and_one_layer() -> None:
 
 
 def test_selective_checkpointing_drops_scores_or_goes_by_operation() -> None:
-    """Korthikanti et al. 2022, section 5. Under flash attention it goes by operation: of a layer 2sbh stay of its input,
-    2sbh of attention's result, and half of the 18sbh that its six multiplications write.
+    """Korthikanti et al. 2022, section 5. Under flash attention it goes by operation: of a layer 2sbh of its input
+    stay, 2sbh of attention's result, and half of the 18sbh that its multiplications write.
     """
     run = Run(sequence_tokens=2048, global_batch=1, attention="eager")
     sizes = {(attention, checkpointing): plan("gpt-3-175b", replace(run, attention=attention,

@@ -7,8 +7,8 @@ no gradient of theirs: 4N under LoRA. Below the first trained parameter no gradi
 reads has none. Scores and the weighted sum have two factors that are computed, so they cost twice as much backward.
 
 *Model FLOPs* are these; *hardware FLOPs* add what is computed a second time: whole layers under full checkpointing,
-stored scores or half of a layer's multiplications under selective checkpointing, and the scores that a flash kernel does not keep, half of attention's forward pass
-(Dao et al. 2022; Korthikanti et al. 2022, section 6).
+stored scores or half of a layer's multiplications under selective checkpointing, and the scores that a flash kernel
+does not keep, half of attention's forward pass (Dao et al. 2022; Korthikanti et al. 2022, section 6).
 
 A token attends to itself and those before it, `causal` or not as the model does. PaLM's 6N + 12*L*H*Q*T a token
 (Chowdhery et al. 2022, appendix B) and Megatron's 96*B*s*l*h^2*(1 + s/6h + V/16lh) a step (Narayanan et al. 2021,

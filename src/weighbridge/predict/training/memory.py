@@ -231,7 +231,8 @@ def _kept_bytes(row: Kept, run: Run, number: int, between: int) -> float:
     """Bytes for each token of one layer."""
     tensor = run.layout.tensor
     if by_operation(run) and row.layers is not None:
-        return number * (row.result + row.written / 2) / tensor + 4 * row.statistics / tensor
+        statistics = row.statistics if row.result else 0.0
+        return (number * (row.result + row.written / 2) + 4 * statistics) / tensor
     scores = 0.0 if run.checkpointing == "selective" else row.scores * run.sequence_tokens
     wider = (4 - number) * row.wide / between + row.masks / tensor
     return number * ((row.divided + scores) / tensor + row.between / between) + 4 * row.statistics / tensor + wider

@@ -21,9 +21,10 @@ class Run:
     a time.
 
     `checkpointing` says what is computed again in the backward pass instead of kept: nothing; attention's scores, or
-    under flash attention every second multiplication; or all of a layer but its input. `attention` is `flash` or `eager` (which stores scores). `loss` is `chunked` where
-    the head and the loss work on a few tokens at a time. `kernels` are `fused` where norms and activation functions
-    keep nothing of their own, as compiled or in Megatron; `eager` is plain PyTorch.
+    under flash attention every second multiplication; or all of a layer but its input. `attention` is `flash` or
+    `eager` (which stores scores). `loss` is `chunked` where the head and the loss work on a few tokens at a time.
+    `kernels` are `fused` where norms and activation functions keep nothing of their own, as compiled or in Megatron;
+    `eager` is plain PyTorch.
     """
 
     sequence_tokens: int
