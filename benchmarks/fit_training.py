@@ -36,6 +36,7 @@ from weighbridge.predict.training import step_time
 from weighbridge.predict.training.layout import Layout
 from weighbridge.predict.training.methods import Method
 from weighbridge.predict.training.run import Run
+from weighbridge.predict.training.schedule import usual_run
 from weighbridge.predict.training.step_time import TERMS, Work, fabric, generation, terms, work
 from weighbridge.training import train
 from weighbridge.training_source import shape
@@ -278,7 +279,7 @@ class Whole:
 
 
 def whole_rows(rows: Sequence[dict[str, str]]) -> list[Whole]:
-    """Published runs with tokens and hours, planned as `weigh train` does with the layout that it finds."""
+    """Published runs with tokens and hours, planned as `weigh train` does where no layout is given."""
     found = []
     for row in rows:
         device = device_of(row)
@@ -290,8 +291,11 @@ def whole_rows(rows: Sequence[dict[str, str]]) -> list[Whole]:
 
         def bare(source: Any, device: Device = device, asked: Wish = asked) -> float:
             plan = train(source, device, asked)
-            assert plan.step.seconds.value is not None
-            return plan.step.seconds.value * asked.tokens / plan.run.step_tokens * asked.devices / 3600
+            model = plan.shape.architecture
+            usual = usual_run(plan.run, model.num_experts > 0)
+            seconds = step_time.timed(work(model, usual), usual, device).seconds.value
+            assert seconds is not None
+            return seconds * asked.tokens / usual.step_tokens * asked.devices / 3600
 
         name = NAMES.get(row["model"], row["model"].lower())
         sized = None if row["active_params_b"] else bare(str(round(float(row["params_b"]) * 1e9)))

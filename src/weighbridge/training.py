@@ -35,7 +35,15 @@ from weighbridge.predict.training.methods import ALL_LINEAR, Method
 from weighbridge.predict.training.money import device_price, money
 from weighbridge.predict.training.optimizers import find_optimizer
 from weighbridge.predict.training.run import CHECKPOINTING, Run
-from weighbridge.predict.training.schedule import Hours, Interruptions, hours, interruptions, never_measured
+from weighbridge.predict.training.schedule import (
+    Hours,
+    Interruptions,
+    hours,
+    interruptions,
+    never_measured,
+    no_less,
+    usual_run,
+)
 from weighbridge.predict.training.step_time import StepTime, of_seconds, timed, work
 from weighbridge.predict.training.trained import Trained, trained
 from weighbridge.training_source import Shape, shape
@@ -258,6 +266,9 @@ def train(
     assert memory is not None
     step = chosen.step or weigher.step(run)
     whole, counted = hours(step, run, wish.tokens), compute(found.architecture, run)
+    if wish.is_searched and _is_pre_training(wish):
+        usual = usual_run(run, found.architecture.num_experts > 0)
+        whole = no_less(hours(weigher.step(usual), usual, wish.tokens), step, run, wish.tokens)
     if memory.fits is False:
         notes.append("it does not fit: the time is that of devices that have room")
     notes += [*_of_data(found, wish), *held.notes, *memory.notes, *counted.notes, *step.notes]
@@ -351,7 +362,7 @@ def _base(found: Shape, wish: Wish, notes: list[str]) -> Run:
         notes.append(f"sequences of {sequence:,} tokens are assumed")
     else:
         notes += found.inspection.too_long(sequence)
-    pre_training = wish.method.name == "full" and wish.tokens >= PRE_TRAINING_TOKENS
+    pre_training = _is_pre_training(wish)
     batch = wish.fixed.global_batch
     if batch is None:
         batch = max(1, STEP_TOKENS // sequence) if pre_training else FINE_TUNING_SEQUENCES
@@ -362,6 +373,10 @@ def _base(found: Shape, wish: Wish, notes: list[str]) -> Run:
     return Run(sequence_tokens=sequence, global_batch=batch, method=wish.method, precision=wish.precision,
                optimizer=find_optimizer(wish.optimizer), attention=wish.attention, loss=wish.loss, kernels=kernels,
                layout=Layout(offload=wish.offload))  # fmt: skip
+
+
+def _is_pre_training(wish: Wish) -> bool:
+    return wish.method.name == "full" and wish.tokens >= PRE_TRAINING_TOKENS
 
 
 def _weigher(found: Shape, held: Trained, device: Device, base: Run) -> Weigher:

@@ -13,12 +13,13 @@ interruptions in 54 days on 16,384 H100, one in 50,677 device-hours (Llama Team 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from weighbridge.errors import UnitError
 from weighbridge.estimate import Basis, Estimate
 from weighbridge.predict.availability import mtbf_of
+from weighbridge.predict.training.layout import Layout
 from weighbridge.predict.training.run import Run
 from weighbridge.predict.training.step_time import StepTime, fits
 
@@ -83,6 +84,36 @@ def hours(step: StepTime, run: Run, tokens: float) -> Hours:
         days=Estimate(value, low, high, "day", Basis.MODELLED, note).times(amount / 24),
         mfu=Estimate(share / value, share / high, share / low, "share", Basis.MODELLED, note),
     )  # fmt: skip
+
+
+USUAL_TOKENS = 8192
+"""Tokens of a micro-batch of a usual run."""
+
+
+def usual_run(run: Run, is_mixture: bool) -> Run:
+    """The run as it is usually laid out, where its layout is not known: every device holds a shard of the weights and
+    works on two micro-batches of 8,192 tokens, all of it kept; experts are spread over up to 64 devices.
+
+    Published hours follow from these steps more closely than from those of the best layout that fits: what a team had
+    is rarely said, and neither as good as the best for small models nor as bad as what memory forces on large ones.
+    """
+    devices = run.layout.devices
+    micro = max(1, USUAL_TOKENS // run.sequence_tokens)
+    expert = math.gcd(devices, 64) if is_mixture else 1
+    return replace(run, micro_batch=micro, global_batch=2 * micro * devices, checkpointing="none",
+                   layout=Layout(data=devices, zero=3, expert=expert))  # fmt: skip
+
+
+def no_less(whole: Hours, step: StepTime, run: Run, tokens: float) -> Hours:
+    """The hours of a whole run, and no less than its own steps take."""
+    found, bare = whole.device_hours, step.seconds.value
+    if found.value is None or found.low is None or found.high is None or bare is None:
+        return whole
+    least = bare * tokens / run.step_tokens / 3600 * run.layout.devices
+    if least <= found.value:
+        return whole
+    return replace(whole, device_hours=found.times(least / found.value), days=whole.days.times(least / found.value),
+                   mfu=whole.mfu.times(found.value / least))  # fmt: skip
 
 
 def implied_mfu(flops: float, device_hours: float, flops_per_s: float) -> float:
