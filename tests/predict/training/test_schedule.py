@@ -149,3 +149,9 @@ def test_hours_of_published_runs_are_nearer_than_a_flat_share() -> None:
         plain.append(abs(6 * (active or size) * tokens / (0.4 * peak * 3600) / stated - 1))
     assert len(errors) >= 18
     assert sum(errors) / len(errors) < 0.20 < sum(plain) / len(plain)
+
+
+def test_interruptions_of_unknown_days_are_unknown() -> None:
+    found = interruptions(1024, None)
+    assert found.number.value is None and "unknown" in found.number.note
+    assert found.mtbf_h.value == pytest.approx(MTBF_H[1] / 1024)
