@@ -37,6 +37,8 @@ from weighbridge.predict.training.layout import Layout
 from weighbridge.predict.training.methods import Method
 from weighbridge.predict.training.run import Run
 from weighbridge.predict.training.step_time import AT_PEAK, TERMS, Work, fabric, generation, terms, work
+from weighbridge.training import train
+from weighbridge.training_wish import wish
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
@@ -260,13 +262,16 @@ def best_factor(ratios: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Whole:
-    """A published run: its hours and those of its steps alone, as predicted; by its shape where that is known."""
+    """A published run: its hours and those of its steps alone, as predicted: by its shape where that is known, by its
+    size, and in the layout that a search finds.
+    """
 
     row: dict[str, str]
     device: Device
     hours: float
     bare: float
     by_size: float
+    planned: float
 
     @property
     def family(self) -> str:
@@ -295,7 +300,12 @@ def whole_rows(rows: Sequence[dict[str, str]]) -> list[Whole]:
             assert seconds is not None
             bare.append(seconds * tokens / run.step_tokens * devices / 3600)
         hours = float(row["gpu_hours"]) if row["gpu_hours"] else float(row["days"]) * 24 * devices
-        found.append(Whole(row, device, hours, bare[0], bare[1]))
+        source = f"{row['params_b']}B" if model is None else NAMES.get(row["model"], row["model"].lower())
+        planned = train(source, device, wish(round(tokens), devices=devices, seq=sequence, precision=precision))
+        step = planned.step.seconds.value
+        assert step is not None
+        bare.append(step * tokens / planned.run.step_tokens * devices / 3600)
+        found.append(Whole(row, device, hours, *bare))
     return found
 
 
@@ -374,6 +384,7 @@ def main(folder: Path) -> None:
     runs = whole_rows(rows)
     hours = np.array([run.hours for run in runs])
     bare, sized = np.array([run.bare for run in runs]), np.array([run.by_size for run in runs])
+    planned = np.array([run.planned for run in runs])
     factor = best_factor(hours / bare)
     by_shape, by_size = (without_family(runs, hours / each) * each for each in (bare, sized))
     around = interval(np.log(hours / by_shape))
@@ -393,6 +404,7 @@ def main(folder: Path) -> None:
           for chosen in [(of == kind) & (ranges == name)]),
         errors_row("hours of whole runs, family left out", by_shape, hours, around),
         errors_row("the same, of the size alone", by_size, hours, around),
+        errors_row("the same, in the layout that `weigh train` finds", planned * by_shape / bare, hours, around),
         errors_row("the same, seen by the fit", factor * bare, hours, around),
         errors_row("6ND at a flat 40%", sixes / 0.4, hours, around),
     ]  # fmt: skip
