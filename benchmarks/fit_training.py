@@ -37,7 +37,7 @@ from weighbridge.predict.training.layout import Layout
 from weighbridge.predict.training.methods import Method
 from weighbridge.predict.training.run import Run
 from weighbridge.predict.training.schedule import usual_run
-from weighbridge.predict.training.step_time import TERMS, Work, fabric, generation, terms, work
+from weighbridge.predict.training.step_time import AT_PEAK, TERMS, Work, fabric, generation, terms, work
 from weighbridge.training import train
 from weighbridge.training_source import shape
 from weighbridge.training_wish import Wish, wish
@@ -72,8 +72,8 @@ BOUNDS = {
     "attention_fp8": (1, 4), "traffic_fp8": (0.1, 15), "tensor": (0.1, 4), "data": (0.05, 4),
     "experts": (0.2999, 0.3001), "update": (0.3, 3), "layers": (1e-6, 3e-3),
 }  # fmt: skip
-"""Attention reaches a quarter of the peak at least, as kernels of 2023 do (Dao 2023). No row exchanges tokens of
-experts: that most of it hides behind the multiplications is assumed."""
+"""Attention reaches a quarter of the peak at least, as kernels of 2023 do (Dao 2023); no arithmetic passes it. No row
+exchanges tokens of experts: that most of it hides behind the multiplications is assumed."""
 
 
 @dataclass(frozen=True)
@@ -233,6 +233,8 @@ def by_row(found: np.ndarray, kinds: np.ndarray) -> np.ndarray:
     for place, name in enumerate(OWN):
         logs[:, TERMS.index(name)] += own[kinds, place]
     logs[:, TERMS.index("again")] += own[kinds, 0]
+    at_peak = [TERMS.index(name) for name in AT_PEAK]
+    logs[:, at_peak] = np.maximum(logs[:, at_peak], 0.0)
     return np.asarray(np.exp(logs))
 
 

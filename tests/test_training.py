@@ -5,16 +5,19 @@ from __future__ import annotations
 import csv
 import datetime
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from weighbridge.errors import SourceError, UnitError, UnknownNameError
+from weighbridge.hardware.catalogue import find_device
 from weighbridge.hardware.device import Device
 from weighbridge.hardware.measured import Measured
 from weighbridge.hardware.torch_training import TrainingRates
 from weighbridge.predict.training import here
+from weighbridge.show import trainings
 from weighbridge.training import TrainingPlan, compared, sizes, stages, train
 from weighbridge.training_source import shape
 from weighbridge.training_wish import wish
@@ -274,3 +277,91 @@ def test_hours_of_published_runs_are_nearer_than_a_flat_share() -> None:
         plain.append(abs(6 * size * tokens / (0.4 * peak * 3600) / stated - 1))
     assert len(errors) >= 18
     assert sum(errors) / len(errors) < 0.20 < sum(plain) / len(plain)
+
+
+@pytest.mark.parametrize("source", ["llama-2-7b", "mixtral-8x7b", "deepseek-v3", "qwen3-30b-a3b", "mamba-2.8b"])
+@pytest.mark.parametrize(
+    "method",
+    [{"method": "full"}, {"method": "lora", "targets": "all-linear"}, {"method": "freeze", "train_layers": 1},
+     {"method": "prompt", "prompt_tokens": 20}],
+    ids=lambda one: one["method"],
+)  # fmt: skip
+def test_the_rule_of_parameters_is_near_the_operations(source: str, method: dict[str, Any]) -> None:
+    """At 512 tokens attention is small beside the matrices: layers before the trained ones have no backward pass, and
+    a token uses the adapters of its own experts alone.
+    """
+    found = plan(source, devices=8, zero=3, seq=512, **method)
+    assert found.flops.value is not None
+    assert found.model_flops.value == pytest.approx(found.flops.value, rel=0.08)
+
+
+def test_the_last_layers_alone_need_a_third_and_a_little() -> None:
+    """Llama 2 7B: 2 FLOPs for each parameter that is used, 4 more for one layer of 202,383,360, norm and head."""
+    used = 6_738_415_616 - 32_000 * 4096  # the table is looked up in
+    last = 202_383_360 + 4096 + 32_000 * 4096
+    found = plan(method="freeze", train_layers=1, seq=512, devices=8)
+    assert found.held.trainable == last
+    assert found.flops.value is not None
+    whole = plan(devices=8).flops.value
+    assert whole is not None
+    assert found.flops.value / whole == pytest.approx((2 * used + 4 * last) / (6 * used), rel=0.01)
+
+
+def test_the_note_names_the_batch_that_was_taken() -> None:
+    """No device idles: 4,096 of them take at least as many sequences a step."""
+    tried: list[dict[str, Any]] = [
+        {"devices": 4096}, {"devices": 8, "micro_batch": 256, "layout": "auto"}, {"devices": 3}]  # fmt: skip
+    for options in tried:
+        found = plan(seq=512, **options)
+        assert f"steps of {found.run.global_batch:,} sequences are assumed" in found.notes
+    assert found.run.global_batch % 3 == 0
+    assert not any("sequences are assumed" in note for note in plan(seq=512, global_batch=8, devices=8).notes)
+
+
+def test_adapters_and_prompts_have_an_end() -> None:
+    tried: list[dict[str, Any]] = [{"method": "lora", "rank": 10**18}, {"method": "prompt", "prompt_tokens": 10**18}]
+    for options in tried:
+        with pytest.raises(UnitError, match="at most 1,000,000"):
+            plan(**options)
+
+
+def test_a_number_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As text it may name one; as a number it does not."""
+    monkeypatch.chdir(tmp_path)
+    Path("7000000000").write_text("{}")
+    found = plan(7 * 10**9, "a100-80", 10**12, devices=256)
+    assert (found.source, found.parameters) == ("7000000000", 7 * 10**9)
+    assert found.to_json()["trainable_parameters"] == 7 * 10**9
+
+
+def test_what_is_unknown_of_a_device_is_not_0() -> None:
+    bare = replace(find_device("h100-sxm"), memory_bytes=None, flops_per_s={}, tdp_w=None, price_usd_per_h=None)
+    found = plan(on=bare, devices=8)  # type: ignore[arg-type]
+    document = found.to_json()
+    for key in ("mfu", "run_mfu", "tok_s", "step_s", "gpu_hours", "days", "cost_usd", "energy_kwh", "carbon_kg"):
+        assert document[key]["value"] is None, key
+        assert document[key]["note"], key
+    assert document["interruptions"]["interruptions"]["value"] is None
+    assert document["memory"]["fits"] is None
+    assert {row[-2] for row in trainings.layout_rows(found.layouts) if row[5]} == {"unknown"}
+    with pytest.raises(UnitError, match="is unknown"):
+        train("7B", bare, wish(10**9, devices=8), claimed_hours=10)
+
+
+def test_the_share_of_a_claim_and_of_a_step_have_one_peak() -> None:
+    """Hours as predicted imply the share as predicted, but for attention, which 6ND leaves out."""
+    for precision in ("bf16", "fp8"):
+        first = plan("llama-2-70b", tokens=10**12, devices=256, precision=precision, seq=512)
+        assert first.hours.device_hours.value is not None
+        hours = round(first.hours.device_hours.value)
+        claim = train("llama-2-70b", "h100-sxm", wish(10**12, devices=256, precision=precision, seq=512),
+                      claimed_hours=hours).claim  # fmt: skip
+        assert claim is not None
+        assert claim.implied_mfu == pytest.approx(first.hours.mfu.value, rel=0.03)
+
+
+def test_layouts_of_experts_can_be_told_apart() -> None:
+    found = plan("mixtral-8x7b", tokens=10**12, devices=1024)
+    rows = trainings.layout_rows(found.layouts)
+    assert len({row[:5] for row in rows}) == len(rows)
+    assert all(len(row) == len(trainings.LAYOUT_HEADS) for row in rows)

@@ -143,7 +143,8 @@ def _runs(layout: Layout, base: Run, fixed: Fixed, step_sequences: int) -> Itera
         for micro in [fixed.micro_batch] if fixed.micro_batch else MICRO_BATCHES:
             each = micro * layout.data
             batch = fixed.global_batch or each * max(1, round(step_sequences / each))
-            if batch % each == 0 and (fixed.global_batch or batch <= 2 * max(step_sequences, layout.data)):
+            is_given = fixed.global_batch or fixed.micro_batch
+            if batch % each == 0 and (is_given or batch <= 2 * max(step_sequences, layout.data)):
                 yield replace(base, layout=layout, micro_batch=micro, global_batch=batch, checkpointing=checkpointing)
 
 

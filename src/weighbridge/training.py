@@ -44,7 +44,7 @@ from weighbridge.predict.training.schedule import (
     no_less,
     usual_run,
 )
-from weighbridge.predict.training.step_time import StepTime, of_seconds, timed, work
+from weighbridge.predict.training.step_time import StepTime, format_of, of_seconds, timed, work
 from weighbridge.predict.training.trained import Trained, trained
 from weighbridge.training_source import Shape, shape
 from weighbridge.training_wish import Wish, check
@@ -146,6 +146,12 @@ class TrainingPlan:
         return self.shape.active_parameters
 
     @property
+    def trainable_parameters(self) -> int:
+        """Those that are trained; all that are stated where only their number is known."""
+        is_all = self.shape.is_assumed and self.run.method.name == "full"
+        return self.parameters if is_all else self.held.trainable
+
+    @property
     def title(self) -> str:
         """The run in one line."""
         count = f"{self.devices:,} x " if self.devices > 1 else ""
@@ -154,15 +160,17 @@ class TrainingPlan:
 
     @property
     def flops(self) -> Estimate:
-        """FLOPs by the rule of parameters: for each that a token uses and each token 2 forward, 2 for the gradients of
-        inputs, and 2 for those of weights where it is trained. That is 6ND where all are trained.
+        """FLOPs by the rule of parameters: for each that a token uses and each token 2 forward, 2 where a gradient
+        passes it, and 2 where it is trained. That is 6ND where all are trained.
         """
-        added = sum(row.elements for row in self.held.rows if row.is_adapter)
-        used = self.active_parameters + added
-        trained_of_them = used if self.run.method.name == "full" else min(self.held.trainable, used)
-        note = ("6 FLOPs a parameter and token (6ND)" if trained_of_them == used else
-                "4 FLOPs a parameter and token, and 2 more for each that is trained")  # fmt: skip
-        return Estimate.exact((4 * used + 2 * trained_of_them) * self.tokens, "FLOP", note)
+        used = self.active_parameters * self.tokens
+        if self.run.method.name == "full":
+            return Estimate.exact(6 * used, "FLOP", "6 FLOPs a parameter and token (6ND)")
+        adapters = {row.path for row in self.held.rows if row.is_adapter}
+        parts = [part for part in self.compute.parts if not part.path.endswith(".scores")]
+        forward = sum(part.forward for part in parts if part.path not in adapters)
+        note = "2 FLOPs a parameter and token, 2 more where a gradient passes and 2 where it is trained"
+        return Estimate.exact(2 * used * sum(part.model_flops for part in parts) // max(1, forward), "FLOP", note)
 
     @property
     def model_flops(self) -> Estimate:
@@ -200,7 +208,7 @@ class TrainingPlan:
             "cost_usd": self.cost_usd.to_json(), "price": self.price.to_json(),
             "energy_kwh": used.facility_kwh.to_json(), "carbon_kg": used.carbon_g.times(1e-3).to_json(),
             "energy": used.to_json(),
-            "trainable_parameters": self.held.trainable,
+            "trainable_parameters": self.trainable_parameters,
             "memory": self.memory.to_json(),
             "chinchilla": self.chinchilla.to_json(),
             "interruptions": self.interruptions.to_json(),
@@ -212,7 +220,7 @@ class TrainingPlan:
 
 
 def train(
-    source: str | Path | Mapping[str, Any] | Checkpoint | NamedModel | Inspection,
+    source: str | int | Path | Mapping[str, Any] | Checkpoint | NamedModel | Inspection,
     on: str | Device,
     wish: Wish,
     *,
@@ -226,7 +234,7 @@ def train(
     """Plans a training run.
 
     Args:
-        source: what `inspect` takes, or a number of parameters such as `7B`.
+        source: what `inspect` takes, or a number of parameters, such as `7B` as text.
         on: a device of the catalogue by any of its names, a device, an instance of a cloud with its devices, or `here`.
         wish: what is asked of the run.
         usd_per_hour: the price of one device; that of the catalogue without it.
@@ -240,7 +248,7 @@ def train(
         WeighbridgeError: when the source cannot be read, is not described, or the wish contradicts itself or the model.
 
     Example:
-        >>> plan = train("llama-2-70b", "h100-sxm", Wish(tokens=10**9, devices=16))
+        >>> plan = train("llama-2-70b", "h100-sxm", Wish(tokens=10**9, devices=32))
         >>> plan.memory.fits, round(plan.flops.value / 1e20, 2)
         (True, 4.14)
     """
@@ -264,6 +272,8 @@ def train(
         chosen = _plain(found, devices, base, wish.fixed, weigher)
     run, memory = chosen.run, chosen.memory
     assert memory is not None
+    if wish.fixed.global_batch is None:
+        notes.append(f"steps of {run.global_batch:,} sequences are assumed")
     step = chosen.step or weigher.step(run)
     whole, counted = hours(step, run, wish.tokens), compute(found.architecture, run)
     if wish.is_searched and _is_pre_training(wish):
@@ -278,7 +288,7 @@ def train(
         price=device_price(device, usd_per_hour=usd_per_hour, instance=instance),
         energy=energy(whole.device_hours, device, site(grid, pue)),
         chinchilla=verdict(found.active_parameters, wish.tokens),
-        interruptions=interruptions(devices, whole.days.value or 0.0),
+        interruptions=interruptions(devices, whole.days.value),
         layouts=tuple(layouts), notes=tuple(dict.fromkeys(notes)),
     )  # fmt: skip
     if claimed_hours is not None:
@@ -336,7 +346,7 @@ def _claim(plan: TrainingPlan, device_hours: int) -> HoursClaim:
     Raises:
         UnitError: when they are none, or the device's peak is unknown.
     """
-    peak = plan.device.peak_flops_per_s("fp32" if plan.run.precision == "fp32" else plan.run.precision.split("-")[0])
+    peak = plan.device.peak_flops_per_s(format_of(plan.run))
     if peak is None or device_hours < 1:
         read = f"{device_hours:,} hours" if device_hours < 1 else f"the peak of {plan.device.title} is unknown"
         raise UnitError(read, "device hours of 1 or more, on a device of a known rate", "correct it")
@@ -366,7 +376,6 @@ def _base(found: Shape, wish: Wish, notes: list[str]) -> Run:
     batch = wish.fixed.global_batch
     if batch is None:
         batch = max(1, STEP_TOKENS // sequence) if pre_training else FINE_TUNING_SEQUENCES
-        notes.append(f"steps of about {batch:,} sequences are assumed")
     kernels = wish.kernels or ("fused" if pre_training else "eager")
     if wish.kernels is None:
         notes.append(f"{kernels} norms and activation functions are assumed")

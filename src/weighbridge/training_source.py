@@ -63,7 +63,7 @@ class Shape:
         )
 
 
-def shape(source: str | Path | Mapping[str, Any] | Checkpoint | NamedModel | Inspection) -> Shape:
+def shape(source: str | int | Path | Mapping[str, Any] | Checkpoint | NamedModel | Inspection) -> Shape:
     """The shape of a model that `inspect` takes, or of a number of parameters such as `7B`.
 
     Raises:
@@ -78,6 +78,7 @@ def shape(source: str | Path | Mapping[str, Any] | Checkpoint | NamedModel | Ins
     stated = _stated(source)
     if stated is not None:
         return Shape(_usual(stated).inspection, True, stated)
+    assert not isinstance(source, int)
     inspection = source if isinstance(source, Inspection) else inspect(source)
     if inspection.architecture is None:
         read = f"no family describes {inspection.source}"
@@ -93,6 +94,8 @@ def shape(source: str | Path | Mapping[str, Any] | Checkpoint | NamedModel | Ins
 
 def _stated(source: object) -> int | None:
     """The number of parameters where nothing else is known: what was typed, or what a developer states."""
+    if isinstance(source, int):
+        return source
     if isinstance(source, str) and not Path(source).exists():
         if _SIZE.fullmatch(source.strip()):
             return parse_count(source)

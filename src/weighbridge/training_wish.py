@@ -15,6 +15,8 @@ CHOICES = {
     "offload": ("none", "cpu", "nvme"), "layout": ("auto",), "loss": LOSSES, "kernels": KERNELS,
 }  # fmt: skip
 """What can be said of each in words."""
+MOST_LEARNED = 1_000_000
+"""No matrix has so many rows that adapters of a higher rank, or longer prompts, would make sense."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +103,9 @@ def check(asked: Wish, devices: int) -> None:
     for name, number in numbers.items():
         if number is not None and not 1 <= number <= 10**18:
             raise UnitError(f"{name}: {number:,}", "a whole number of 1 or more", "correct it")
+    for name, number in (("rank", asked.method.rank), ("tokens of a prompt", asked.method.prompt_tokens)):
+        if number > MOST_LEARNED:
+            raise UnitError(f"{name}: {number:,}", f"at most {MOST_LEARNED:,}", "correct it")
     if devices > MOST_DEVICES:
         raise UnitError(f"{devices:,} devices", f"at most {MOST_DEVICES:,}", "correct it")
     if asked.fixed.zero is not None and not 0 <= asked.fixed.zero <= 3:

@@ -78,8 +78,8 @@ def command(
     terms: dict[str, Any] = {"usd_per_hour": price, "grid": grid, "pue": pue, "own_devices": own,
                              "today": datetime.date.today()}  # fmt: skip
     if compare:
-        if svg is not None or html is not None:
-            raise click.UsageError("--svg and --html draw one plan: leave --methods out")
+        if svg is not None or html is not None or claimed_hours is not None:
+            raise click.UsageError("--svg, --html and --claimed-hours are for one plan: leave --compare out")
         plans = compared(source, on, asked, **terms)
         if as_json:
             output.print_json({"plans": [plan.to_json() for plan in plans]})
@@ -87,6 +87,8 @@ def command(
             from weighbridge.show import trainings
 
             output.print_lines(trainings.methods_lines(plans))
+        if all(one.memory.fits is False for one in plans):
+            raise SystemExit(1)
         return
     plan = train(source, on, asked, claimed_hours=claimed_hours, **terms)
     if svg is not None or html is not None:

@@ -9,6 +9,7 @@ from weighbridge.estimate import Estimate
 from weighbridge.layout_search import Candidate
 from weighbridge.predict.carbon import J_PER_KWH
 from weighbridge.predict.thresholds import ENDS
+from weighbridge.predict.training.step_time import StepTime
 from weighbridge.show.footprints import between
 from weighbridge.show.plans import VERDICTS, amount, figure, size
 from weighbridge.show.tables import bar, bold, table
@@ -17,7 +18,7 @@ from weighbridge.units import format_bytes, format_count, format_energy, format_
 
 MOST_LAYOUTS = 12
 """Layouts that a terminal shows; JSON has all."""
-LAYOUT_HEADS = ("tensor x pipeline x data", "ZeRO", "micro-batch", "checkpointing", "bytes", "token/s", "")
+LAYOUT_HEADS = ("tensor x pipeline x data", "experts", "ZeRO", "micro-batch", "checkpointing", "bytes", "token/s", "")
 
 
 def training_lines(plan: TrainingPlan) -> Iterator[str]:
@@ -38,7 +39,7 @@ def training_lines(plan: TrainingPlan) -> Iterator[str]:
     yield from table("time, money, energy", ("quantity", "value", "basis"), cost_rows(plan), right=(1,))
     yield from data_lines(plan)
     if plan.layouts:
-        yield from table("layouts", LAYOUT_HEADS, layout_rows(plan.layouts), right=(4, 5))
+        yield from table("layouts", LAYOUT_HEADS, layout_rows(plan.layouts), right=(5, 6))
         more = len(plan.layouts) - MOST_LAYOUTS
         if more > 0:
             yield f"and {more:,} others, in --json"
@@ -80,7 +81,7 @@ def methods_lines(plans: Sequence[TrainingPlan]) -> Iterator[str]:
 def run_words(plan: TrainingPlan) -> str:
     """What the run does, in one line."""
     run = plan.run
-    trained = plan.held.trainable
+    trained = plan.trainable_parameters
     share = trained / plan.parameters
     told = "all" if run.method.name == "full" else f"{share:.2%}"
     return (f"{plan.parameters:,} parameters, {trained:,} trained ({told}); {run.precision}, {run.optimizer.name}; "
@@ -108,7 +109,8 @@ def compute_rows(plan: TrainingPlan) -> list[tuple[str, str, str]]:
         (plan.flops.note, f"{flops:.4g} FLOP", "exact"),
         ("operation by operation, with attention", f"{counted:.4g} FLOP", "exact"),
         ("computed again", f"{again:.4g} FLOP", "exact"),
-        ("share of the peak (MFU)", _percent(plan.step.mfu), plan.step.mfu.basis.value),
+        ("share of the peak in a step (MFU)", _percent(plan.step.mfu), plan.step.mfu.basis.value),
+        ("share of the peak over the whole run", _percent(plan.hours.mfu), plan.hours.mfu.basis.value),
     ]
 
 
@@ -151,17 +153,23 @@ def data_lines(plan: TrainingPlan) -> Iterator[str]:
     yield f"predicted loss {amount(found.predicted_loss)} ({found.predicted_loss.basis.value})"
 
 
-def layout_rows(layouts: Sequence[Candidate]) -> list[tuple[str, str, str, str, str, str, str]]:
+def layout_rows(layouts: Sequence[Candidate]) -> list[tuple[str, ...]]:
     """What was tried, and why each was not taken."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for one in layouts[:MOST_LAYOUTS]:
         layout = one.run.layout
+        needed = "" if one.memory is None else size(one.memory.per_device_bytes)
         rows.append((
-            f"{layout.tensor} x {layout.pipeline} x {layout.data}", str(layout.zero), str(one.run.micro_batch),
-            one.run.checkpointing, "" if one.memory is None else size(one.memory.per_device_bytes),
-            "" if one.step is None else figure(one.step.tok_s.value or 0.0), one.reason or "chosen",
+            f"{layout.tensor} x {layout.pipeline} x {layout.data}", str(layout.expert), str(layout.zero),
+            str(one.run.micro_batch), one.run.checkpointing, needed, _speed(one.step), one.reason or "chosen",
         ))  # fmt: skip
     return rows
+
+
+def _speed(step: StepTime | None) -> str:
+    if step is None:
+        return ""
+    return "unknown" if step.tok_s.value is None else figure(step.tok_s.value)
 
 
 def _percent(share: Estimate) -> str:

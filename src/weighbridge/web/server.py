@@ -211,7 +211,7 @@ def _api_train(query: QueryParams, body: bytes) -> Any:
         raise UnitError("no device or no tokens are named", "on=DEVICE and tokens=N", "see /api/devices")
     words: dict[str, Any] = {name: query[name] for name in _TRAIN_WORDS if name in query}
     counts: dict[str, Any] = {name: parse_count(query[name]) for name in _TRAIN_COUNTS if name in query}
-    source = str(parse_count(query["parameters"])) if "parameters" in query else find_model(query.get("model", ""))
+    source = parse_count(query["parameters"]) if "parameters" in query else find_model(query.get("model", ""))
     price = _number(query, "price", "USD an hour") if "price" in query else None
     claimed = counts.pop("claimed_hours", None)
     plan = train(source, query["on"], wish(**words, **counts), usd_per_hour=price, grid=query.get("grid"),

@@ -85,3 +85,9 @@ def test_interruptions_of_the_cluster_that_they_are_from() -> None:
     one = interruptions(1, 54)
     assert one.lost.value is not None and found.lost.value is not None and one.lost.value < found.lost.value / 10
     assert interruptions(8, 1, mtbf_h=80.0).number.value == pytest.approx(2.4)
+
+
+def test_interruptions_of_unknown_days_are_unknown() -> None:
+    found = interruptions(1024, None)
+    assert found.number.value is None and "unknown" in found.number.note
+    assert found.mtbf_h.value == pytest.approx(MTBF_H[1] / 1024)

@@ -16,11 +16,15 @@ from weighbridge.predict.training.layout import Layout
 from weighbridge.predict.training.methods import Method
 from weighbridge.predict.training.run import Run
 from weighbridge.predict.training.step_time import (
+    AT_PEAK,
     PARTS,
     TERMS,
     Fabric,
     fabric,
+    factors,
     gathered,
+    offloaded,
+    range_of,
     reduced,
     step_time,
     terms,
@@ -150,3 +154,56 @@ def test_slower_networks_and_more_exchange_take_longer() -> None:
     assert fast is not None and slow is not None and slow > fast
     again = step_time(model, replace(run, checkpointing="full"), device).seconds.value
     assert again is not None and again > fast
+
+
+@pytest.mark.parametrize("name", ["h100-sxm", "a100-sxm-80", "b200", "mi355x", "tpu-v4", "rtx-4090"])
+def test_no_arithmetic_is_faster_than_the_peak(name: str) -> None:
+    """Very wide layers, whose traffic is next to nothing, on one device: there the factors alone decide."""
+    device = find_device(name)
+    assert min(factors(device)[term] for term in AT_PEAK) >= 1
+    for precision in ("bf16", "fp8"):
+        run = Run(sequence_tokens=2048, global_batch=64, micro_batch=8, precision=precision)
+        found = step_time(described("gpt-3-175b"), run, device)
+        assert found.mfu.high is not None and found.mfu.high <= 1 + 1e-9
+
+
+def test_the_share_is_that_of_the_formats_own_peak() -> None:
+    """llm-foundry's table of 8 bits has 30.25% for 598 TFLOP/s on H100, whose peak is 1,979 in 8 bits and 989 in 16."""
+    model, device = described(MPT_7B), find_device("h100-sxm")
+    run = Run(sequence_tokens=2048, micro_batch=6, global_batch=48, precision="fp8", layout=Layout(data=8, zero=3))
+    found = step_time(model, run, device)
+    assert found.seconds.value is not None
+    assert found.mfu.value == pytest.approx(found.model_flops / (8 * 1978.9e12 * found.seconds.value))
+    old = step_time(model, run, find_device("v100"))
+    assert any("no rate in fp8" in note for note in old.notes)
+    assert not any("no rate" in note for note in found.notes)
+
+
+def test_states_on_the_host_take_time() -> None:
+    """MPT-7B alone, AdamW: 2 + 2 bytes a parameter over 16 GB/s, 2 x 8 + 2 x 4 + 4 + 2 bytes at 25 GB/s, and for disks
+    two times 12 bytes at 3 GB/s.
+    """
+    model = described(MPT_7B)
+    run = Run(sequence_tokens=2048, global_batch=8)
+    cpu, nvme = (replace(run, layout=Layout(offload=place)) for place in ("cpu", "nvme"))
+    asked, size = work(model, run), count(model).total
+    assert offloaded(asked, run) == 0
+    assert offloaded(asked, cpu) == pytest.approx(size * (4 / 16e9 + 30 / 25e9))
+    assert offloaded(asked, nvme) == pytest.approx(size * (4 / 16e9 + 30 / 25e9 + 24 / 3e9))
+    half = replace(cpu, layout=Layout(data=2, zero=1, offload="cpu"))
+    assert offloaded(asked, half) == pytest.approx(offloaded(asked, cpu) / 2)
+    device = find_device("a100-sxm-80")
+    here, there = (step_time(model, each, device) for each in (run, cpu))
+    assert there.parts["update"] == 0 and here.parts["offload"] == 0
+    assert there.seconds.value is not None and here.seconds.value is not None
+    assert there.seconds.value == pytest.approx(here.seconds.value - here.parts["update"] + there.parts["offload"])
+
+
+def test_only_what_was_measured_has_the_narrow_interval() -> None:
+    run = Run(sequence_tokens=2048, global_batch=512, layout=Layout(data=512, zero=3))
+    assert range_of(run) == "data_parallel"
+    for other in (replace(run, method=Method(name="qlora")), replace(run, precision="fp8"),
+                  replace(run, layout=Layout(data=1024, zero=3), global_batch=1024),
+                  replace(run, layout=Layout(data=512, zero=3, offload="cpu")),
+                  replace(run, layout=Layout(data=256, tensor=2, zero=3))):  # fmt: skip
+        assert range_of(other) == "others"

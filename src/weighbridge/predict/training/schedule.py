@@ -203,12 +203,12 @@ class Interruptions:
                 "lost_share": self.lost.to_json()}  # fmt: skip
 
 
-def interruptions(devices: int, days: float, mtbf_h: float | None = None) -> Interruptions:
+def interruptions(devices: int, days: float | None, mtbf_h: float | None = None) -> Interruptions:
     """What failures do to a run of so many days. They are part of what `hours` predicts, and come on top of no number.
 
     Args:
         devices: how many work together; one that fails stops all.
-        days: of the calendar.
+        days: of the calendar; None where unknown.
         mtbf_h: hours between failures of one device, where they are known.
     """
     low, value, high = MTBF_H if mtbf_h is None else (mtbf_h,) * 3
@@ -217,9 +217,12 @@ def interruptions(devices: int, days: float, mtbf_h: float | None = None) -> Int
     best = [checkpoint_interval_h(seconds, one) for seconds, one in zip(CHECKPOINT_S, each, strict=True)]
     worst_first = zip(reversed(CHECKPOINT_S), reversed(RESTART_H), each, strict=True)
     lost = [lost_share(seconds, restart, one) for seconds, restart, one in worst_first]
+    number = Estimate(None, None, None, "1", Basis.ASSUMED, "the days of the run are unknown")
+    if days is not None:
+        number = Estimate(days * 24 / each[1], days * 24 / each[2], days * 24 / each[0], "1", Basis.ASSUMED, note)
     return Interruptions(
         mtbf_h=Estimate(each[1], each[0], each[2], "h", Basis.ASSUMED, note),
-        number=Estimate(days * 24 / each[1], days * 24 / each[2], days * 24 / each[0], "1", Basis.ASSUMED, note),
+        number=number,
         checkpoint_interval_h=Estimate(best[1], best[0], best[2], "h", Basis.ASSUMED, note),
         lost=Estimate(lost[1], lost[2], lost[0], "share", Basis.ASSUMED, note),
     )  # fmt: skip

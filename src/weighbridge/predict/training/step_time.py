@@ -10,12 +10,14 @@ Each device works on its share of the step's tokens. Its time is a sum of terms,
 - exchange: tensor parallelism reduces activations four times a layer (Shoeybi et al. 2019), data parallelism gradients,
   and with sharded weights it gathers these for each micro-batch (Rajbhandari et al. 2020); experts send tokens around;
 - the update: the optimizer's states, read and written;
-- a time for each layer of each micro-batch.
+- a time for each layer of each micro-batch;
+- where the states wait on the host, what passes to it and its update, at assumed rates.
 
 A pipeline of p parts waits (p - 1) / m of the time of m micro-batches (Narayanan et al. 2021). A ring moves 2(n - 1)/n
 of what is reduced among n devices, half of that for gathering or scattering (Patarasuk and Yuan 2009).
 
-MFU is model FLOPs / (devices x peak x seconds), without what is computed again (Chowdhery et al. 2022, appendix B). The
+MFU is model FLOPs / (devices x peak x seconds), without what is computed again (Chowdhery et al. 2022, appendix B), at
+the peak of the run's format: in 8 bits, that of 8 bits. The
 factors lie in `fits/training.toml`, with their residuals; `benchmarks/fit_training.py` writes it.
 """
 
@@ -34,6 +36,7 @@ from weighbridge.hardware.device import Device
 from weighbridge.model.architecture import Architecture
 from weighbridge.model.blocks import Use
 from weighbridge.predict.training.compute import compute
+from weighbridge.predict.training.layout import Layout
 from weighbridge.predict.training.run import Run, by_operation
 from weighbridge.predict.training.trained import trained
 
@@ -42,6 +45,8 @@ TERMS = ("matmul", "again", "attention", "traffic", "matmul_fp8", "attention_fp8
          "experts", "update", "layers")  # fmt: skip
 EXCHANGE = ("tensor", "data", "experts")
 """Terms that go over a link."""
+AT_PEAK = ("matmul", "again", "attention", "matmul_fp8", "attention_fp8")
+"""Terms that are arithmetic."""
 GENERATIONS: Mapping[str, tuple[str, ...]] = {
     "volta": ("v100",),
     "ampere": ("a100", "a800", "a30", "a40", "a10"),
@@ -63,6 +68,9 @@ and those that followed."""
 OTHER_NETWORK_BYTES_PER_S = 12.5e9
 PCIE_BYTES_PER_S = 16e9
 """Between devices whose link is unknown, assumed."""
+HOST_BYTES_PER_S = 25e9
+NVME_BYTES_PER_S = 3e9
+"""The share of a device in its host's memory and disks, assumed: a server of eight with 200 and 24 GB/s."""
 MOST_DEVICES = 1_000_000
 UNMEASURED_WIDENS = 1.4
 
@@ -203,6 +211,16 @@ def work(architecture: Architecture, run: Run) -> Work:
     )  # fmt: skip
 
 
+def format_of(run: Run) -> str:
+    """The number format whose peak counts.
+
+    Example:
+        >>> format_of(Run(sequence_tokens=1, global_batch=1, precision="bf16-true"))
+        'bf16'
+    """
+    return run.precision.removesuffix("-true")
+
+
 def _bytes_of(precision: str) -> int:
     """Bytes in which weights and gradients of a run pass links."""
     return 4 if precision == "fp32" else 2
@@ -211,8 +229,8 @@ def _bytes_of(precision: str) -> int:
 def terms(asked: Work, run: Run, device: Device, joined: Fabric) -> dict[str, float] | None:
     """Seconds of one step that each term would take at the peak; None when a rate of the device is unknown."""
     layout = run.layout
-    peak = device.peak_flops_per_s("fp32" if run.precision == "fp32" else "bf16")
-    multiplied = device.peak_flops_per_s("fp8") if run.precision == "fp8" else peak
+    peak = device.peak_flops_per_s("bf16" if run.precision == "fp8" else format_of(run))
+    multiplied = device.peak_flops_per_s(format_of(run))
     if peak is None or multiplied is None or device.memory_bytes_per_s is None:
         return None
     tokens = run.step_tokens / layout.devices
@@ -229,9 +247,7 @@ def terms(asked: Work, run: Run, device: Device, joined: Fabric) -> dict[str, fl
     traffic = (asked.passes + again) * per_number * moved * tokens * waiting
 
     inner = layout.tensor
-    sharded = asked.parameters / (inner * layout.pipeline)
-    shared = asked.expert_parameters / (inner * layout.pipeline)
-    sharded -= shared * (1 - 1 / max(1, layout.expert))
+    sharded = _sharded(asked, layout)
     changed = sharded * asked.trainable / max(1, asked.parameters)
     group = layout.data * layout.context
     rate = joined.bytes_per_s(group, inner)
@@ -247,8 +263,7 @@ def terms(asked: Work, run: Run, device: Device, joined: Fabric) -> dict[str, fl
                                     joined.bytes_per_s(layout.context, inner))  # fmt: skip
     experts = 4 * per_number * asked.experts_width / layout.pipeline * grouped / inner
     experts = gathered(experts, layout.expert, joined.bytes_per_s(layout.expert, inner))
-    held = changed / (group if layout.zero >= 1 else 1)
-    update = held * (2 * run.optimizer.state_bytes + 2 * 4 + 4 + per_number)
+    update = _updated(asked, run) * _update_bytes(run) if layout.offload == "none" else 0.0
     suffix = "_fp8" if run.precision == "fp8" else ""
     return {
         **dict.fromkeys(TERMS, 0.0),
@@ -264,6 +279,42 @@ def terms(asked: Work, run: Run, device: Device, joined: Fabric) -> dict[str, fl
     }
 
 
+def _sharded(asked: Work, layout: Layout) -> float:
+    """Parameters of a device before ZeRO divides them."""
+    spread = asked.expert_parameters * (1 - 1 / max(1, layout.expert))
+    return (asked.parameters - spread) / (layout.tensor * layout.pipeline)
+
+
+def _updated(asked: Work, run: Run) -> float:
+    """Parameters that a device, or its host, updates in a step."""
+    layout = run.layout
+    changed = _sharded(asked, layout) * asked.trainable / max(1, asked.parameters)
+    return changed / (layout.data * layout.context if layout.zero >= 1 else 1)
+
+
+def _update_bytes(run: Run) -> float:
+    """Bytes that are read and written to update a parameter."""
+    return 2 * run.optimizer.state_bytes + 2 * 4 + 4 + _bytes_of(run.precision)
+
+
+def offloaded(asked: Work, run: Run) -> float:
+    """Seconds of a step that states on the host take: gradients there and weights back, the update by its processor,
+    and with `nvme` the states read and written.
+
+    Example:
+        >>> offloaded(Work(matmul_flops=0, attention_flops=0, again_flops=0, numbers=0, passes=3, parameters=10**9,
+        ...                trainable=10**9, layers=1, width=1),
+        ...           Run(sequence_tokens=1, global_batch=1, layout=Layout(offload="cpu")))
+        1.45
+    """
+    if run.layout.offload == "none":
+        return 0.0
+    held = _updated(asked, run)
+    seconds = held * (2 * _bytes_of(run.precision) / PCIE_BYTES_PER_S + _update_bytes(run) / HOST_BYTES_PER_S)
+    states = 2 * (run.optimizer.state_bytes + 4) * held if run.layout.offload == "nvme" else 0.0
+    return seconds + states / NVME_BYTES_PER_S
+
+
 PARTS: Mapping[str, tuple[str, ...]] = {
     "multiplications": ("matmul", "matmul_fp8"),
     "recomputation": ("again",),
@@ -272,21 +323,23 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "exchange": EXCHANGE,
     "update": ("update",),
     "overhead": ("layers",),
+    "offload": (),
 }
 """What the terms are shown as."""
 
 
 def factors(device: Device) -> dict[str, float]:
-    """The fitted factor of each term on devices like this one."""
+    """The fitted factor of each term on devices like this one; no arithmetic is faster than the peak."""
     table = fits()
     own = table["own"].get(generation(device), {})
-    return {name: float(table["factors"][name]) * float(own.get(name, 1.0)) for name in TERMS}
+    found = {name: float(table["factors"][name]) * float(own.get(name, 1.0)) for name in TERMS}
+    return found | {name: max(1.0, found[name]) for name in AT_PEAK}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTime:
-    """One step of a run: its seconds, what they go to, the share of the peak (of bf16, or of fp32) and tokens a second
-    of all devices.
+    """One step of a run: its seconds, what they go to, the share of the peak of its format and tokens a second of all
+    devices.
     """
 
     seconds: Estimate
@@ -326,15 +379,18 @@ def step_time(
 
 
 RANGES = ("data_parallel", "others")
+MOST_MEASURED_DEVICES = 512
+"""Of steps that shared nothing but states and weights: llm-foundry's."""
 
 
 def range_of(run: Run) -> str:
-    """Which residuals a run has: those of the many measured ones in 16 bits that share nothing but states and weights,
-    or those of all others.
+    """Which residuals a run has: those of the many measured ones, which train all in 16 bits, share nothing but states
+    and weights, and have no more devices than were measured, or those of all others.
     """
     layout = run.layout
     is_plain = run.precision != "fp8" and layout.tensor * layout.pipeline * layout.context * layout.expert == 1
-    return RANGES[0] if is_plain else RANGES[1]
+    is_like = run.method.name == "full" and layout.offload == "none" and layout.devices <= MOST_MEASURED_DEVICES
+    return RANGES[0] if is_plain and is_like else RANGES[1]
 
 
 def timed(
@@ -348,8 +404,17 @@ def timed(
         return _unknown(f"the rates of {device.title} are not known", flops)
     by = factors(device)
     parts = {name: sum(found[term] * by[term] for term in members) for name, members in PARTS.items()}
+    parts["offload"] = offloaded(asked, run)
     value = sum(parts.values())
     notes = [*joined.notes] if run.layout.devices > 1 else []
+    if format_of(run) not in device.flops_per_s:
+        notes.append(f"{device.title} has no rate in {format_of(run)}: that of the next wider format is taken")
+    if run.layout.offload != "none":
+        disk = f", to its disk {NVME_BYTES_PER_S / 1e9:g}" if run.layout.offload == "nvme" else ""
+        notes.append(f"states on the host: {PCIE_BYTES_PER_S / 1e9:g} GB/s to it, {HOST_BYTES_PER_S / 1e9:g} to its "
+                     f"memory{disk}, for each device, assumed")  # fmt: skip
+    if run.method.frozen_encoding is not None:
+        notes.append("that frozen weights are unpacked before they are multiplied is not in the time")
     residuals = fits()["residuals"][range_of(run)]
     low, high = residuals["low"], residuals["high"]
     if generation(device) not in fits()["own"]:
@@ -358,7 +423,7 @@ def timed(
     floor = sum(found[term] for term in ("matmul", "matmul_fp8", "attention", "attention_fp8"))
     seconds = Estimate(value, max(floor, value * math.exp(low) / widen), value * math.exp(high) * widen, "s",
                        Basis.MODELLED)  # fmt: skip
-    peak = device.peak_flops_per_s("fp32" if run.precision == "fp32" else "bf16")
+    peak = device.peak_flops_per_s(format_of(run))
     assert peak is not None
     return StepTime(
         seconds=seconds, parts=parts, mfu=_over(seconds, flops / (run.layout.devices * peak), "share"),
