@@ -365,3 +365,17 @@ def test_layouts_of_experts_can_be_told_apart() -> None:
     rows = trainings.layout_rows(found.layouts)
     assert len({row[:5] for row in rows}) == len(rows)
     assert all(len(row) == len(trainings.LAYOUT_HEADS) for row in rows)
+
+
+def test_copies_do_not_make_a_step_larger_than_it_is_taken_to_be() -> None:
+    """10,000 copies would have to take 10,000 sequences a step, where 2,048 to 8,192 are usual: groups of devices share
+    what they can, and the layouts with more copies say so.
+    """
+    found = plan("gpt-3-175b", tokens=300 * 10**9, devices=10_000)
+    assert found.run.global_batch <= 4 * 2048
+    assert found.memory.fits
+    larger = [one for one in found.layouts if one.run.global_batch > 4 * 2048 and one.step is not None]
+    assert larger
+    assert all("sequences, for about 2,048" in one.reason for one in larger)
+    asked = plan("gpt-3-175b", tokens=300 * 10**9, devices=10_000, global_batch=10_000)
+    assert asked.run.global_batch == 10_000

@@ -21,6 +21,8 @@ from weighbridge.units import format_bytes
 MACHINE = 8
 """Devices of one machine, beyond which no matrix is shared."""
 MICRO_BATCHES = (1, 2, 4, 8, 16, 32, 64)
+MOST_TIMES = 4
+"""A step may be so many times as large as it should be: 16 million tokens for 4, as Llama 3.1 405B had in the end."""
 MOST_STAGES = 64
 MOST_EXPERT_GROUPS = 64
 
@@ -82,6 +84,9 @@ def search(architecture: Architecture, devices: int, base: Run, fixed: Fixed, we
            step_sequences: int) -> list[Candidate]:  # fmt: skip
     """All layouts, the chosen one first, then by speed, then those that do not fit, then those that cannot be.
 
+    Copies that would make a step many times as large as it should be come after all that would not: they are fast in
+    tokens, and take more of them to learn as much.
+
     Args:
         architecture: what is trained.
         devices: how many there are; all are used.
@@ -92,12 +97,13 @@ def search(architecture: Architecture, devices: int, base: Run, fixed: Fixed, we
     """
     found = [_best(architecture, layout, base, fixed, weigher, step_sequences)
              for layout in _layouts(architecture, devices, base, fixed)]  # fmt: skip
+    most = MOST_TIMES * step_sequences
     fitting = sorted((c for c in found if c.memory is not None and c.memory.fits is not False and not c.reason),
-                     key=lambda c: c.seconds_per_token)  # fmt: skip
+                     key=lambda c: (max(most, c.run.global_batch), c.seconds_per_token))  # fmt: skip
     too_large = sorted((c for c in found if c.memory is not None and c.memory.fits is False), key=_size)
     refused = [c for c in found if c.memory is None]
     chosen = fitting[:1]
-    slower = [replace(c, reason=_slower(c, chosen[0])) for c in fitting[1:]]
+    slower = [replace(c, reason=_slower(c, chosen[0], step_sequences)) for c in fitting[1:]]
     return [*chosen, *slower, *too_large, *refused]
 
 
@@ -106,7 +112,10 @@ def _size(candidate: Candidate) -> float:
     return candidate.memory.per_device_bytes.value or 0.0
 
 
-def _slower(candidate: Candidate, chosen: Candidate) -> str:
+def _slower(candidate: Candidate, chosen: Candidate, step_sequences: int) -> str:
+    batch = candidate.run.global_batch
+    if batch > max(MOST_TIMES * step_sequences, chosen.run.global_batch):
+        return f"steps of {batch:,} sequences, for about {step_sequences:,}"
     ratio = candidate.seconds_per_token / chosen.seconds_per_token
     if ratio < 1.005:
         return "as fast"
@@ -144,7 +153,7 @@ def _runs(layout: Layout, base: Run, fixed: Fixed, step_sequences: int) -> Itera
             each = micro * layout.data
             batch = fixed.global_batch or each * max(1, round(step_sequences / each))
             is_given = fixed.global_batch or fixed.micro_batch
-            if batch % each == 0 and (is_given or batch <= 2 * max(step_sequences, layout.data)):
+            if batch % each == 0 and (is_given or batch <= max(MOST_TIMES * step_sequences, layout.data)):
                 yield replace(base, layout=layout, micro_batch=micro, global_batch=batch, checkpointing=checkpointing)
 
 

@@ -37,9 +37,8 @@ def page(plan: TrainingPlan) -> str:
         cost_svg(plan, list(sizes(plan))),
     ]
     if plan.run.method.name == "full":
-        words = " ".join(trainings.data_lines(plan))
         drawn = iso_loss.svg(found.loss_law, marks, "Loss over size and tokens", plan.title, "this plan")
-        parts += [f"<p>{escape(words)}</p>", drawn]
+        parts += [*(f"<p>{escape(words)}</p>" for words in trainings.data_lines(plan)), drawn]
     if layouts:
         parts.append(report.table("Layouts", trainings.LAYOUT_HEADS, layouts))
     parts.append(report.items(plan.notes))

@@ -91,3 +91,16 @@ def test_interruptions_of_unknown_days_are_unknown() -> None:
     found = interruptions(1024, None)
     assert found.number.value is None and "unknown" in found.number.note
     assert found.mtbf_h.value == pytest.approx(MTBF_H[1] / 1024)
+
+
+def test_hours_are_no_surer_than_the_steps() -> None:
+    """Nobody measured training on an RTX 4090, many did on H100."""
+    model = described("llama-2-7b")
+    for name in ("rtx-4090", "h100-sxm"):
+        run = Run(sequence_tokens=2048, global_batch=8)
+        step = step_time(model, run, find_device(name))
+        whole = hours(step, run, 1e9).device_hours
+        assert whole.low is not None and whole.value is not None and whole.high is not None
+        assert step.seconds.low is not None and step.seconds.value is not None and step.seconds.high is not None
+        assert whole.low / whole.value <= step.seconds.low / step.seconds.value + 1e-9
+        assert whole.high / whole.value >= step.seconds.high / step.seconds.value - 1e-9

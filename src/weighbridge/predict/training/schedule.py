@@ -55,7 +55,8 @@ class Hours:
 def hours(step: StepTime, run: Run, tokens: float) -> Hours:
     """A run over so many tokens in steps of this time.
 
-    The value and the interval are those of whole published runs, which take longer than their steps do in a benchmark.
+    The value and the interval are those of whole published runs, which take longer than their steps do in a benchmark;
+    where the time of a step is less sure than these runs were predicted, so are the hours.
 
     Raises:
         UnitError: when the tokens are none.
@@ -72,8 +73,8 @@ def hours(step: StepTime, run: Run, tokens: float) -> Hours:
 
         return Hours(steps=steps, devices=devices, device_hours=none("h"), days=none("day"), mfu=none("share"))
     value = bare.value * beyond["factor"]
-    low = min(value, max(bare.low, value * math.exp(beyond["low"])))
-    high = max(value * math.exp(beyond["high"]), bare.high)
+    low = value * min(math.exp(beyond["low"]), bare.low / bare.value)
+    high = value * max(math.exp(beyond["high"]), bare.high / bare.value)
     assert step.mfu.value is not None
     share = step.mfu.value * bare.value
     amount = tokens / run.step_tokens / 3600
