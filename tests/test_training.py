@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import datetime
 import math
 from dataclasses import replace
@@ -18,9 +19,10 @@ from weighbridge.hardware.measured import Measured
 from weighbridge.hardware.torch_training import TrainingRates
 from weighbridge.predict.training import here
 from weighbridge.show import trainings
+from weighbridge.show.trainings import training_lines
 from weighbridge.training import TrainingPlan, compared, sizes, stages, train
 from weighbridge.training_source import shape
-from weighbridge.training_wish import wish
+from weighbridge.training_wish import check_method, wish
 
 TODAY = datetime.date(2026, 11, 23)
 
@@ -379,3 +381,68 @@ def test_copies_do_not_make_a_step_larger_than_it_is_taken_to_be() -> None:
     assert all("sequences, for about 2,048" in one.reason for one in larger)
     asked = plan("gpt-3-175b", tokens=300 * 10**9, devices=10_000, global_batch=10_000)
     assert asked.run.global_batch == 10_000
+
+
+def test_stated_hours_come_to_days_money_and_energy() -> None:
+    """Llama 2 70B: 1,720,320 hours of 400 W are 688.1 MWh and, at 2 USD, 3.44 million; 1.7 million on 2,000 and on 256
+    devices are 35.4 and 276.7 days.
+    """
+    claimed = train("llama-2-70b", "a100-80", wish(2 * 10**12, devices=2000), usd_per_hour=2.0,
+                    claimed_hours=1_720_320).claim  # fmt: skip
+    assert claimed is not None
+    assert claimed.energy.at_rated_kwh.value == pytest.approx(688_128)
+    assert claimed.cost_usd.value == pytest.approx(3_440_640)
+    document = claimed.to_json()
+    assert (document["at_rated_power_kwh"]["unit"], document["carbon_kg"]["unit"]) == ("kWh", "kg")
+    for devices, days in ((2000, 35.4), (256, 276.7)):
+        asked = wish(2 * 10**12, devices=devices, zero=3)
+        found = train("llama-2-70b", "a100-80", asked, claimed_hours=1_700_000).claim
+        assert found is not None
+        assert found.days == pytest.approx(days, abs=0.05)
+
+
+def test_carbon_is_in_kilograms() -> None:
+    document = train("7B", "h100-sxm", wish(10**9, devices=8), grid="400", pue="1").to_json()
+    assert document["carbon_kg"]["unit"] == "kg"
+    assert document["carbon_kg"]["value"] == pytest.approx(0.4 * document["energy_kwh"]["value"])
+    assert document["carbon_kg"] == document["energy"]["carbon_kg"]
+
+
+def test_options_of_another_method_are_refused() -> None:
+    for options in ({"rank": 8}, {"targets": "q_proj", "method": "prompt"}, {"prompt_tokens": 4, "method": "lora"},
+                    {"train_layers": 2, "method": "lora"}):  # fmt: skip
+        with pytest.raises(UnitError, match="with the method"):
+            check_method(options)
+    check_method({"rank": 8, "method": "QLoRA", "prompt_tokens": 0, "targets": ""})
+    assert wish(1, method="lora").method.rank == 16
+    with pytest.raises(UnitError, match="a method to train by"):
+        compared("llama-2-7b", "a100-80", wish(10**7, method="lora"))
+
+
+def test_memory_near_to_what_a_device_has_fits_narrowly() -> None:
+    needed = plan("llama-2-7b", "a100-80", method="lora", seq=512, zero=0)
+    high = needed.memory.per_device_bytes.high
+    assert high is not None
+    assert not needed.memory.is_narrow
+    for has, narrow in (
+        (high * 1.01, False),
+        (high * 0.99, True),
+        ((needed.memory.per_device_bytes.low or 0) * 0.9, False),
+    ):
+        memory = dataclasses.replace(needed.memory, capacity_bytes=int(has))
+        assert memory.is_narrow is narrow
+    near = plan("llama-3.1-8b", "rtx-4090", 10**8, method="prompt", prompt_tokens=20)
+    assert near.memory.is_narrow
+    assert any("leave more room" in note for note in near.notes)
+
+
+def test_the_report_says_what_its_numbers_rest_on() -> None:
+    lines = list(training_lines(plan("llama-2-7b", devices=1, offload="cpu", micro_batch=1, seq=512)))
+    assert any(line.startswith("USD: ") and "list price on demand, 20" in line for line in lines)
+    assert any("in the host's memory" in line and "80.86 GB" in line for line in lines), "12 bytes a parameter"
+    assert any("of fine-tuning scaling laws say nothing" in line for line in lines)
+    whole = [line for line in lines if line.startswith("of the whole run")]
+    assert len(whole) == 1
+    pre_training = list(training_lines(plan("llama-2-7b", tokens=10**12, devices=64)))
+    assert not any("fine-tuning" in line for line in pre_training)
+    assert any("a usual layout" in line for line in pre_training)

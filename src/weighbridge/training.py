@@ -86,10 +86,15 @@ class SizePoint:
 
 @dataclass(frozen=True, slots=True)
 class HoursClaim:
-    """Device hours that somebody states for the run, and the share of the peak that they imply."""
+    """Device hours that somebody states for the run, the share of the peak that they imply, and what they take: days
+    on the devices of the plan, money at its price, energy and carbon at its place.
+    """
 
     device_hours: int
     implied_mfu: float
+    days: float
+    cost_usd: Estimate
+    energy: TrainingEnergy
 
     @property
     def can_be(self) -> bool:
@@ -103,7 +108,11 @@ class HoursClaim:
 
     def to_json(self) -> dict[str, Any]:
         """The part `claim` of a document."""
-        return {"gpu_hours": self.device_hours, "implied_mfu": self.implied_mfu, "verdict": self.verdict}
+        return {
+            "gpu_hours": self.device_hours, "implied_mfu": self.implied_mfu, "verdict": self.verdict,
+            "days": self.days, "cost_usd": self.cost_usd.to_json(), "energy_kwh": self.energy.facility_kwh.to_json(),
+            "at_rated_power_kwh": self.energy.at_rated_kwh.to_json(), "carbon_kg": self.energy.carbon_kg.to_json(),
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +159,11 @@ class TrainingPlan:
         """Those that are trained; all that are stated where only their number is known."""
         is_all = self.shape.is_assumed and self.run.method.name == "full"
         return self.parameters if is_all else self.held.trainable
+
+    @property
+    def is_pre_training(self) -> bool:
+        """Whether it is taken for training from the start: of all parameters, on 10 billion tokens or more."""
+        return _is_pre_training(self.wish)
 
     @property
     def title(self) -> str:
@@ -206,7 +220,7 @@ class TrainingPlan:
             "tok_s": step.tok_s.to_json(), "step_s": step.seconds.to_json(),
             "gpu_hours": self.hours.device_hours.to_json(), "days": self.hours.days.to_json(),
             "cost_usd": self.cost_usd.to_json(), "price": self.price.to_json(),
-            "energy_kwh": used.facility_kwh.to_json(), "carbon_kg": used.carbon_g.times(1e-3).to_json(),
+            "energy_kwh": used.facility_kwh.to_json(), "carbon_kg": used.carbon_kg.to_json(),
             "energy": used.to_json(),
             "trainable_parameters": self.trainable_parameters,
             "memory": self.memory.to_json(),
@@ -279,8 +293,12 @@ def train(
     if wish.is_searched and _is_pre_training(wish):
         usual = usual_run(run, found.architecture.num_experts > 0)
         whole = no_less(hours(weigher.step(usual), usual, wish.tokens), step, run, wish.tokens)
+        notes.append("the hours rest on the steps of a usual layout, not on those of the fastest: every device holds a "
+                     "shard of the weights and works on two micro-batches of about 8,192 tokens")  # fmt: skip
     if memory.fits is False:
         notes.append("it does not fit: the time is that of devices that have room")
+    if memory.is_narrow:
+        notes.append("the interval of the memory holds what the device has: try it, or leave more room")
     notes += [*_of_data(found, wish), *held.notes, *memory.notes, *counted.notes, *step.notes]
     plan = TrainingPlan(
         source=str(source) if found.is_assumed else found.inspection.source, shape=found, wish=wish, device=device,
@@ -304,7 +322,12 @@ def compared(source: Any, on: str | Device, wish: Wish, **options: Any) -> list[
         on: the device.
         wish: what is asked; its rank, targets and prompt are those of the methods that have them.
         **options: those of `train`.
+
+    Raises:
+        UnitError: when the wish names a method.
     """
+    if wish.method.name != "full" or wish.method.trained_layers:
+        raise UnitError("a method to train by", "none, where all are set side by side", "leave it out")
     methods = [replace(wish.method, name=name, prompt_tokens=wish.method.prompt_tokens or USUAL_PROMPT)
                for name in ("full", "lora", "qlora", "prompt")]  # fmt: skip
     return [train(source, on, replace(wish, method=method), **options) for method in methods]
@@ -351,7 +374,12 @@ def _claim(plan: TrainingPlan, device_hours: int) -> HoursClaim:
         read = f"{device_hours:,} hours" if device_hours < 1 else f"the peak of {plan.device.title} is unknown"
         raise UnitError(read, "device hours of 1 or more, on a device of a known rate", "correct it")
     assert plan.flops.value is not None
-    return HoursClaim(device_hours, plan.flops.value / (device_hours * 3600 * peak))
+    stated = Estimate(device_hours, device_hours, device_hours, "h", Basis.SPECIFIED, "as stated")
+    return HoursClaim(
+        device_hours=device_hours, implied_mfu=plan.flops.value / (device_hours * 3600 * peak),
+        days=device_hours / plan.devices / 24, cost_usd=money(stated, plan.price),
+        energy=energy(stated, plan.device, plan.energy.site),
+    )  # fmt: skip
 
 
 def _rules(plan: TrainingPlan, today: datetime.date) -> tuple[Standing, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from weighbridge.errors import UnitError
 from weighbridge.hardware.machine import MOST_DEVICES
@@ -17,6 +19,13 @@ CHOICES = {
 """What can be said of each in words."""
 MOST_LEARNED = 1_000_000
 """No matrix has so many rows that adapters of a higher rank, or longer prompts, would make sense."""
+USUAL_RANK = 16
+"""Of adapters, where none is given."""
+OF_METHODS = {
+    "rank": ("lora", "dora", "qlora"), "targets": ("lora", "dora", "qlora"), "prompt_tokens": ("prompt", "prefix"),
+    "train_layers": ("freeze",),
+}  # fmt: skip
+"""Options that only some methods have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +64,10 @@ class Wish:
 
 
 def wish(
-    tokens: int, *, devices: int = 1, method: str = "full", rank: int = 16, targets: str = "", prompt_tokens: int = 0,
-    train_layers: int = 0, seq: int | None = None, micro_batch: int | None = None, global_batch: int | None = None,
-    zero: int | None = None, tp: int | None = None, pp: int | None = None, dp: int | None = None,
+    tokens: int, *, devices: int = 1, method: str = "full", rank: int | None = None, targets: str = "",
+    prompt_tokens: int = 0, train_layers: int = 0, seq: int | None = None, micro_batch: int | None = None,
+    global_batch: int | None = None, zero: int | None = None, tp: int | None = None, pp: int | None = None,
+    dp: int | None = None,
     cp: int | None = None, ep: int | None = None, checkpointing: str | None = None, precision: str = "bf16",
     optimizer: str = "adamw", attention: str = "flash", offload: str = "none", layout: str | None = None,
     unique: int | None = None, loss: str = "plain", kernels: str | None = None,
@@ -85,10 +95,26 @@ def wish(
     return Wish(
         tokens=tokens, devices=devices, sequence_tokens=seq, precision=precision, optimizer=optimizer,
         attention=attention, offload=offload, fixed=fixed, unique_tokens=unique, loss=loss, kernels=kernels,
-        method=Method(name=method.lower(), rank=rank, targets=named, prompt_tokens=prompt_tokens,
-                      trained_layers=train_layers),
+        method=Method(name=method.lower(), rank=USUAL_RANK if rank is None else rank, targets=named,
+                      prompt_tokens=prompt_tokens, trained_layers=train_layers),
         is_searched=layout == "auto" or all(one is None for one in given),
     )  # fmt: skip
+
+
+def check_method(options: Mapping[str, Any]) -> None:
+    """Refuses options of another method than the one that is asked for: who gives a rank means LoRA.
+
+    Args:
+        options: those of `wish`, by their names.
+
+    Raises:
+        UnitError: naming the option and the methods that have it.
+    """
+    method = str(options.get("method") or "full").lower()
+    for name, methods in OF_METHODS.items():
+        if options.get(name) not in (None, "", 0) and method not in methods:
+            read = f"{name.replace('_', '-')} {options[name]} with the method {method}"
+            raise UnitError(read, f"one of the methods {', '.join(methods)}", "name the method, or leave it out")
 
 
 def check(asked: Wish, devices: int) -> None:
@@ -102,7 +128,7 @@ def check(asked: Wish, devices: int) -> None:
                   ("tensor", "pipeline", "data", "context", "expert", "micro_batch", "global_batch")}}  # fmt: skip
     for name, number in numbers.items():
         if number is not None and not 1 <= number <= 10**18:
-            raise UnitError(f"{name}: {number:,}", "a whole number of 1 or more", "correct it")
+            raise UnitError(f"{name}: {number:,}", "a whole number from 1 to 10^18", "correct it")
     for name, number in (("rank", asked.method.rank), ("tokens of a prompt", asked.method.prompt_tokens)):
         if number > MOST_LEARNED:
             raise UnitError(f"{name}: {number:,}", f"at most {MOST_LEARNED:,}", "correct it")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--devices-file", metavar="FILE", help="A TOML file with devices of your own.")
 @click.option("--method", default="full", show_default=True, metavar="NAME",
               help="full, lora, dora, qlora, prompt, prefix, bitfit or freeze.")  # fmt: skip
-@click.option("--rank", type=output.Count(), default=16, show_default=True, help="Rank of low-rank adapters.")
+@click.option("--rank", type=output.Count(), help="Rank of low-rank adapters; 16 without it.")
 @click.option(
     "--targets", metavar="NAMES", default="", help="Modules with adapters, such as q_proj,v_proj or all-linear."
 )
@@ -71,7 +71,7 @@ def command(
     """
     from weighbridge.hardware import catalogue
     from weighbridge.training import compared, train
-    from weighbridge.training_wish import wish
+    from weighbridge.training_wish import check_method, wish
 
     own = () if devices_file is None else catalogue.read(devices_file)
     asked = wish(**options)
@@ -90,6 +90,7 @@ def command(
         if all(one.memory.fits is False for one in plans):
             raise SystemExit(1)
         return
+    check_method(options)
     plan = train(source, on, asked, claimed_hours=claimed_hours, **terms)
     if svg is not None or html is not None:
         _draw(plan, source, svg, html)

@@ -34,6 +34,7 @@ def page(plan: TrainingPlan) -> str:
         report.table(f"Memory of each device: {plans.VERDICTS[plan.memory.fits]}", ("part", "bytes", "basis"), memory),
         report.table("Compute", heads, trainings.compute_rows(plan)),
         report.table("Time, money, energy", heads, trainings.cost_rows(plan)),
+        report.items(list(trainings.origin_rows(plan))),
         cost_svg(plan, list(sizes(plan))),
     ]
     if plan.run.method.name == "full":

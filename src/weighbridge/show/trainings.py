@@ -28,8 +28,8 @@ def training_lines(plan: TrainingPlan) -> Iterator[str]:
     yield layout_words(plan)
     yield ""
     yield from table("compute", ("quantity", "value", "basis"), compute_rows(plan), right=(1,))
-    yield from table(f"memory of each device: {VERDICTS[plan.memory.fits]}", ("part", "bytes", "basis", ""),
-                     memory_rows(plan), right=(1,))  # fmt: skip
+    yield from table(f"memory of each device: {VERDICTS[plan.memory.fits]}{' - narrowly' * plan.memory.is_narrow}",
+                     ("part", "bytes", "basis", ""), memory_rows(plan), right=(1,))  # fmt: skip
     if (
         sum(part.value or 0.0 for part in plan.memory.parts().values())
         > (plan.memory.per_device_bytes.value or 0.0) + 1
@@ -37,6 +37,8 @@ def training_lines(plan: TrainingPlan) -> Iterator[str]:
         yield "together is less than the parts: gradients come as activations go"
         yield ""
     yield from table("time, money, energy", ("quantity", "value", "basis"), cost_rows(plan), right=(1,))
+    yield from origin_rows(plan)
+    yield ""
     yield from data_lines(plan)
     if plan.layouts:
         yield from table("layouts", LAYOUT_HEADS, layout_rows(plan.layouts), right=(5, 6))
@@ -44,16 +46,37 @@ def training_lines(plan: TrainingPlan) -> Iterator[str]:
         if more > 0:
             yield f"and {more:,} others, in --json"
     if plan.claim is not None:
-        yield claim_line(plan.claim)
+        yield from claim_lines(plan.claim, plan)
     yield from rule_lines(plan)
     yield from (f"note: {printable(note)}" for note in plan.notes)
 
 
-def claim_line(claim: HoursClaim) -> str:
-    """Whether stated hours can be."""
+def origin_rows(plan: TrainingPlan) -> Iterator[str]:
+    """What hours, money, energy and carbon rest on: the note of each."""
+    used = plan.energy
+    rows = (("hours", plan.hours.device_hours), ("USD", plan.price.usd_per_hour), ("energy", used.facility_kwh),
+            ("CO2e", used.carbon_g))  # fmt: skip
+    for name, estimate in rows:
+        if estimate.value is not None and estimate.note:
+            each = f"{figure(estimate.value)} an hour, " if name == "USD" else ""
+            yield f"{name}: {each}{printable(estimate.note)}"
+
+
+def claim_lines(claim: HoursClaim, plan: TrainingPlan) -> Iterator[str]:
+    """Whether stated hours can be, and what they take."""
     words = {"impossible": "IMPOSSIBLE: more than the peak of the devices",
              "never measured": "above what any published run reached", "possible": "possible"}  # fmt: skip
-    return f"{claim.device_hours:,} device hours would be {claim.implied_mfu:.1%} of the peak: {words[claim.verdict]}"
+    yield f"{claim.device_hours:,} device hours would be {claim.implied_mfu:.1%} of the peak: {words[claim.verdict]}"
+    rated, used = claim.energy.at_rated_kwh, claim.energy
+    told = [f"{figure(claim.days)} days on {plan.devices:,} devices"]
+    if claim.cost_usd.value is not None:
+        told.append(f"{amount(claim.cost_usd)} USD")
+    if used.facility_kwh.value is not None:
+        told.append(f"{between(used.facility_kwh.times(J_PER_KWH), format_energy)}, "
+                    f"{between(used.carbon_g, format_mass)} of CO2e")  # fmt: skip
+    if rated.value is not None:
+        told.append(f"{format_energy(rated.value * J_PER_KWH)} at the rated power of the devices alone")
+    yield f"  they are {'; '.join(told)}"
 
 
 def rule_lines(plan: TrainingPlan) -> Iterator[str]:
@@ -70,7 +93,8 @@ def methods_lines(plans: Sequence[TrainingPlan]) -> Iterator[str]:
     title = f"{first.source}, {format_count(first.tokens)} tokens on {count}{first.device.title}"
     yield bold(printable(title))
     rows = [(plan.run.method.name, format_count(plan.held.trainable), size(plan.memory.per_device_bytes),
-             {True: "fits", False: "does not fit", None: "unknown"}[plan.memory.fits],
+             {True: "fits", False: "does not fit", None: "unknown"}[plan.memory.fits]
+             + ", narrowly" * plan.memory.is_narrow,
              amount(plan.hours.device_hours), amount(plan.cost_usd)) for plan in plans]  # fmt: skip
     heads = ("method", "trained", "bytes a device", "", "device hours", "USD")
     yield from table("ways to train", heads, rows, right=(1, 2, 4, 5))
@@ -109,8 +133,8 @@ def compute_rows(plan: TrainingPlan) -> list[tuple[str, str, str]]:
         (plan.flops.note, f"{flops:.4g} FLOP", "exact"),
         ("operation by operation, with attention", f"{counted:.4g} FLOP", "exact"),
         ("computed again", f"{again:.4g} FLOP", "exact"),
-        ("share of the peak in a step (MFU)", _percent(plan.step.mfu), plan.step.mfu.basis.value),
-        ("share of the peak over the whole run", _percent(plan.hours.mfu), plan.hours.mfu.basis.value),
+        ("share of the peak (MFU), in a step", _percent(plan.step.mfu), plan.step.mfu.basis.value),
+        ("of the whole run", _percent(plan.hours.mfu), plan.hours.mfu.basis.value),
     ]
 
 
@@ -123,6 +147,9 @@ def memory_rows(plan: TrainingPlan) -> list[tuple[str, str, str, str]]:
     rows.append(("together", size(memory.per_device_bytes), memory.per_device_bytes.basis.value, ""))
     if memory.capacity_bytes is not None:
         rows.append(("of", format_bytes(memory.capacity_bytes), "specified", ""))
+    for where, waiting in (("in the host's memory", memory.host_bytes), ("on its disks", memory.nvme_bytes)):
+        if waiting:
+            rows.append((where, format_bytes(waiting), "exact", ""))
     return rows
 
 
@@ -148,6 +175,8 @@ def data_lines(plan: TrainingPlan) -> Iterator[str]:
     if plan.run.method.name != "full":
         return
     suits = found.optimal_tokens
+    if not plan.is_pre_training:
+        yield "for a model that is trained from the start; of fine-tuning scaling laws say nothing:"
     yield (f"{figure(found.tokens_per_parameter, 3)} tokens a parameter: {found.word} by the law {found.law.name}, "
            f"which gives it {_count(suits)}; {found.advice}")  # fmt: skip
     yield f"predicted loss {amount(found.predicted_loss)} ({found.predicted_loss.basis.value})"

@@ -28,7 +28,7 @@ from weighbridge.shapes import Wish, design, designs_json
 from weighbridge.show import report
 from weighbridge.side_by_side import compare
 from weighbridge.training import train
-from weighbridge.training_wish import wish
+from weighbridge.training_wish import check_method, wish
 from weighbridge.units import parse_count, parse_rate, parse_seconds
 
 if TYPE_CHECKING:
@@ -211,6 +211,9 @@ def _api_train(query: QueryParams, body: bytes) -> Any:
         raise UnitError("no device or no tokens are named", "on=DEVICE and tokens=N", "see /api/devices")
     words: dict[str, Any] = {name: query[name] for name in _TRAIN_WORDS if name in query}
     counts: dict[str, Any] = {name: parse_count(query[name]) for name in _TRAIN_COUNTS if name in query}
+    check_method({**words, **counts})
+    if "parameters" in query and "model" in query:
+        raise UnitError("a model and a number of parameters", "one of them", "leave the other out")
     source = parse_count(query["parameters"]) if "parameters" in query else find_model(query.get("model", ""))
     price = _number(query, "price", "USD an hour") if "price" in query else None
     claimed = counts.pop("claimed_hours", None)

@@ -143,6 +143,11 @@ class TrainingEnergy:
         return emitted(self.machines_j, self.site)
 
     @property
+    def carbon_kg(self) -> Estimate:
+        """The same in kilograms."""
+        return _per(self.carbon_g, 1000, "kg")
+
+    @property
     def equivalents(self) -> list[dict[str, Any]]:
         """Both in things that people know."""
         return pictured(self.facility_kwh.times(J_PER_KWH), self.carbon_g)
@@ -153,7 +158,7 @@ class TrainingEnergy:
             "device_hours": self.device_hours.to_json(), "watts_per_device": self.watts.to_json(),
             "site": self.site.to_json(), "machines_kwh": self.machines_kwh.to_json(),
             "facility_kwh": self.facility_kwh.to_json(), "at_rated_power_kwh": self.at_rated_kwh.to_json(),
-            "carbon_kg": _per(self.carbon_g, 1000, "kg").to_json(),
+            "carbon_kg": self.carbon_kg.to_json(),
             "embodied_kg": _per(self.embodied_g, 1000, "kg").to_json(), "equivalents": self.equivalents,
         }  # fmt: skip
 

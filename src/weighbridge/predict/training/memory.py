@@ -82,6 +82,14 @@ class TrainingMemory:
             return None
         return self.per_device_bytes.value <= self.capacity_bytes
 
+    @property
+    def is_narrow(self) -> bool:
+        """Whether what the device has lies inside the interval of what is needed."""
+        low, high = self.per_device_bytes.low, self.per_device_bytes.high
+        if self.capacity_bytes is None or low is None or high is None:
+            return False
+        return low <= self.capacity_bytes < high
+
     def parts(self) -> dict[str, Estimate]:
         """Each part by its name."""
         return {"weights": self.weights_bytes, "gradients": self.gradients_bytes, "optimizer": self.optimizer_bytes,
