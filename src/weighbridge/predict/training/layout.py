@@ -69,7 +69,7 @@ def refusal(architecture: Architecture, layout: Layout, run: Run) -> str | None:
         return f"{groups} heads of keys and values do not divide among {tensor} devices that share each matrix"
     if layout.pipeline > max(1, layers):
         return f"{layers} layers are fewer than {layout.pipeline} stages"
-    if layers % layout.pipeline:
+    if layers % layout.pipeline and (layers + 2) % layout.pipeline:  # table and head may stand for a layer each
         return f"{layers} layers do not divide among {layout.pipeline} stages"
     if layout.expert > 1 and not experts:
         return "expert parallelism for a model without experts"

@@ -13,7 +13,8 @@ Each device works on its share of the step's tokens. Its time is a sum of terms,
 - a time for each layer of each micro-batch;
 - where the states wait on the host, what passes to it and its update, at assumed rates.
 
-A pipeline of p parts waits (p - 1) / m of the time of m micro-batches (Narayanan et al. 2021). A ring moves 2(n - 1)/n
+A pipeline of p parts waits (p - 1) / (m v) of the time of m micro-batches, where each part works on v groups of layers
+in turn (Narayanan et al. 2021): each layer is one, where p divides m. A ring moves 2(n - 1)/n
 of what is reduced among n devices, half of that for gathering or scattering (Patarasuk and Yuan 2009).
 
 MFU is model FLOPs / (devices x peak x seconds), without what is computed again (Chowdhery et al. 2022, appendix B), at
@@ -237,7 +238,8 @@ def terms(asked: Work, run: Run, device: Device, joined: Fabric) -> dict[str, fl
     grouped = run.step_tokens / (layout.data * layout.context)
     micro = run.accumulation
     per_number = _bytes_of(run.precision)
-    waiting = 1 + (layout.pipeline - 1) / micro
+    groups = max(1, asked.layers // layout.pipeline) if micro % layout.pipeline == 0 else 1
+    waiting = 1 + (layout.pipeline - 1) / (micro * groups)
     whole = 1.0 if run.checkpointing == "full" else 0.0
     again = 0.5 if by_operation(run) else whole
     matmul = asked.matmul_flops * tokens * waiting
