@@ -1,16 +1,14 @@
 """Which parameters does a way of training change? All of them, adapters beside frozen ones, a learned prompt, the last
 layers.
 
-| method | trained | source |
-|---|---|---|
-| full | every parameter | |
-| lora | A [r, in] and B [out, r] beside each targeted matrix, r*(in + out) | Hu et al. 2021 |
-| dora | those, and a magnitude for each output | Liu et al. 2024 |
-| qlora | those of lora, beside weights frozen in 4 bits | Dettmers et al. 2023 |
-| prompt | prompt_tokens vectors of the width of the token table | Lester et al. 2021 |
-| prefix | keys and values of prompt_tokens tokens in every layer | Li and Liang 2021 |
-| bitfit | the biases | Ben Zaken et al. 2022 |
-| freeze | the last layers, and all that follows them | |
+- full: every parameter.
+- lora: A [r, in] and B [out, r] beside each targeted matrix, r*(in + out) (Hu et al. 2021).
+- dora: those, and a magnitude for each output (Liu et al. 2024).
+- qlora: those of lora, beside weights frozen in 4 bits (Dettmers et al. 2023).
+- prompt: prompt_tokens vectors of the width of the token table (Lester et al. 2021).
+- prefix: keys and values of prompt_tokens tokens in every layer (Li and Liang 2021).
+- bitfit: the biases (Ben Zaken et al. 2022).
+- freeze: the last layers, and all that follows them.
 """
 
 from __future__ import annotations
