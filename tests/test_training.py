@@ -401,6 +401,16 @@ def test_stated_hours_come_to_days_money_and_energy() -> None:
         assert found.days == pytest.approx(days, abs=0.05)
 
 
+def test_hours_say_which_steps_they_rest_on() -> None:
+    usual = plan("7B", tokens=10**12, devices=256)
+    assert any("a usual layout" in note for note in usual.notes)
+    crowded = plan("7B", tokens=10**12, devices=100_000)
+    assert not any("a usual layout" in note for note in crowded.notes)
+    least = (crowded.step.seconds.value or 0) * 10**12 / crowded.run.step_tokens / 3600 * 100_000
+    assert crowded.hours.device_hours.value == pytest.approx(least)
+    assert crowded.hours.device_hours.note.startswith("the steps of this layout alone")
+
+
 def test_carbon_is_in_kilograms() -> None:
     document = train("7B", "h100-sxm", wish(10**9, devices=8), grid="400", pue="1").to_json()
     assert document["carbon_kg"]["unit"] == "kg"
@@ -441,7 +451,7 @@ def test_the_report_says_what_its_numbers_rest_on() -> None:
     assert any(line.startswith("USD: ") and "list price on demand, 20" in line for line in lines)
     assert any("in the host's memory" in line and "80.86 GB" in line for line in lines), "12 bytes a parameter"
     assert any("of fine-tuning scaling laws say nothing" in line for line in lines)
-    whole = [line for line in lines if line.startswith("of the whole run")]
+    whole = [line for line in lines if line.startswith("share of the peak over the whole run")]
     assert len(whole) == 1
     pre_training = list(training_lines(plan("llama-2-7b", tokens=10**12, devices=64)))
     assert not any("fine-tuning" in line for line in pre_training)

@@ -292,9 +292,12 @@ def train(
     whole, counted = hours(step, run, wish.tokens), compute(found.architecture, run)
     if wish.is_searched and _is_pre_training(wish):
         usual = usual_run(run, found.architecture.num_experts > 0)
-        whole = no_less(hours(weigher.step(usual), usual, wish.tokens), step, run, wish.tokens)
-        notes.append("the hours rest on the steps of a usual layout, not on those of the fastest: every device holds a "
-                     "shard of the weights and works on two micro-batches of about 8,192 tokens")  # fmt: skip
+        as_usual = hours(weigher.step(usual), usual, wish.tokens)
+        whole = no_less(as_usual, step, run, wish.tokens)
+        if whole is as_usual:
+            notes.append("the hours rest on the steps of a usual layout, not on those of the fastest: every device "
+                         "holds a shard of the weights and works on two micro-batches of about 8,192 tokens"
+                         )  # fmt: skip
     if memory.fits is False:
         notes.append("it does not fit: the time is that of devices that have room")
     if memory.is_narrow:

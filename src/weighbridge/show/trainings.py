@@ -133,8 +133,8 @@ def compute_rows(plan: TrainingPlan) -> list[tuple[str, str, str]]:
         (plan.flops.note, f"{flops:.4g} FLOP", "exact"),
         ("operation by operation, with attention", f"{counted:.4g} FLOP", "exact"),
         ("computed again", f"{again:.4g} FLOP", "exact"),
-        ("share of the peak (MFU), in a step", _percent(plan.step.mfu), plan.step.mfu.basis.value),
-        ("of the whole run", _percent(plan.hours.mfu), plan.hours.mfu.basis.value),
+        ("share of the peak in a step (MFU)", _percent(plan.step.mfu), plan.step.mfu.basis.value),
+        ("share of the peak over the whole run", _percent(plan.hours.mfu), plan.hours.mfu.basis.value),
     ]
 
 

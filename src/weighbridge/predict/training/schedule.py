@@ -113,8 +113,10 @@ def no_less(whole: Hours, step: StepTime, run: Run, tokens: float) -> Hours:
     least = bare * tokens / run.step_tokens / 3600 * run.layout.devices
     if least <= found.value:
         return whole
-    return replace(whole, device_hours=found.times(least / found.value), days=whole.days.times(least / found.value),
-                   mfu=whole.mfu.times(found.value / least))  # fmt: skip
+    longer, note = least / found.value, "the steps of this layout alone, which take longer than a usual run"
+    device_hours, days, share = found.times(longer), whole.days.times(longer), whole.mfu.times(1 / longer)
+    return replace(whole, device_hours=replace(device_hours, note=note), days=replace(days, note=note),
+                   mfu=replace(share, note=note))  # fmt: skip
 
 
 def implied_mfu(flops: float, device_hours: float, flops_per_s: float) -> float:
