@@ -18,6 +18,7 @@ from weighbridge.hardware.device import Device
 from weighbridge.hardware.measured import Measured
 from weighbridge.hardware.torch_training import TrainingRates
 from weighbridge.predict.training import here
+from weighbridge.predict.training.step_time import fits
 from weighbridge.show import trainings
 from weighbridge.show.trainings import training_lines
 from weighbridge.training import TrainingPlan, compared, sizes, stages, train
@@ -83,7 +84,8 @@ def test_a_layout_is_searched_where_none_is_given() -> None:
     assert any("do not divide" in one.reason for one in others)
     assert any("a device" in one.reason for one in others)
     fitting = [one for one in found.layouts if one.memory is not None and one.memory.fits]
-    assert min(fitting, key=lambda one: one.seconds_per_token) is chosen
+    assert min(fitting, key=lambda one: one.rank) is chosen
+    assert not chosen.memory.is_narrow
 
 
 def test_what_is_given_of_a_layout_stays() -> None:
@@ -456,3 +458,33 @@ def test_the_report_says_what_its_numbers_rest_on() -> None:
     pre_training = list(training_lines(plan("llama-2-7b", tokens=10**12, devices=64)))
     assert not any("fine-tuning" in line for line in pre_training)
     assert any("a usual layout" in line for line in pre_training)
+
+
+def test_what_reads_no_text_has_no_verdict_of_scaling_laws() -> None:
+    """A picture is one pass of ResNet, and 197 positions of ViT L/16."""
+    resnet, vit = plan("resnet-50", "a100-80", 10**6), plan("vit-l-16", "a100-80", 10**6)
+    assert (resnet.run.sequence_tokens, vit.run.sequence_tokens) == (1, 197)
+    assert resnet.memory.fits
+    for found in (resnet, vit, plan("bert-large")):
+        assert found.chinchilla is None
+        assert found.to_json()["chinchilla"] is None
+        assert any("scaling laws" in note for note in found.notes)
+    assert plan("llama-2-7b", devices=8).chinchilla is not None
+
+
+def test_fine_tuning_is_not_taken_for_pre_training() -> None:
+    """The factor of whole runs is that of training from the start: here it is the high end alone."""
+    found = plan(method="lora", tokens=10**7, seq=512)
+    seconds, hours = found.step.seconds, found.hours.device_hours
+    assert seconds.value is not None
+    assert hours.value == pytest.approx(seconds.value * 10**7 / found.run.step_tokens / 3600)
+    assert hours.high is not None
+    assert hours.value is not None
+    assert hours.high / hours.value == pytest.approx(
+        (seconds.high or 0) / seconds.value * fits()["whole"]["factor"], rel=1e-6
+    )
+
+
+def test_memory_that_is_unknown_takes_the_smallest_micro_batch() -> None:
+    bare = replace(find_device("h100-sxm"), memory_bytes=None)
+    assert plan(on=bare, devices=8).run.micro_batch == 1  # type: ignore[arg-type]

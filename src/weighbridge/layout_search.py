@@ -61,6 +61,11 @@ class Candidate:
             return float("inf")
         return 1 / self.step.tok_s.value
 
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """What fits with room comes before what fits narrowly, and the faster before the slower."""
+        return self.memory is not None and self.memory.is_narrow, self.seconds_per_token
+
     def to_json(self) -> dict[str, Any]:
         """One entry of `layouts`."""
         layout = self.run.layout
@@ -99,7 +104,7 @@ def search(architecture: Architecture, devices: int, base: Run, fixed: Fixed, we
              for layout in _layouts(architecture, devices, base, fixed)]  # fmt: skip
     most = MOST_TIMES * step_sequences
     fitting = sorted((c for c in found if c.memory is not None and c.memory.fits is not False and not c.reason),
-                     key=lambda c: (max(most, c.run.global_batch), c.seconds_per_token))  # fmt: skip
+                     key=lambda c: (max(most, c.run.global_batch), *c.rank))  # fmt: skip
     too_large = sorted((c for c in found if c.memory is not None and c.memory.fits is False), key=_size)
     refused = [c for c in found if c.memory is None]
     chosen = fitting[:1]
@@ -117,9 +122,10 @@ def _slower(candidate: Candidate, chosen: Candidate, step_sequences: int) -> str
     if batch > max(MOST_TIMES * step_sequences, chosen.run.global_batch):
         return f"steps of {batch:,} sequences, for about {step_sequences:,}"
     ratio = candidate.seconds_per_token / chosen.seconds_per_token
-    if ratio < 1.005:
-        return "as fast"
-    return f"{ratio - 1:.0%} slower" if ratio < 2 else f"{ratio:.1f} times as slow"
+    told = f"{ratio - 1:.0%} slower" if ratio < 2 else f"{ratio:.1f} times as slow"
+    told = "as fast" if abs(ratio - 1) < 0.005 else f"{1 / ratio - 1:.0%} faster" if ratio < 1 else told
+    is_narrow = candidate.memory is not None and candidate.memory.is_narrow
+    return f"fits narrowly, {told}" if is_narrow and not (chosen.memory and chosen.memory.is_narrow) else told
 
 
 def _layouts(architecture: Architecture, devices: int, base: Run, fixed: Fixed) -> Iterator[Layout]:
@@ -173,12 +179,14 @@ def _best(
     least: Candidate | None = None
     for run in runs:
         memory = weigher.memory(run)
+        if memory.fits is None and best is not None and run.micro_batch > best.run.micro_batch:
+            continue  # how much a device holds is unknown: the smallest micro-batch
         if memory.fits is False:
             candidate = Candidate(run, memory, None)
             least = candidate if least is None or _size(candidate) < _size(least) else least
             continue
         candidate = Candidate(run, memory, weigher.step(run))
-        best = candidate if best is None or candidate.seconds_per_token < best.seconds_per_token else best
+        best = candidate if best is None or candidate.rank < best.rank else best
     if best is not None:
         return best
     assert least is not None and least.memory is not None

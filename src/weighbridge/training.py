@@ -132,7 +132,7 @@ class TrainingPlan:
     hours: Hours
     price: Price
     energy: TrainingEnergy
-    chinchilla: Verdict
+    chinchilla: Verdict | None
     interruptions: Interruptions
     rules: tuple[Standing, ...] = ()
     claim: HoursClaim | None = None
@@ -224,7 +224,7 @@ class TrainingPlan:
             "energy": used.to_json(),
             "trainable_parameters": self.trainable_parameters,
             "memory": self.memory.to_json(),
-            "chinchilla": self.chinchilla.to_json(),
+            "chinchilla": None if self.chinchilla is None else self.chinchilla.to_json(),
             "interruptions": self.interruptions.to_json(),
             "claim": None if self.claim is None else self.claim.to_json(),
             "thresholds": [{"name": one.rule.name, "state": one.state, "verdict": one.verdict} for one in self.rules],
@@ -289,7 +289,8 @@ def train(
     if wish.fixed.global_batch is None:
         notes.append(f"steps of {run.global_batch:,} sequences are assumed")
     step = chosen.step or weigher.step(run)
-    whole, counted = hours(step, run, wish.tokens), compute(found.architecture, run)
+    whole = hours(step, run, wish.tokens, is_whole=_is_pre_training(wish))
+    counted = compute(found.architecture, run)
     if wish.is_searched and _is_pre_training(wish):
         usual = usual_run(run, found.architecture.num_experts > 0)
         as_usual = hours(weigher.step(usual), usual, wish.tokens)
@@ -300,6 +301,10 @@ def train(
                          )  # fmt: skip
     if memory.fits is False:
         notes.append("it does not fit: the time is that of devices that have room")
+    if memory.fits is False and not wish.is_searched:
+        notes.append("`--layout auto` searches for what is not given of the layout")
+    if not _writes_text(found):
+        notes.append("it writes no text: scaling laws of language models say nothing of it")
     if memory.is_narrow:
         notes.append("the interval of the memory holds what the device has: try it, or leave more room")
     notes += [*_of_data(found, wish), *held.notes, *memory.notes, *counted.notes, *step.notes]
@@ -308,7 +313,7 @@ def train(
         devices=devices, run=run, held=held, compute=counted, memory=memory, step=step, hours=whole,
         price=device_price(device, usd_per_hour=usd_per_hour, instance=instance),
         energy=energy(whole.device_hours, device, site(grid, pue)),
-        chinchilla=verdict(found.active_parameters, wish.tokens),
+        chinchilla=verdict(found.active_parameters, wish.tokens) if _writes_text(found) else None,
         interruptions=interruptions(devices, whole.days.value),
         layouts=tuple(layouts), notes=tuple(dict.fromkeys(notes)),
     )  # fmt: skip
@@ -398,7 +403,7 @@ def _base(found: Shape, wish: Wish, notes: list[str]) -> Run:
     """The run but for its layout, with every default told."""
     sequence = wish.sequence_tokens
     if sequence is None:
-        longest = found.inspection.longest_context
+        longest = found.inspection.longest_context or _positions(found)
         sequence = min(longest or USUAL_SEQUENCE, LONGEST_ASSUMED)
         notes.append(f"sequences of {sequence:,} tokens are assumed")
     else:
@@ -413,6 +418,21 @@ def _base(found: Shape, wish: Wish, notes: list[str]) -> Run:
     return Run(sequence_tokens=sequence, global_batch=batch, method=wish.method, precision=wish.precision,
                optimizer=find_optimizer(wish.optimizer), attention=wish.attention, loss=wish.loss, kernels=kernels,
                layout=Layout(offload=wish.offload))  # fmt: skip
+
+
+def _writes_text(found: Shape) -> bool:
+    """Whether it is a language model that generates, as those behind scaling laws are."""
+    roles = {group.weight.role for group in found.architecture.groups}
+    return "token_embedding" in roles and any(p.block.states() for p in found.architecture.placements)
+
+
+def _positions(found: Shape) -> int | None:
+    """Positions of a model that reads no tokens: those that it has a table of, or one for a whole picture."""
+    groups = found.architecture.groups
+    if any(group.weight.role == "token_embedding" for group in groups):
+        return None
+    tables = [group.weight.shape for group in groups if group.weight.role == "position_embedding"]
+    return max((shape[-2] for shape in tables if len(shape) > 1), default=1)
 
 
 def _is_pre_training(wish: Wish) -> bool:

@@ -25,7 +25,6 @@ def page(plan: TrainingPlan) -> str:
     heads = ("quantity", "value", "basis")
     memory = [row[:3] for row in trainings.memory_rows(plan)]
     found = plan.chinchilla
-    marks = [iso_loss.Mark(found.parameters, found.tokens, plan.source)]
     layouts = trainings.layout_rows(plan.layouts)
     parts = [
         f'<h2>{escape(plan.title)}</h2><p class="soft">{escape(trainings.run_words(plan))}<br>'
@@ -37,7 +36,8 @@ def page(plan: TrainingPlan) -> str:
         report.items(list(trainings.origin_rows(plan))),
         cost_svg(plan, list(sizes(plan))),
     ]
-    if plan.run.method.name == "full":
+    if plan.run.method.name == "full" and found is not None:
+        marks = [iso_loss.Mark(found.parameters, found.tokens, plan.source)]
         drawn = iso_loss.svg(found.loss_law, marks, "Loss over size and tokens", plan.title, "this plan")
         parts += [*(f"<p>{escape(words)}</p>" for words in trainings.data_lines(plan)), drawn]
     if layouts:

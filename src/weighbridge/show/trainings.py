@@ -172,7 +172,7 @@ def cost_rows(plan: TrainingPlan) -> list[tuple[str, str, str]]:
 def data_lines(plan: TrainingPlan) -> Iterator[str]:
     """Whether the tokens suit the size."""
     found = plan.chinchilla
-    if plan.run.method.name != "full":
+    if plan.run.method.name != "full" or found is None:
         return
     suits = found.optimal_tokens
     if not plan.is_pre_training:

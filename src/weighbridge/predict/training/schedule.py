@@ -52,11 +52,12 @@ class Hours:
                 "mfu": self.mfu.to_json()}  # fmt: skip
 
 
-def hours(step: StepTime, run: Run, tokens: float) -> Hours:
+def hours(step: StepTime, run: Run, tokens: float, *, is_whole: bool = True) -> Hours:
     """A run over so many tokens in steps of this time.
 
     The value and the interval are those of whole published runs, which take longer than their steps do in a benchmark;
-    where the time of a step is less sure than these runs were predicted, so are the hours.
+    where the time of a step is less sure than these runs were predicted, so are the hours. Those runs trained from the
+    start: with `is_whole` unset the value is that of the steps, and what pre-training took beside them the high end.
 
     Raises:
         UnitError: when the tokens are none.
@@ -72,13 +73,16 @@ def hours(step: StepTime, run: Run, tokens: float) -> Hours:
             return Estimate(None, None, None, unit, Basis.MODELLED, bare.note)
 
         return Hours(steps=steps, devices=devices, device_hours=none("h"), days=none("day"), mfu=none("share"))
-    value = bare.value * beyond["factor"]
-    low = value * min(math.exp(beyond["low"]), bare.low / bare.value)
-    high = value * max(math.exp(beyond["high"]), bare.high / bare.value)
+    factor = beyond["factor"] if is_whole else 1.0
+    value = bare.value * factor
+    low = value * min(math.exp(beyond["low"]), bare.low / bare.value) if is_whole else bare.low
+    high = value * max(math.exp(beyond["high"]), bare.high / bare.value) if is_whole else bare.high * beyond["factor"]
     assert step.mfu.value is not None
     share = step.mfu.value * bare.value
     amount = tokens / run.step_tokens / 3600
     note = f"{beyond['factor']:.2f} times the steps of a benchmark, as published runs took"
+    if not is_whole:
+        note = f"its steps; with restarts and tests up to {beyond['factor']:.2f} times as much, as pre-training took"
     return Hours(
         steps=steps, devices=devices,
         device_hours=Estimate(value, low, high, "h", Basis.MODELLED, note).times(amount * devices),
