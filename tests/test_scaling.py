@@ -97,8 +97,23 @@ def test_a_fit_that_settles_nothing_answers_no(tmp_path: Path) -> None:
     path = runs_csv(tmp_path / "runs.csv", 8, 0.03)
     result = weigh("fit", str(path), "--bootstrap", "100")
     assert result.exit_code == 1 and "undecided" in result.output
-    for wrong in (["--predict", "70B"], ["--predict", "70B,x"], ["--bootstrap", "1000000"], ["--delta", "nan"]):
+    for wrong in (["--predict", "70B"], ["--predict", "70B,x"], ["--predict", "7,000,000,000,140e9"], ["--bootstrap", "1000000"], ["--delta", "nan"]):
         assert weigh("fit", str(path), *wrong).exit_code == 2, wrong
+
+
+def test_the_largest_run_that_may_be_named_has_a_loss(tmp_path: Path) -> None:
+    found = document("fit", str(runs_csv(tmp_path / "runs.csv")), "--predict", "1e20,1e20", "--bootstrap", "20")
+    (run,) = found["predictions"]
+    assert run["loss"]["value"] == pytest.approx(found["constants"]["E"]["value"], rel=1e-3)
+
+
+def test_runs_of_one_loss_settle_nothing_and_have_no_picture(tmp_path: Path) -> None:
+    path = tmp_path / "flat.csv"
+    rows = [f"{n},{d},2.0" for n in ("100M", "300M", "1B") for d in ("1B", "5B", "20B")]
+    path.write_text("\n".join(["params,tokens,loss", *rows]), encoding="utf-8")
+    assert weigh("fit", str(path), "--bootstrap", "20").exit_code == 1
+    drawn = weigh("fit", str(path), "--bootstrap", "20", "--svg", str(tmp_path / "a.svg"))
+    assert drawn.exit_code == 2 and "does not fall" in drawn.output
 
 
 def test_optimum_by_every_law() -> None:

@@ -21,6 +21,9 @@ from weighbridge.predict.scaling_laws.supply import supply
 if TYPE_CHECKING:
     from weighbridge.predict.scaling_laws.law_fit import LawFit, Progress
 
+LEAST_EXPONENT = 1e-6
+"""Below it a loss hardly falls: no split of compute is the best."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
@@ -179,10 +182,10 @@ class Fitted:
         return tuple(self.log.lines[place] for place in self.law.far)
 
     def as_law(self) -> Additive | None:
-        """The law in the form of the published ones; None where it does not rest on parameters and tokens."""
-        if self.law.variables != ("parameters", "tokens"):
-            return None
+        """The law in the form of the published ones; None where the loss does not fall with parameters and tokens."""
         value = {name: one.value or 0.0 for name, one in self.law.constants.items()}
+        if self.law.variables != ("parameters", "tokens") or min(value["alpha"], value["beta"]) < LEAST_EXPONENT:
+            return None
         return Additive(name="own", title="law of these runs", year=0, counts="as in the file", source=self.source,
                         url="", floor=value.get("E", 0.0), a=value["A"], alpha=value["alpha"], b=value["B"],
                         beta=value["beta"])  # fmt: skip

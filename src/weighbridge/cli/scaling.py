@@ -154,7 +154,7 @@ def _run(text: str) -> tuple[Any, Any]:
     from weighbridge.errors import UnitError
     from weighbridge.units import parse_count
 
-    parameters, comma, tokens = text.partition(",")
-    if not comma:
-        raise UnitError(f"{text[:60]!r} has no comma", "parameters and tokens such as 70B,1.4T", "write it so")
-    return parse_count(parameters), parse_count(tokens)
+    parts = text.split(",")
+    if len(parts) != 2:
+        raise UnitError(f"{text[:60]!r} has {len(parts) - 1} commas", "one, as in 70B,1.4T", "write it so")
+    return parse_count(parts[0]), parse_count(parts[1])

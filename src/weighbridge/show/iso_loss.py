@@ -100,12 +100,14 @@ def fitted_svg(found: Fitted) -> str:
     """Own runs among the lines of equal loss of their law.
 
     Raises:
-        UnitError: when the law rests on one quantity.
+        UnitError: when the law rests on one quantity, or the loss does not fall with both.
     """
     law = found.as_law()
     if law is None:
-        read = f"a law of {' and '.join(found.law.variables)} alone"
-        raise UnitError(read, "runs that vary in parameters and in tokens", "leave the picture out")
+        quantities = " and ".join(found.law.variables)
+        read = (f"a law of {quantities} alone" if len(found.law.variables) == 1
+                else f"a loss that does not fall with {quantities}")  # fmt: skip
+        raise UnitError(read, "one that falls with parameters and tokens", "leave the picture out")
     runs = found.log.runs
     rows = zip(runs.quantity("parameters"), runs.quantity("tokens"), runs.loss, found.log.lines, strict=True)
     marks = [Mark(float(n), float(d), title=f"line {row}: loss {loss:.4f}") for n, d, loss, row in rows]

@@ -92,7 +92,7 @@ class LawFit:
         return float(np.exp(_log_loss(self.point[None], self._x(at), self.has_floor))[0, 0])
 
     def _x(self, at: dict[str, float]) -> Array:
-        return np.log([[at[name]] for name in self.variables])
+        return np.log([[float(at[name])] for name in self.variables])
 
     def predict(self, **at: float) -> Estimate:
         """The loss of one more run, with the interval in which it comes out.
