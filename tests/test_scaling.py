@@ -97,7 +97,13 @@ def test_a_fit_that_settles_nothing_answers_no(tmp_path: Path) -> None:
     path = runs_csv(tmp_path / "runs.csv", 8, 0.03)
     result = weigh("fit", str(path), "--bootstrap", "100")
     assert result.exit_code == 1 and "undecided" in result.output
-    for wrong in (["--predict", "70B"], ["--predict", "70B,x"], ["--predict", "7,000,000,000,140e9"], ["--bootstrap", "1000000"], ["--delta", "nan"]):
+    for wrong in (
+        ["--predict", "70B"],
+        ["--predict", "70B,x"],
+        ["--predict", "7,000,000,000,140e9"],
+        ["--bootstrap", "1000000"],
+        ["--delta", "nan"],
+    ):
         assert weigh("fit", str(path), *wrong).exit_code == 2, wrong
 
 

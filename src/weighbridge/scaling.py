@@ -208,7 +208,7 @@ def fit_runs(
         path: a table in CSV, as `run_log.read` takes.
         predict: parameters and tokens of runs to come.
         floor: whether the law has a loss that nothing goes below.
-        bootstrap: how many times runs are drawn anew for the intervals.
+        bootstrap: how many times runs are drawn anew for the intervals: at least 20, or 0 for no intervals.
         seed: of these draws.
         delta: of Huber's loss.
         progress: is told how many resamples are done, of how many.
