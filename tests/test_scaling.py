@@ -150,6 +150,22 @@ def test_loss_by_every_law() -> None:
     assert weigh("loss", "--parameters", "0", "--tokens", "2T").exit_code == 2
 
 
+def test_a_law_that_is_named_twice_is_one() -> None:
+    found = document("optimum", "--flops", "1e21", "--law", "kaplan", "--law", "Kaplan", "--law", "twenty")
+    assert [row["law"] for row in found["laws"]] == ["kaplan", "twenty"]
+
+
+def test_numbers_for_people_keep_their_digits() -> None:
+    small = weigh("optimum", "--parameters", "1M", "--law", "twenty").output
+    assert "6.7e-06% (2e-06% to 2e-05%) of the effective stock" in small
+    assert "1.2e+14 (1.11e+14 to 1.52e+14)" in small, "operations that follow have an interval"
+    assert "1,875 tokens a parameter" in weigh("loss", "--parameters", "8B", "--tokens", "15T").output
+    limited = weigh("optimum", "--flops", "9.3e21", "--unique", "25B", "--law", "twenty").output
+    assert "with 25B unique tokens and 9.3e+21 FLOPs" in limited
+    far = weigh("loss", "--parameters", "1B", "--tokens", "1T", "--unique", "1K")
+    assert far.exit_code == 2 and "1 to 1e6 epochs" in far.output
+
+
 def test_laws_are_listed() -> None:
     result = weigh("laws")
     assert result.exit_code == 0 and all(name in result.output for name in laws())

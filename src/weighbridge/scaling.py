@@ -81,7 +81,7 @@ def size(
         UnitError: unless exactly one of the first three is given, or for numbers that no run has.
         UnknownNameError: for a law that is not known.
     """
-    chosen = [find_law(name) for name in names] or list(laws().values())
+    chosen = _chosen(names)
     found = tuple(optimum(law, flops=flops, parameters=parameters, tokens=tokens) for law in chosen)
     asked = {name: value for name, value in (("flops", flops), ("parameters", parameters), ("tokens", tokens),
                                              ("served_tokens", served_tokens), ("unique_tokens", unique_tokens))
@@ -98,6 +98,11 @@ def size(
     return Sizing(asked, found, served, repeated, _disagreement(found))
 
 
+def _chosen(names: Sequence[str]) -> list[Law]:
+    """The laws of some names, each once; all without any."""
+    return list({law.name: law for law in map(find_law, names)}.values()) or list(laws().values())
+
+
 def _with_constants(chosen: Sequence[Law]) -> Law:
     """The first law that gives losses in a sum, or the usual one."""
     return next((law for law in chosen if isinstance(law, Additive) and len(chosen) == 1), find_law(DEFAULT))
@@ -110,7 +115,7 @@ def _disagreement(found: tuple[Optimum, ...]) -> tuple[str, ...]:
         return ()
     ratios = sorted((one.tokens_per_parameter, one.law.name) for one in dense)
     (low, first), (high, last) = ratios[0], ratios[-1]
-    return (f"the laws of dense models ask for {low:.2g} ({first}) to {high:.3g} ({last}) tokens a parameter",)
+    return (f"the laws of dense models ask for {low:.3g} ({first}) to {high:.3g} ({last}) tokens a parameter",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +160,7 @@ def losses(
         UnitError: for numbers that no run has.
         UnknownNameError: for a law that is not known.
     """
-    chosen = [find_law(name) for name in names] or list(laws().values())
+    chosen = _chosen(names)
     first = verdict(parameters, tokens, chosen[0] if names else RULE)
     repeated = None
     if unique_tokens is not None:
@@ -208,7 +213,7 @@ def fit_runs(
         path: a table in CSV, as `run_log.read` takes.
         predict: parameters and tokens of runs to come.
         floor: whether the law has a loss that nothing goes below.
-        bootstrap: how many times runs are drawn anew for the intervals.
+        bootstrap: how many times runs are drawn anew for the intervals: at least 20, or 0 for no intervals.
         seed: of these draws.
         delta: of Huber's loss.
         progress: is told how many resamples are done, of how many.

@@ -145,7 +145,7 @@ def fit(
         from weighbridge.show import scaling
 
         output.print_lines(scaling.fitted_lines(found))
-    if not found.law.is_decided:
+    if found.law.is_decided is False:
         raise SystemExit(1)
 
 

@@ -28,6 +28,24 @@ def _flops(number: float) -> str:
     return f"{number:.3g}"
 
 
+def _ratio(number: float) -> str:
+    """Three digits that count, in full above a thousand."""
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.3g}"
+
+
+def _share(number: float) -> str:
+    """A share in percent, two digits of it."""
+    return f"{float(f'{100 * number:.2g}'):,g}%"
+
+
+def _flops_range(estimate: Estimate) -> str:
+    """Operations with their interval."""
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return "-"
+    bounds = "" if estimate.basis is Basis.EXACT else f" ({_flops(estimate.low)} to {_flops(estimate.high)})"
+    return f"{_flops(estimate.value)}{bounds}"
+
+
 def _range(estimate: Estimate) -> str:
     """A count with its interval."""
     if estimate.value is None or estimate.low is None or estimate.high is None:
@@ -60,8 +78,8 @@ def law_lines(laws: Sequence[Law]) -> Iterator[str]:
 
 def sizing_lines(found: Sizing) -> Iterator[str]:
     """The report of `weigh scaling optimum`."""
-    rows = [(one.law.name, _flops(one.flops.value or 0.0), _range(one.parameters), _range(one.tokens),
-             f"{one.tokens_per_parameter:.3g}", _loss(one.loss), one.tokens.basis.value if "tokens" not in found.asked
+    rows = [(one.law.name, _flops_range(one.flops), _range(one.parameters), _range(one.tokens),
+             _ratio(one.tokens_per_parameter), _loss(one.loss), one.tokens.basis.value if "tokens" not in found.asked
              else one.parameters.basis.value) for one in found.optima]  # fmt: skip
     heads = ("law", "FLOPs", "parameters", "tokens", "tokens a parameter", "loss, nats", "basis")
     yield from table("what suits it, by each law (90% intervals)", heads, rows, right=(1, 2, 3, 4, 5))
@@ -72,13 +90,13 @@ def sizing_lines(found: Sizing) -> Iterator[str]:
         yield bold(f"for {short(served.served_tokens)} served tokens at the same loss of {served.loss:.3f}, "
                    f"by {served.law.name}")  # fmt: skip
         yield (f"{short(served.parameters)} parameters on {short(served.tokens)} tokens "
-               f"({served.tokens / served.parameters:,.3g} a parameter) instead of {short(served.plain_parameters)} on "
+               f"({_ratio(served.tokens / served.parameters)} a parameter) instead of {short(served.plain_parameters)} on "
                f"{short(served.plain_tokens)}: {served.saved:.0%} fewer operations in all")  # fmt: skip
         yield from (f"note: {note}" for note in served.notes)
     if found.repeated is not None:
         again = found.repeated
         yield ""
-        yield bold(f"with {short(again.unique_tokens)} unique tokens, by muennighoff")
+        yield bold(f"with {short(again.unique_tokens)} unique tokens and {_flops(again.flops)} FLOPs, by muennighoff")
         last = f"the last {worth_of_last(again.epochs):.0%} of a fresh one"
         yield (f"{short(again.parameters)} parameters on {short(again.tokens)} tokens: {again.epochs:.3g} epochs, "
                f"worth {short(again.effective_tokens)} fresh tokens, {last}")  # fmt: skip
@@ -91,7 +109,7 @@ def sizing_lines(found: Sizing) -> Iterator[str]:
 def _supply_line(tokens: float) -> str:
     share, stock = supply().share(tokens), supply()
     assert share.value is not None and share.low is not None and share.high is not None
-    told = f"{share.value:.2%} ({share.low:.2%} to {share.high:.2%}) of the effective stock of public text"
+    told = f"{_share(share.value)} ({_share(share.low)} to {_share(share.high)}) of the effective stock of public text"
     return (f"{short(tokens)} tokens are {told}, which training sets are projected to reach between {stock.years[0]} "
             f"and {stock.years[1]} (Villalobos et al. {stock.published})")  # fmt: skip
 
@@ -100,7 +118,7 @@ def loss_lines(found: Losses) -> Iterator[str]:
     """The report of `weigh scaling loss`."""
     told = found.verdict
     yield bold(f"{short(found.parameters)} parameters on {short(found.tokens)} tokens: {told.word}")
-    yield (f"{told.tokens_per_parameter:.3g} tokens a parameter, {_flops(6 * found.parameters * found.tokens)} FLOPs; "
+    yield (f"{_ratio(told.tokens_per_parameter)} tokens a parameter, {_flops(6 * found.parameters * found.tokens)} FLOPs; "
            f"{told.advice}")  # fmt: skip
     yield f"these tokens suit a model of {short(told.optimal_parameters.value or 0.0)} (by {told.law.name})"
     yield ""
@@ -127,8 +145,8 @@ def fitted_lines(found: Fitted) -> Iterator[str]:
     told = f"90% intervals of {len(law.samples)} resamples, seed {law.seed}" if len(law.samples) else "no resamples"
     yield from table(f"constants ({told})", ("", "value", "interval", ""), rows)
     if found.predictions:
-        shown = [(short(at["parameters"]), short(at["tokens"]), f"{loss.value:.4f}",
-                  "-" if not len(law.samples) else f"{loss.low:.4f} to {loss.high:.4f}", loss.basis.value)
+        shown = [(short(at["parameters"]), short(at["tokens"]), f"{loss.value:#.5g}",
+                  "-" if not len(law.samples) else f"{loss.low:#.5g} to {loss.high:#.5g}", loss.basis.value)
                  for at, loss in found.predictions]  # fmt: skip
         heads = ("parameters", "tokens", "loss", "interval of one run", "basis")
         yield from table("runs to come", heads, shown, right=(0, 1, 2, 3))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from weighbridge.errors import UnitError
+from weighbridge.predict.scaling_laws import law_fit
 from weighbridge.predict.scaling_laws.law_fit import Runs, fit_law
 from weighbridge.predict.scaling_laws.laws import additive_law
 
@@ -90,6 +91,21 @@ def test_runs_that_settle_nothing_are_undecided() -> None:
     found = fit_law(planted(8, 0.02, seed=3), bootstrap=100)
     assert not found.is_decided and found.undecided
     assert found.predict(parameters=1e10, tokens=1e11).basis.value == "assumed"
+
+
+def test_without_resamples_nothing_is_said_to_be_settled() -> None:
+    found = fit_law(planted(8, 0.02, seed=3), bootstrap=0)
+    assert found.is_decided is None and not found.undecided
+    for one in (*found.constants.values(), found.predict(parameters=1e10, tokens=1e11)):
+        assert one.basis.value == "assumed" and "no interval" in one.note
+    with pytest.raises(UnitError, match="0, or 20 to"):
+        fit_law(planted(20, 0.01), bootstrap=19)
+
+
+def test_starts_are_solved_in_parts_of_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = fit_law(planted(30, 0.005), bootstrap=0)
+    monkeypatch.setattr(law_fit, "AT_ONCE", 1)
+    assert fit_law(planted(30, 0.005), bootstrap=0).point == pytest.approx(whole.point, rel=1e-9)
 
 
 def test_the_same_seed_gives_the_same_intervals() -> None:

@@ -28,7 +28,9 @@ Progress = Callable[[int, int], None]
 
 DELTA = 1e-3
 LEAST_RUNS, LEAST_RUNS_OF_TWO = 5, 7
-MOST_RUNS, MOST_BOOTSTRAP = 100_000, 100_000
+MOST_RUNS = 100_000
+LEAST_BOOTSTRAP, MOST_BOOTSTRAP = 20, 100_000
+"""Resamples, where there are any: with fewer no interval of 90% has an end."""
 STEP = 0.997
 """From which correlation of the logarithms on two quantities count as one."""
 LEAST_SPREAD = 1.5
@@ -40,6 +42,7 @@ ROUNDS = (1e-1, 1e-2)
 STEPS = 60
 AT_ONCE = 2_000_000
 """Residuals that are worked on together."""
+NO_INTERVAL = "no resamples: no interval is known"
 NAMES = {"parameters": ("A", "alpha"), "tokens": ("B", "beta"), "flops": ("A", "alpha")}
 
 
@@ -83,8 +86,10 @@ class LawFit:
     far: tuple[int, ...]
 
     @property
-    def is_decided(self) -> bool:
-        """Whether the runs settle the exponents."""
+    def is_decided(self) -> bool | None:
+        """Whether the runs settle the exponents; None without resamples, which alone can tell."""
+        if not len(self.samples):
+            return None
         return not any(name in ("alpha", "beta") for name in self.undecided)
 
     def loss(self, **at: float) -> float:
@@ -102,7 +107,7 @@ class LawFit:
         """
         value = self.loss(**at)
         if not len(self.samples):
-            return Estimate(value, value, value, "nats/token", Basis.MODELLED, "no resamples: no interval")
+            return Estimate(value, value, value, "nats/token", Basis.ASSUMED, NO_INTERVAL)
         count, free = len(self.residuals), len(self.point)
         widen = np.sqrt(count / max(1, count - free))
         logs = _log_loss(self.samples, self._x(at), self.has_floor)[:, 0]
@@ -135,7 +140,7 @@ def fit_law(
     Args:
         runs: at least 5, and 7 where parameters and tokens both vary.
         floor: whether the law has E, the loss that nothing goes below.
-        bootstrap: how many times runs are drawn anew for the intervals.
+        bootstrap: how many times runs are drawn anew for the intervals: at least 20, or 0 for no intervals.
         seed: of these draws.
         delta: of Huber's loss, of the logarithm of the loss.
         progress: is told how many resamples are done, of how many.
@@ -143,9 +148,11 @@ def fit_law(
     Raises:
         UnitError: for too few runs, or runs among which nothing varies.
     """
-    if not (0 <= bootstrap <= MOST_BOOTSTRAP and 1e-9 <= delta <= 10):
+    is_enough = bootstrap == 0 or LEAST_BOOTSTRAP <= bootstrap <= MOST_BOOTSTRAP
+    if not (is_enough and 1e-9 <= delta <= 10):
         read = f"{bootstrap:,} resamples and delta {delta:g}"
-        raise UnitError(read, f"0 to {MOST_BOOTSTRAP:,} resamples and a delta from 1e-9 to 10", "correct them")
+        expected = f"0, or {LEAST_BOOTSTRAP} to {MOST_BOOTSTRAP:,} resamples, and a delta from 1e-9 to 10"
+        raise UnitError(read, expected, "correct them")
     variables, notes = _variables(runs)
     x, y = np.log([runs.quantity(name) for name in variables]), np.log(runs.loss)
     count, free = len(y), 2 * len(variables) + floor
@@ -153,9 +160,11 @@ def fit_law(
     if not least <= count <= MOST_RUNS:
         read = f"{count:,} runs with different {' and '.join(variables)}"
         raise UnitError(read, f"{least} to {MOST_RUNS:,} of them", "add runs" if count < least else "leave some out")
-    even = np.ones((1, count))
     starts = _starts(x, y, floor)
-    found, costs = _solve(starts, x, y, np.repeat(even, len(starts), 0), delta, floor)
+    at_once = max(1, AT_ONCE // (count * free))
+    parts = [starts[first : first + at_once] for first in range(0, len(starts), at_once)]
+    solved = [_solve(part, x, y, np.ones((len(part), count)), delta, floor) for part in parts]
+    found, costs = (np.concatenate(column) for column in zip(*solved, strict=True))
     point = found[int(np.argmin(costs))]
     samples = _resample(point, x, y, bootstrap, seed, delta, floor, progress)
     residuals = y - _log_loss(point[None], x, floor)[0]
@@ -163,7 +172,7 @@ def fit_law(
     constants = _constants(variables, floor, point, samples, widen)
     typical = float(np.median(np.abs(residuals)))
     far = tuple(int(i) for i in np.flatnonzero(np.abs(residuals) > 15 * max(typical, delta)))
-    undecided = _undecided(constants, float(runs.loss.min()))
+    undecided = _undecided(constants, float(runs.loss.min())) if bootstrap else {}
     return LawFit(variables, floor, constants, undecided, float(costs.min()), point, samples, residuals, seed, delta,
                   tuple(notes), far)  # fmt: skip
 
@@ -300,7 +309,7 @@ def _constants(
     def estimate(value: float, drawn: Array, back: Callable[[float], float]) -> Estimate:
         if not len(drawn):
             exact = back(value)
-            return Estimate(exact, exact, exact, "", Basis.MODELLED, "no resamples: no interval")
+            return Estimate(exact, exact, exact, "", Basis.ASSUMED, NO_INTERVAL)
         low, high = (back(float(value + widen * (end - value))) for end in np.quantile(drawn, [0.05, 0.95]))
         centre = back(value)
         return Estimate(centre, min(low, centre), max(high, centre), "", Basis.MODELLED)

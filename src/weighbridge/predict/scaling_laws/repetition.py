@@ -25,7 +25,7 @@ def effective_tokens(unique_tokens: float, epochs: float, repeated: float = 15.3
     """How many fresh tokens so many epochs of unique ones are worth.
 
     Raises:
-        UnitError: for no tokens, or less than one epoch.
+        UnitError: for no tokens, less than one epoch, or more than a million.
 
     Example:
         >>> round(effective_tokens(1.0, 4.0), 2), effective_tokens(100.0, 1.0)
@@ -33,7 +33,7 @@ def effective_tokens(unique_tokens: float, epochs: float, repeated: float = 15.3
     """
     if not (unique_tokens > 0 and math.isfinite(unique_tokens) and 1.0 <= epochs <= 1e6):
         read = f"{unique_tokens:g} unique tokens in {epochs:g} epochs"
-        raise UnitError(read, "more than 0 tokens and at least one epoch", "correct them")
+        raise UnitError(read, "more than 0 tokens and 1 to 1e6 epochs", "correct them")
     return unique_tokens * (1.0 + repeated * -math.expm1(-(epochs - 1.0) / repeated))
 
 
