@@ -90,8 +90,9 @@ def sizing_lines(found: Sizing) -> Iterator[str]:
         yield bold(f"for {short(served.served_tokens)} served tokens at the same loss of {served.loss:.3f}, "
                    f"by {served.law.name}")  # fmt: skip
         yield (f"{short(served.parameters)} parameters on {short(served.tokens)} tokens "
-               f"({_ratio(served.tokens / served.parameters)} a parameter) instead of {short(served.plain_parameters)} on "
-               f"{short(served.plain_tokens)}: {served.saved:.0%} fewer operations in all")  # fmt: skip
+               f"({_ratio(served.tokens / served.parameters)} a parameter) instead of "
+               f"{short(served.plain_parameters)} on {short(served.plain_tokens)}: {served.saved:.0%} fewer "
+               "operations in all")  # fmt: skip
         yield from (f"note: {note}" for note in served.notes)
     if found.repeated is not None:
         again = found.repeated
@@ -118,8 +119,8 @@ def loss_lines(found: Losses) -> Iterator[str]:
     """The report of `weigh scaling loss`."""
     told = found.verdict
     yield bold(f"{short(found.parameters)} parameters on {short(found.tokens)} tokens: {told.word}")
-    yield (f"{_ratio(told.tokens_per_parameter)} tokens a parameter, {_flops(6 * found.parameters * found.tokens)} FLOPs; "
-           f"{told.advice}")  # fmt: skip
+    flops = _flops(6 * found.parameters * found.tokens)
+    yield f"{_ratio(told.tokens_per_parameter)} tokens a parameter, {flops} FLOPs; {told.advice}"
     yield f"these tokens suit a model of {short(told.optimal_parameters.value or 0.0)} (by {told.law.name})"
     yield ""
     rows = [(law.name, _loss(loss), loss.basis.value if loss.value is not None else "-", _range(one.optimal_tokens),
