@@ -22,6 +22,9 @@ SEQUENCE_TOKENS = 8192
 """Tokens of a sequence in training, of which one attends to half in the mean, unless the run says otherwise."""
 FEWEST, MOST = 1.7, 2000
 """Tokens a parameter of published models: GPT-3 has 1.7 (300 billion for 175), Llama 3 8B 1,900 (15 trillion)."""
+LEAST_OF_6ND, MOST_OF_6ND = 0.8, 1.3
+"""Operations over 6 x parameters x tokens, of nine tenths of the catalogue's models from a billion active parameters
+on: from tables that do not multiply, and no attention, to attention over sequences of 8,192 tokens."""
 NO_ADVICE = "a table of published rules, and no legal advice"
 
 
@@ -102,10 +105,11 @@ def thresholds(
 
 
 def _of_parameters(parameters: int, tokens: int | None) -> Estimate:
-    """6 x parameters x tokens; for a number of parameters alone, at the ratios of published models."""
+    """6 x parameters x tokens, of a model without a shape; without tokens at the ratios of published models."""
     if tokens is not None:
         product = 6 * parameters * tokens
-        return Estimate(product, product, product, "FLOP", Basis.MODELLED, "6 x parameters x tokens, without attention")
+        note = f"6 x parameters x tokens; {LEAST_OF_6ND:g} to {MOST_OF_6ND:g} times it, as the shape is not known"
+        return Estimate(product, LEAST_OF_6ND * product, MOST_OF_6ND * product, "FLOP", Basis.MODELLED, note)
     note = f"6 x parameters x tokens at {TOKENS_PER_PARAMETER} tokens a parameter ({FEWEST:g} to {MOST:,})"
     low, value, high = (6 * parameters**2 * ratio for ratio in (FEWEST, TOKENS_PER_PARAMETER, MOST))
     return Estimate(value, low, high, "FLOP", Basis.ASSUMED, note)
@@ -116,17 +120,18 @@ def _of_model(found: Inspection, tokens: int | None) -> Estimate:
         read = f"{found.source} is not described, so that the operations of a token are not known"
         raise ConfigError(read, "a described model", "give --flops, or --parameters and --tokens")
     active = found.parameters.active_per_token
-    if tokens is None:
-        return _of_parameters(active, None)
-    bare, attending = (3 * forward_flops_per_token(found.architecture, context) * tokens
+    bare, attending = (3 * forward_flops_per_token(found.architecture, context)
                        for context in (0, SEQUENCE_TOKENS // 2))  # fmt: skip
-    value = 6 * active * tokens
+    value = 6 * active
     if bare > 2 * value:  # a convolution works once for every position of an image
         read = f"{found.source} takes {bare // value} times 6 operations a parameter: it reads no tokens"
         raise ConfigError(read, "a model of tokens", "give the operations of its training with --flops")
+    if tokens is None:
+        return _of_parameters(active, None)
     note = (f"6 x parameters that a token uses x tokens; from three forward passes without attention to three with "
             f"that of {SEQUENCE_TOKENS:,} tokens")  # fmt: skip
-    return Estimate(value, min(bare, value), max(attending, value), "FLOP", Basis.MODELLED, note)
+    low, high = min(bare, value), max(attending, value)
+    return Estimate(value * tokens, low * tokens, high * tokens, "FLOP", Basis.MODELLED, note)
 
 
 def _notes(on: datetime.date, parameters: int | None) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from weighbridge.cli import main
 from weighbridge.errors import ConfigError, UnitError
 from weighbridge.estimate import Basis, Estimate
 from weighbridge.predict.thresholds import Rule, rules, standings
-from weighbridge.regulation import thresholds
+from weighbridge.regulation import LEAST_OF_6ND, MOST_OF_6ND, thresholds
 
 TODAY = datetime.date(2026, 11, 23)
 BY_NAME = {rule.name: rule for rule in rules()}
@@ -142,11 +142,31 @@ def test_what_cannot_be_placed_is_refused(given: dict[str, object]) -> None:
 def test_a_net_of_convolutions_has_no_tokens() -> None:
     with pytest.raises(ConfigError, match="--flops"):
         thresholds(TODAY, "resnet-50", tokens=10**9)
+    with pytest.raises(ConfigError, match="--flops"):
+        thresholds(TODAY, "resnet-50")
+
+
+def test_a_product_near_a_threshold_decides_nothing() -> None:
+    """6 x 405e9 x 4.1e12 = 9.96e24 leaves attention out, which puts Llama 3.1 405B above 1e25."""
+    near = thresholds(TODAY, parameters=405 * 10**9, tokens=41 * 10**11)
+    shaped = thresholds(TODAY, "llama-3.1-405b", tokens=41 * 10**11)
+    for found in (near, shaped):
+        assert next(one.verdict for one in found.standings if one.rule.name == "eu-systemic-risk") == "undecided"
+    assert near.flops is not None and shaped.flops is not None and near.flops.low is not None
+    assert near.flops.low < (shaped.flops.low or 0) and (near.flops.high or 0) > (shaped.flops.high or 0)
+
+
+@pytest.mark.parametrize("name", ["llama-3.2-1b", "mistral-7b", "mixtral-8x7b", "gpt-3", "deepseek-v3", "falcon-180b"])
+def test_operations_of_a_shape_lie_in_the_interval_of_the_product(name: str) -> None:
+    shaped = thresholds(TODAY, name, tokens=10**12)
+    assert shaped.flops is not None and shaped.flops.value is not None
+    assert (shaped.flops.low or 0) / shaped.flops.value >= LEAST_OF_6ND
+    assert (shaped.flops.high or 0) / shaped.flops.value <= MOST_OF_6ND
 
 
 def test_the_command_says_the_day_and_that_it_is_no_advice() -> None:
     told = weigh("thresholds", "--parameters", "10B", "--tokens", "200B", "--date", "2026-11-23")
-    assert told.exit_code == 0 and "1.2e22 FLOP" in told.output and "no legal advice" in told.output
+    assert told.exit_code == 0 and "1.2e22 (9.6e21 to 1.56e22) FLOP" in told.output and "no legal advice" in told.output
     assert "adopted, applies from 2027-01-01" in told.output and "revoked 2025-01-20" in told.output
     later = json.loads(weigh("thresholds", "--flops", "1e24", "--date", "2030-01-01", "--json").stdout)
     assert any("last checked" in note for note in later["notes"]) and later["on"] == "2030-01-01"

@@ -277,6 +277,15 @@ def test_outside_of_its_runs_a_law_is_an_assumption() -> None:
     assert unknown.value is None and "no loss" in unknown.note
 
 
+def test_errors_among_its_runs_say_nothing_of_a_law_beyond_them() -> None:
+    """5.07 trillion parameters of a law of 3.7 billion: between laws the losses there differ by a fifth."""
+    for name, width in (("krajewski-moe-1", 1.645 * 0.019), ("chinchilla-3", 1.645 * 0.01)):
+        near, far = (predicted_loss(name, size, 100e9) for size in (1e9, 5.07e12))
+        assert near.value is not None and near.high is not None and far.value is not None and far.high is not None
+        assert near.high - near.value == pytest.approx(width * (near.value if name == "chinchilla-3" else 1))
+        assert far.high - far.value == pytest.approx(0.05 * far.value) and "5% assumed" in far.note
+
+
 def test_every_law_says_where_it_is_from() -> None:
     for law in laws().values():
         document = law_json(law)

@@ -22,7 +22,7 @@ Z_90 = 1.645
 DENSE = ("chinchilla-1", "chinchilla-2", "chinchilla-corrected", "muennighoff", "deepseek", "llama-3")
 """Those whose disagreement is the interval of a law without one of its own."""
 ASSUMED_LOSS_ERROR = 0.05
-"""Half of the interval of a loss whose law says nothing of its errors."""
+"""Half of the interval of a loss whose law says nothing of its errors, or not beyond its runs."""
 FORWARD_FLOPS_PER_PARAMETER = 2.0
 RULE = "twenty"
 """What verdicts rest on where no law is named: its interval holds the three approaches at the size of Chinchilla."""
@@ -189,13 +189,13 @@ def _loss(law: Law, parameters: float, tokens: float) -> Estimate:
         size, text = law.a / parameters**law.alpha, law.b / tokens**law.beta
         gradient = (size, text, law.floor, -size * math.log(parameters), -text * math.log(tokens))
         width = Z_90 * math.hypot(math.sqrt(_variance(law, gradient)), loss * (law.relative_error or 0.0))
-    elif isinstance(law, Additive) and law.relative_error is not None:
+    elif isinstance(law, Additive) and not note and law.relative_error is not None:
         width = Z_90 * law.relative_error * loss
-    elif isinstance(law, Additive) and law.rmse is not None:
+    elif isinstance(law, Additive) and not note and law.rmse is not None:
         width = Z_90 * law.rmse
     else:
         width, basis = ASSUMED_LOSS_ERROR * loss, Basis.ASSUMED
-        note = "; ".join(filter(None, (note, "no errors are published: 5% assumed")))
+        note = "; ".join(filter(None, (note, "no errors are published for it: 5% assumed")))
     return Estimate(loss, loss - width, loss + width, "nats/token", basis, note)
 
 
