@@ -488,3 +488,15 @@ def test_fine_tuning_is_not_taken_for_pre_training() -> None:
 def test_memory_that_is_unknown_takes_the_smallest_micro_batch() -> None:
     bare = replace(find_device("h100-sxm"), memory_bytes=None)
     assert plan(on=bare, devices=8).run.micro_batch == 1  # type: ignore[arg-type]
+
+
+def test_a_range_of_prices_gives_a_range_of_costs() -> None:
+    """Llama 2 70B in 1.7 million hours at 2 to 3 USD: 3.4 to 5.1 million."""
+    asked = wish(2 * 10**12, devices=2000, zero=3)
+    claim = train("llama-2-70b", "a100-80", asked, usd_per_hour=(2.0, 3.0), claimed_hours=1_700_000).claim
+    assert claim is not None
+    assert (claim.cost_usd.low, claim.cost_usd.high) == pytest.approx((3.4e6, 5.1e6))
+
+
+def test_freezing_all_layers_is_told() -> None:
+    assert any("--train-layers" in note for note in plan(method="freeze", seq=512, devices=8).notes)

@@ -238,7 +238,7 @@ def train(
     on: str | Device,
     wish: Wish,
     *,
-    usd_per_hour: float | None = None,
+    usd_per_hour: float | tuple[float, float] | None = None,
     grid: str | None = None,
     pue: str | None = None,
     own_devices: Sequence[Device] = (),
@@ -251,7 +251,7 @@ def train(
         source: what `inspect` takes, or a number of parameters, such as `7B` as text.
         on: a device of the catalogue by any of its names, a device, an instance of a cloud with its devices, or `here`.
         wish: what is asked of the run.
-        usd_per_hour: the price of one device; that of the catalogue without it.
+        usd_per_hour: the price of one device, or its least and most; that of the catalogue without it.
         grid: where the power comes from, as `weigh grids` names it, or grams of CO2 equivalent a kilowatt-hour.
         pue: an operator of data centres, or the energy of a data centre over that of its machines.
         own_devices: devices of the user's own file.
@@ -301,6 +301,8 @@ def train(
                          )  # fmt: skip
     if memory.fits is False:
         notes.append("it does not fit: the time is that of devices that have room")
+    if wish.method.name == "freeze" and not wish.method.trained_layers:
+        notes.append("what follows the layers is trained alone: --train-layers adds the last of them")
     if memory.fits is False and not wish.is_searched:
         notes.append("`--layout auto` searches for what is not given of the layout")
     if not _writes_text(found):

@@ -24,6 +24,10 @@ _SMALL_ENERGY_UNITS = {"mJ": 1e-3, "mWh": 3.6}
 _ENERGY_UNITS = {"j": 1.0, "kj": 1e3, "mj": 1e6, "gj": 1e9, "wh": 3.6e3, "kwh": 3.6e6, "mwh": 3.6e9, "gwh": 3.6e12}
 _QUANTITY = re.compile(r"\s*([0-9][0-9_,]*(?:\.[0-9]+)?(?:[eE][0-9]{1,2})?)\s*([A-Za-z/]*)\s*")
 
+_RANGE = re.compile(r"(?P<low>[0-9.]+(?:e[-+]?[0-9]+)?)(?:-(?P<high>[0-9.]+(?:e[-+]?[0-9]+)?))?", re.IGNORECASE)
+MOST_OF_RANGE = 1e15
+"""No range that is asked for goes so far."""
+
 
 def _split(text: str, kind: str, example: str) -> tuple[Fraction, str]:
     from fractions import Fraction  # which loads `decimal`: a plain `weigh inspect` parses no quantity
@@ -192,6 +196,26 @@ def parse_rate(text: str) -> float:
     if scale.lower() not in _COUNT_UNITS or (slash and time not in _SECOND_UNITS):
         raise UnitError(f"{text!r} is not a rate", "a number a second, or 600/min or 10M/day", "write it so")
     return float(number) * _COUNT_UNITS[scale.lower()] / (_SECOND_UNITS[time] if slash else 1.0)
+
+
+def parse_range(text: str) -> tuple[float, float]:
+    """The least and the most of what is written as one number, or as two with a dash between.
+
+    Raises:
+        UnitError: when it is none, below 0, or the first is the larger.
+
+    Example:
+        >>> parse_range("2"), parse_range("50-100"), parse_range("1e-3-2.5")
+        ((2.0, 2.0), (50.0, 100.0), (0.001, 2.5))
+    """
+    both = _RANGE.fullmatch(text.strip())
+    try:
+        low, high = (float(both["low"]), float(both["high"] or both["low"])) if both else (1.0, 0.0)
+    except ValueError:
+        low, high = 1.0, 0.0
+    if not 0 <= low <= high < MOST_OF_RANGE:
+        raise UnitError(f"{text!r} is no range", "a number of 0 or more, or two such as 50-100", "write it so")
+    return low, high
 
 
 def format_seconds(seconds: float) -> str:

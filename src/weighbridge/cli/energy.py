@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,15 +9,13 @@ import click
 from weighbridge.cli import output
 from weighbridge.cli.fit import plan_options, site_options, with_own_devices
 from weighbridge.errors import UnitError
+from weighbridge.units import parse_range
 
 if TYPE_CHECKING:
     from weighbridge.footprint import Footprint
 
 OWN = ("source", "watts", "seconds", "hours", "energy", "meter", "requests", "requests_per_day", "idle_watts", "claim",
        "grid", "pue", "as_json")  # fmt: skip
-
-
-_RANGE = re.compile(r"(?P<low>[0-9.]+(?:e[-+]?[0-9]+)?)(?:-(?P<high>[0-9.]+(?:e[-+]?[0-9]+)?))?", re.IGNORECASE)
 
 
 class Range(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic only in later releases of click
@@ -30,12 +27,11 @@ class Range(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generi
         """Both ends."""
         if isinstance(value, tuple):
             return value
-        both = _RANGE.fullmatch(str(value).strip())
         try:
-            bounds = (float(both["low"]), float(both["high"] or both["low"])) if both else (0.0, 0.0)
-        except ValueError:
+            bounds = parse_range(str(value))
+        except UnitError:
             bounds = (0.0, 0.0)
-        if not 0 < bounds[0] <= bounds[1] < 1e15:
+        if not bounds[0] > 0:
             self.fail(f"{value!r} is no range; expected a number above 0, or two such as 50-100", param, ctx)
         return bounds
 

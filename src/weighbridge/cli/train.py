@@ -9,6 +9,7 @@ import click
 
 from weighbridge.cli import output
 from weighbridge.cli.fit import site_options
+from weighbridge.units import parse_range
 
 if TYPE_CHECKING:
     from weighbridge.training import TrainingPlan
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
               help="Whether all logits are there at once.")  # fmt: skip
 @click.option("--offload", type=click.Choice(["none", "cpu", "nvme"]), default="none", show_default=True,
               help="Where the states of the optimizer wait.")  # fmt: skip
-@click.option("--price", type=click.FloatRange(0), metavar="USD_PER_H", help="Price of a device hour.")
+@click.option("--price", metavar="USD_PER_H", help="Price of a device hour, or two such as 2-3.")
 @click.option("--claimed-hours", type=output.Count(), help="Device hours that somebody states: can that be?")
 @click.option("--unique", type=output.Count(), help="Tokens of the data without repetition.")
 @site_options
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
 @output.json_option
 def command(
     source: str, on: str, devices_file: str | None, svg: str | None, html: str | None, compare: bool, as_json: bool,
-    price: float | None, grid: str | None, pue: str | None, claimed_hours: int | None, **options: Any,
+    price: str | None, grid: str | None, pue: str | None, claimed_hours: int | None, **options: Any,
 ) -> None:  # fmt: skip
     """Plan training or fine-tuning: compute, memory, time, cost.
 
@@ -75,7 +76,8 @@ def command(
 
     own = () if devices_file is None else catalogue.read(devices_file)
     asked = wish(**options)
-    terms: dict[str, Any] = {"usd_per_hour": price, "grid": grid, "pue": pue, "own_devices": own,
+    usd = None if price is None else parse_range(price)
+    terms: dict[str, Any] = {"usd_per_hour": usd, "grid": grid, "pue": pue, "own_devices": own,
                              "today": datetime.date.today()}  # fmt: skip
     if compare:
         if svg is not None or html is not None or claimed_hours is not None:

@@ -29,7 +29,7 @@ from weighbridge.show import report
 from weighbridge.side_by_side import compare
 from weighbridge.training import train
 from weighbridge.training_wish import check_method, wish
-from weighbridge.units import parse_count, parse_rate, parse_seconds
+from weighbridge.units import parse_count, parse_range, parse_rate, parse_seconds
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -215,7 +215,7 @@ def _api_train(query: QueryParams, body: bytes) -> Any:
     if "parameters" in query and "model" in query:
         raise UnitError("a model and a number of parameters", "one of them", "leave the other out")
     source = parse_count(query["parameters"]) if "parameters" in query else find_model(query.get("model", ""))
-    price = _number(query, "price", "USD an hour") if "price" in query else None
+    price = parse_range(query["price"]) if "price" in query else None
     claimed = counts.pop("claimed_hours", None)
     plan = train(source, query["on"], wish(**words, **counts), usd_per_hour=price, grid=query.get("grid"),
                  pue=query.get("pue"), claimed_hours=claimed, today=datetime.date.today())  # fmt: skip

@@ -26,14 +26,8 @@ from weighbridge.model.architecture import Architecture, Placement
 from weighbridge.model.blocks import Use, Weight
 from weighbridge.model.tensors import Component
 from weighbridge.predict.training.run import Run
-from weighbridge.predict.training.trained import Trained
+from weighbridge.predict.training.trained import SIBLINGS, Trained
 
-SIBLINGS = {
-    **dict.fromkeys(("attention_q", "attention_k", "attention_v", "attention_qkv"), "attention inputs"),
-    **dict.fromkeys(("mlp_gate", "mlp_up"), "feed-forward inputs"),
-    **dict.fromkeys(("router", "experts_gate", "experts_up", "experts_gate_up"), "experts' inputs"),
-}
-"""Roles whose matrices read the same input."""
 LAST = ("attention_output", "mlp_down", "experts_down", "shared_expert_down", "ssm_output", "time_mix_output",
         "channel_mix_value", "head", "router", "score")  # fmt: skip
 """Roles whose outputs are added to what passes through, and kept by nothing."""

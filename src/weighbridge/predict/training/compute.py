@@ -27,14 +27,7 @@ from weighbridge.model.architecture import Architecture, Placement, Workload
 from weighbridge.model.blocks import StateKind, Use, Weight
 from weighbridge.predict.counts import count
 from weighbridge.predict.training.run import Run, by_operation
-from weighbridge.predict.training.trained import Row, Trained, trained
-
-_SIBLINGS = {
-    **dict.fromkeys(("attention_q", "attention_k", "attention_v"), "attention inputs"),
-    **dict.fromkeys(("mlp_gate", "mlp_up"), "feed-forward inputs"),
-    **dict.fromkeys(("router", "experts_gate", "experts_up", "experts_gate_up"), "experts' inputs"),
-}
-"""Roles whose matrices read the same input: none of them stands before another."""
+from weighbridge.predict.training.trained import SIBLINGS, Row, Trained, trained
 
 
 @dataclass(slots=True)
@@ -91,11 +84,6 @@ class Compute:
     def attention(self) -> int:
         """Model FLOPs of scores and weighted sums, which 6ND leaves out."""
         return sum(part.model_flops for part in self.parts if part.path.endswith(".scores"))
-
-    @property
-    def six_nd(self) -> int:
-        """6 FLOPs for each parameter that a token uses and each token."""
-        return 6 * self.parameters * self.tokens
 
     def over(self, tokens: int) -> int:
         """Model FLOPs of so many tokens in steps like this one, rounded down."""
@@ -249,7 +237,7 @@ class _Walk:
         return self.parts.setdefault(path, Part(path))
 
     def _multiply(self, placement: Placement, layer: int | None, weight: Weight, path: str, forward: int) -> None:
-        self._step_to((placement.path, layer, _SIBLINGS.get(weight.role, weight.role)))
+        self._step_to((placement.path, layer, SIBLINGS.get(weight.role, weight.role)))
         self.begun = self.begun or weight.use is Use.MATMUL
         owner = weight.tied_to or path
         is_trained = self._is_trained(owner, layer)

@@ -22,6 +22,12 @@ from weighbridge.model.tensors import Component, Kind
 from weighbridge.predict.training.methods import ALL_LINEAR, Method
 
 _PARTS = ("attention_q", "attention_k", "attention_v")
+SIBLINGS = {
+    **dict.fromkeys(("attention_q", "attention_k", "attention_v", "attention_qkv"), "attention inputs"),
+    **dict.fromkeys(("mlp_gate", "mlp_up"), "feed-forward inputs"),
+    **dict.fromkeys(("router", "experts_gate", "experts_up", "experts_gate_up"), "experts' inputs"),
+}
+"""Roles whose matrices read the same input."""
 _HEADS = ("head", "score")
 """Roles that `all-linear` leaves out."""
 
