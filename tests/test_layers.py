@@ -39,6 +39,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "load_curve",
         "layout_search",
         "training",
+        "training_points",
         "training_source",
         "training_wish",
     ),

@@ -21,7 +21,8 @@ from weighbridge.predict.training import here
 from weighbridge.predict.training.step_time import fits
 from weighbridge.show import trainings
 from weighbridge.show.trainings import training_lines
-from weighbridge.training import TrainingPlan, compared, sizes, stages, train
+from weighbridge.training import TrainingPlan, compared, train
+from weighbridge.training_points import sizes, stages
 from weighbridge.training_source import shape
 from weighbridge.training_wish import check_method, wish
 

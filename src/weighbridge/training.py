@@ -67,24 +67,6 @@ PRE_TRAINING_TOKENS = 10_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class StagePoint:
-    """The memory of each device at one stage of ZeRO, as pictures show it."""
-
-    label: str
-    memory: TrainingMemory
-
-
-@dataclass(frozen=True, slots=True)
-class SizePoint:
-    """What training a model of a size costs, at tokens by a rule."""
-
-    parameters: int
-    tokens: int
-    rule: str
-    cost_usd: Estimate
-
-
-@dataclass(frozen=True, slots=True)
 class HoursClaim:
     """Device hours that somebody states for the run, the share of the peak that they imply, and what they take: days
     on the devices of the plan, money at its price, energy and carbon at its place.
@@ -289,26 +271,9 @@ def train(
     if wish.fixed.global_batch is None:
         notes.append(f"steps of {run.global_batch:,} sequences are assumed")
     step = chosen.step or weigher.step(run)
-    whole = hours(step, run, wish.tokens, is_whole=_is_pre_training(wish))
     counted = compute(found.architecture, run)
-    if wish.is_searched and _is_pre_training(wish):
-        usual = usual_run(run, found.architecture.num_experts > 0)
-        as_usual = hours(weigher.step(usual), usual, wish.tokens)
-        whole = no_less(as_usual, step, run, wish.tokens)
-        if whole is as_usual:
-            notes.append("the hours rest on the steps of a usual layout, not on those of the fastest: every device "
-                         "holds a shard of the weights and works on two micro-batches of about 8,192 tokens"
-                         )  # fmt: skip
-    if memory.fits is False:
-        notes.append("it does not fit: the time is that of devices that have room")
-    if wish.method.name == "freeze" and not wish.method.trained_layers:
-        notes.append("what follows the layers is trained alone: --train-layers adds the last of them")
-    if memory.fits is False and not wish.is_searched:
-        notes.append("`--layout auto` searches for what is not given of the layout")
-    if not _writes_text(found):
-        notes.append("it writes no text: scaling laws of language models say nothing of it")
-    if memory.is_narrow:
-        notes.append("the interval of the memory holds what the device has: try it, or leave more room")
+    whole = _hours(found, wish, run, step, weigher, notes)
+    notes += _told(found, wish, memory)
     notes += [*_of_data(found, wish), *held.notes, *memory.notes, *counted.notes, *step.notes]
     plan = TrainingPlan(
         source=str(source) if found.is_assumed else found.inspection.source, shape=found, wish=wish, device=device,
@@ -322,6 +287,33 @@ def train(
     if claimed_hours is not None:
         plan = replace(plan, claim=_claim(plan, claimed_hours))
     return plan if today is None else replace(plan, rules=_rules(plan, today))
+
+
+def _hours(found: Shape, wish: Wish, run: Run, step: StepTime, weigher: Weigher, notes: list[str]) -> Hours:
+    """What the whole run takes: where it trains from the start and no layout is given, by the steps of a usual one."""
+    if not (wish.is_searched and _is_pre_training(wish)):
+        return hours(step, run, wish.tokens, is_whole=_is_pre_training(wish))
+    usual = usual_run(run, found.architecture.num_experts > 0)
+    as_usual = hours(weigher.step(usual), usual, wish.tokens)
+    whole = no_less(as_usual, step, run, wish.tokens)
+    if whole is as_usual:
+        notes.append("the hours rest on the steps of a usual layout, not on those of the fastest: every device holds a "
+                     "shard of the weights and works on two micro-batches of about 8,192 tokens")  # fmt: skip
+    return whole
+
+
+def _told(found: Shape, wish: Wish, memory: TrainingMemory) -> Iterator[str]:
+    """What the reader should know about the memory and the method."""
+    if memory.fits is False:
+        yield "it does not fit: the time is that of devices that have room"
+    if memory.fits is False and not wish.is_searched:
+        yield "`--layout auto` searches for what is not given of the layout"
+    if memory.is_narrow:
+        yield "the interval of the memory holds what the device has: try it, or leave more room"
+    if wish.method.name == "freeze" and not wish.method.trained_layers:
+        yield "what follows the layers is trained alone: --train-layers adds the last of them"
+    if not _writes_text(found):
+        yield "it writes no text: scaling laws of language models say nothing of it"
 
 
 def compared(source: Any, on: str | Device, wish: Wish, **options: Any) -> list[TrainingPlan]:
@@ -492,30 +484,3 @@ def _plain(found: Shape, devices: int, base: Run, fixed: Fixed, weigher: Weigher
         raise UnitError(why, "a layout that divides the model and the batch evenly", "correct one of them")
     memory = weigher.memory(run)
     return Candidate(run, memory, weigher.step(run))
-
-
-def stages(plan: TrainingPlan) -> list[StagePoint]:
-    """What each device holds at every stage of ZeRO, all else as planned."""
-    found = []
-    for zero in range(4 if plan.run.layout.data * plan.run.layout.context > 1 else 1):
-        run = replace(plan.run, layout=replace(plan.run.layout, zero=zero))
-        label = f"ZeRO {zero}" if zero else "all states on each device"
-        found.append(StagePoint(label, plan_memory(plan.shape.architecture, plan.held, run, plan.device)))
-    return found
-
-
-SIZES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Of the parameters of the plan, for the picture of cost against size."""
-
-
-def sizes(plan: TrainingPlan) -> Iterator[SizePoint]:
-    """What training smaller and larger models costs in the same time for a FLOP, at 20 tokens a parameter and at those
-    of the plan.
-    """
-    own = plan.flops.value
-    assert own is not None
-    for times in SIZES:
-        parameters = round(plan.parameters * times)
-        for rule, tokens in (("20 tokens a parameter", 20 * parameters), ("the tokens of this plan", plan.tokens)):
-            flops = own * times * tokens / plan.tokens
-            yield SizePoint(parameters, tokens, rule, plan.cost_usd.times(flops / own))

@@ -8,7 +8,8 @@ from html import escape
 from weighbridge.errors import printable
 from weighbridge.show import chart, iso_loss, plans, report, trainings
 from weighbridge.show.chart import LEFT, RIGHT, TOP, WIDTH, LogAxis, line, text, titled
-from weighbridge.training import SizePoint, StagePoint, TrainingPlan, sizes, stages
+from weighbridge.training import TrainingPlan
+from weighbridge.training_points import SizePoint, StagePoint, sizes, stages
 from weighbridge.units import format_count
 
 ROW, BAR, EDGE = 58, 24, 8
