@@ -1,0 +1,84 @@
+"""Serving: how fast can tokens come, and how slow; what no device can beat is evidence too."""
+
+from __future__ import annotations
+
+from weighbridge.claims.claim import Answer, Interval, Verdict
+from weighbridge.claims.facts import Facts
+from weighbridge.claims.measure import NOTHING
+from weighbridge.claims.rules.subject import subjects
+from weighbridge.errors import WeighbridgeError
+from weighbridge.estimate import Basis
+from weighbridge.hardware.device import Device
+from weighbridge.planning import fit
+
+LEAST_SHARE = 0.3
+"""Of the bound of memory, which engines reach at the least with one sequence on a device that is made for it."""
+
+
+def speed(facts: Facts) -> Answer | None:
+    """Tokens a second of one sequence, or seconds for so many: each token reads all active weights once."""
+    if facts.claim.kind not in ("", "latency", "throughput") or len(facts.claimed) != 1:
+        return None
+    claimed = facts.claimed[0]
+    is_rate = claimed.unit in ("token / second", NOTHING) and (
+        facts.claim.kind == "throughput" or claimed.unit == "token / second"
+    )
+    tokens = facts.tokens[0].value if facts.tokens else 0.0
+    if not is_rate and (claimed.unit != "second" or not tokens):
+        return None
+    if facts.has("batch of", "concurren", "users", "train"):
+        return None
+    found = [one for one in subjects(facts) if one.size]
+    if not found:
+        return None
+    one = found[0]
+    size = facts.sizes[0].value if facts.sizes else one.active
+    bandwidth, count, told, device = _bandwidth(facts)
+    if bandwidth is None or size is None:
+        return None
+    wide = min(facts.bits, default=16) / 8
+    weights = next((q.value for q in facts.given if q.unit == "byte"), size * wide)
+    floor = weights / (bandwidth * count)
+    step = f"{weights / 1e9:,.1f} GB a token at {bandwidth * count / 1e9:,.0f} GB/s of {told}: {1e3 * floor:,.3g} ms"
+    if is_rate:
+        most = 1 / floor
+        steps = (step, f"no more than {most:,.1f} tokens/s of one sequence")
+        if claimed.low > most * 1.05:
+            return Answer("speed", (Interval(0, most, claimed.unit, Basis.MODELLED, "most"),), steps, (one.source,))
+        return Answer("speed", (Interval(LEAST_SHARE * most, most, claimed.unit, Basis.MODELLED),), steps, (one.source,),
+                      Verdict.CONFIRMED if LEAST_SHARE * most <= claimed.low and claimed.high <= most else None)  # fmt: skip
+    least = floor * tokens
+    steps = (step, f"no less than {least:,.3g} s for {tokens:,.0f} tokens")
+    if device is not None and (device.memory_bytes or 0) * count < weights:
+        steps = (*steps, f"and {weights / 1e9:,.0f} GB do not fit the {(device.memory_bytes or 0) * count / 1e9:,.0f} GB")
+    if claimed.high < least * 0.95:
+        return Answer("speed", (Interval(least, least, "second", Basis.MODELLED, "least"),), steps, (one.source,))
+    longest = _longest(one.shaped(), device, count, tokens)
+    if longest is None:
+        return None
+    return Answer("speed", (Interval(least, longest, "second", Basis.MODELLED),), steps, (one.source,))
+
+
+def _bandwidth(facts: Facts) -> tuple[float | None, int, str, Device | None]:
+    stated = next((q for q in (*facts.given, *facts.said) if q.unit == "byte / second"), None)
+    if stated is not None:
+        return stated.value, 1, "the memory as stated", None
+    if len(facts.devices) != 1:
+        return None, 1, "", None
+    device, count = facts.devices[0]
+    return device.memory_bytes_per_s, count, device.title, device
+
+
+def _longest(source: object, device: Device | None, count: int, tokens: float) -> float | None:
+    if device is None:
+        return None
+    try:
+        plan = fit(source, device, devices=count, output_tokens=max(2, int(tokens)), weights="bf16",
+                   alternatives=False)  # type: ignore[arg-type]  # fmt: skip
+    except WeighbridgeError:
+        return None
+    high = plan.speed.tpot_ms.high
+    return None if high is None else high / 1000 * tokens
+
+
+RULES = (speed,)

@@ -1,0 +1,106 @@
+"""What is a statement about? Models and devices are found in a text by the names of the catalogues."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from weighbridge.hardware.catalogue import devices
+from weighbridge.hardware.device import Device
+from weighbridge.model.catalogue import NamedModel, models
+from weighbridge.names import index, plain
+
+_WORD = re.compile(r"[A-Za-z0-9µ][\w.+/'-]*")
+_MOST_WORDS = 6
+_COMMON = frozenset({"transformer", "command", "orca", "solar", "here", "grok", "gemini", "nova", "aurora"})
+"""Names of models that are words of the language too: alone and in lower case they name nothing."""
+_SIZE_WORD = re.compile(r"-?(?:\d+x)?\d+(?:\.\d+)?[bmt](?:-a\d+(?:\.\d+)?b)?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A name found in a text: one device, or the models that it may mean, and how many devices were said."""
+
+    text: str
+    start: int
+    end: int
+    models: tuple[NamedModel, ...] = ()
+    device: Device | None = None
+    count: int = 1
+
+
+@functools.cache
+def _models() -> Mapping[str, tuple[NamedModel, ...]]:
+    found = {name: (model,) for name, model in index(models()).items()}
+    series: dict[str, list[NamedModel]] = {}
+    for model in models():
+        for name in map(plain, (model.name, model.title)):
+            short = _SIZE_WORD.sub("", name).rstrip("-")
+            if short != name and len(short) > 2 and model not in series.setdefault(short, []):
+                series[short].append(model)
+    for short, members in series.items():
+        if short not in found:
+            found[short] = tuple(members)
+    return found
+
+
+@functools.cache
+def _devices() -> Mapping[str, Device]:
+    return index(devices())
+
+
+def names(text: str) -> tuple[Named, ...]:
+    """The models and devices that a text names, the longest names first taken, in time linear in its length.
+
+    Example:
+        >>> [(n.text, n.models[0].name if n.models else n.device.name, n.count)
+        ...  for n in names("Llama 2 70B on 2x A100 80GB, or Mixtral 8x7B on an RTX 4090")]
+        [('Llama 2 70B', 'llama-2-70b', 1), ('A100 80GB', 'a100-sxm-80', 2), ('Mixtral 8x7B', 'mixtral-8x7b', 1), ('RTX 4090', 'rtx-4090', 1)]
+    """
+    return tuple(_names(text))
+
+
+def _names(text: str) -> Iterator[Named]:
+    words = [(match.start(), match.start() + len(match[0].rstrip(".,'-/+"))) for match in _WORD.finditer(text)]
+    place = 0
+    while place < len(words):
+        for count in range(min(_MOST_WORDS, len(words) - place), 0, -1):
+            start, end = words[place][0], words[place + count - 1][1]
+            if end - start > 60:
+                continue
+            found = _named(text, start, end)
+            if found is not None:
+                yield found
+                place += count
+                break
+        else:
+            place += 1
+
+
+_COUNT = re.compile(r"(\d{1,6}(?:,\d{3})*)\s?(?:x|×|\*)?\s?(?:NVIDIA\s)?$")
+
+
+def _named(text: str, start: int, end: int) -> Named | None:
+    said = text[start:end]
+    for ending in ("", "s", "'s"):
+        if ending and not said.endswith(ending):
+            continue
+        name = plain(said[: len(said) - len(ending)] if ending else said)
+        glued = re.match(r"(\d+)x(?=[a-z])", name)
+        if glued and name[glued.end() :] in _devices():
+            return Named(said, start, end, device=_devices()[name[glued.end() :]], count=int(glued[1]))
+        if name in _models() and _is_name(said, name):
+            return Named(said, start, end, models=_models()[name])
+        if name in _devices() and re.search("[a-z]", name):
+            before = _COUNT.search(text[max(0, start - 20) : start].rstrip(" "))
+            count = int(before[1].replace(",", "")) if before and (said[-1] == "s" or before[0][-1] in "x×*") else 1
+            return Named(said, start, end, device=_devices()[name], count=max(1, count))
+    return None
+
+
+def _is_name(said: str, name: str) -> bool:
+    if any(letter.isdigit() for letter in name):
+        return not re.fullmatch(r"[\d.]+[a-z]?", name)
+    return any(letter.isupper() for letter in said) and (name not in _COMMON or " " in said)
