@@ -19,6 +19,8 @@ MOST_BEFORE = 12
 RULES: tuple[Callable[[Facts], Answer | None], ...] = (
     *law.RULES, *formulas.RULES, *counts.RULES, *bytes.RULES, *serving.RULES, *training.RULES, *arithmetic.RULES,
 )  # fmt: skip
+OF_ANY = (*formulas.RULES, arithmetic.equation, arithmetic.total)
+"""Rules that need to know nothing of what the numbers are of."""
 UNCHECKED = frozenset({"benchmark", "quantization_quality", "moe_efficiency", "scaling_law", "other"})
 """Kinds that only measurements could settle."""
 
@@ -49,7 +51,7 @@ def _section(name: str) -> str:
 
 def _find(said: Facts) -> Finding:
     claim = said.claim
-    for rule in formulas.RULES if claim.kind in UNCHECKED else RULES:
+    for rule in OF_ANY if claim.kind in UNCHECKED else RULES:
         try:
             answer = rule(said)
         except (WeighbridgeError, ArithmeticError):

@@ -92,7 +92,7 @@ class Facts:
     @property
     def sizes(self) -> tuple[Quantity, ...]:
         """Counts of parameters that say which model is meant, as in `a 70B model`; the claimed ones are none."""
-        found = [q for q in (*self.said, *self.given) if is_size(q)]
+        found = list({(q.low, q.high): q for q in (*self.said, *self.given) if is_size(q)}.values())
         if "N" in self.keys and not found:
             count = self.keys["N"]
             found = [Quantity(count, count, "parameter", f"N={count:g}", has_magnitude=True)]
@@ -148,6 +148,7 @@ def facts(claim: Claim, before: tuple[Facts, ...] = ()) -> Facts:
     quote = _masked(claim.quote, names(claim.quote))
     inputs = _masked(claim.inputs, names(claim.inputs))
     claimed, others = _parted(_claimed(claim.claimed), quantities(quote))
+    claimed = _summed(claim.claimed, claimed)
     return Facts(claim, claimed, quantities(inputs), others, things, _keys(f"{claim.inputs} ; {claim.quote}"), before)
 
 
@@ -157,18 +158,23 @@ _BARE = re.compile(r"(?:^|[;,])\s*(PB|TB|GB|petabyte|terabyte|gigabyte)s?\s*(?=$
 
 
 def _claimed(text: str) -> list[Quantity]:
-    """The numbers that are judged: a fraction, a sum or a bare unit, which is some of it, is one of them."""
+    """The numbers that are judged; a fraction is one, and so is a bare unit, which is some of it."""
     if fraction := _FRACTION.fullmatch(text):
         value = 1 / float(fraction[1]) if float(fraction[1]) else 0.0
         return [Quantity(value, value, NOTHING, text, digits=1)]
     found = list(quantities(text))
-    if len(found) > 1 and all(text[a.end : b.start].strip() == "+" for a, b in itertools.pairwise(found)):
-        total = sum(q.value for q in found)
-        found = [replace(found[0], low=total, high=total, text=text)]
     for bare in _BARE.finditer(text):
         scale = _BARE_UNITS[bare[1]]
         found.append(Quantity(scale, 1000 * scale, "byte", bare[1], digits=1, scale=scale))
     return found
+
+
+def _summed(text: str, claimed: tuple[Quantity, ...]) -> tuple[Quantity, ...]:
+    """A sum that is claimed, as `2.3B + 0.3B`, is one number."""
+    if len(claimed) < 2 or any(text[a.end : b.start].strip() != "+" for a, b in itertools.pairwise(quantities(text))):
+        return claimed
+    low, high = sum(q.low for q in claimed), sum(q.high for q in claimed)
+    return (replace(claimed[0], low=low, high=high, text=text),)
 
 
 def _parted(claimed: list[Quantity], said: tuple[Quantity, ...]) -> tuple[tuple[Quantity, ...], tuple[Quantity, ...]]:
@@ -181,8 +187,9 @@ def _parted(claimed: list[Quantity], said: tuple[Quantity, ...]) -> tuple[tuple[
         like = [q for q in others if _equal(q, one)]
         if like:
             others.remove(like[-1])
-            if one.unit == NOTHING:
-                claimed[place] = replace(one, unit=like[-1].unit, is_share=like[-1].is_share or one.is_share)
+            if like[-1].unit not in (NOTHING, one.unit):
+                claimed[place] = replace(like[-1], relation=one.relation)
+            claimed[place] = replace(claimed[place], is_share=one.is_share or like[-1].is_share)
     if any(q.unit not in (NOTHING, "parameter") for q in claimed) and any(map(is_size, claimed)):
         others += [q for q in claimed if is_size(q)]
         claimed = [q for q in claimed if not is_size(q)]
@@ -190,8 +197,10 @@ def _parted(claimed: list[Quantity], said: tuple[Quantity, ...]) -> tuple[tuple[
 
 
 def _equal(said: Quantity, claimed: Quantity) -> bool:
-    same = all(math.isclose(*ends, rel_tol=1e-9) for ends in ((said.low, claimed.low), (said.high, claimed.high)))
-    return same and (claimed.unit in (NOTHING, said.unit) or said.unit == NOTHING)
+    ends = ((said.stated(end), claimed.stated(other)) for end, other in
+            ((said.low, claimed.low), (said.high, claimed.high)))  # fmt: skip
+    same = all(math.isclose(*both, rel_tol=1e-9) for both in ends)
+    return same and (claimed.unit in (NOTHING, said.unit, said.unit.split(" / ")[0]) or said.unit == NOTHING)
 
 
 def _masked(text: str, things: tuple[Named, ...]) -> str:

@@ -102,6 +102,8 @@ def _ranges(claimed: Quantity, found: Interval) -> Verdict:
     if found.basis in _LOOSE:
         if found.low <= claimed.low and claimed.high <= found.high:
             return Verdict.NEAR
+        if abs(claimed.value - found.value) <= NEAR * found.value:
+            return Verdict.NEAR
         if claimed.high < found.low * (1 - NEAR) or claimed.low > found.high * (1 + NEAR):
             return Verdict.WRONG
         return Verdict.UNVERIFIABLE

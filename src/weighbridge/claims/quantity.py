@@ -97,12 +97,17 @@ class Quantity:
     relation: str = "="
     scale: float = 1.0
     has_magnitude: bool = False
+    magnitude: float = 1.0
     is_share: bool = False
 
     @property
     def is_measured(self) -> bool:
         """Whether it has a unit or a magnitude that the members of a list before it may share."""
         return self.unit != NOTHING or self.scale != 1
+
+    def stated(self, end: float) -> float:
+        """One of its ends as the number that was written, with its magnitude and without its unit."""
+        return end / self.scale * self.magnitude
 
     @property
     def value(self) -> float:
@@ -114,9 +119,10 @@ class Quantity:
         """Whether two different ends are stated."""
         return self.low != self.high
 
-    def of(self, unit: str, scale: float = 1.0) -> Quantity:
+    def of(self, unit: str, scale: float = 1.0, magnitude: float = 1.0) -> Quantity:
         """The same number, taken for something else."""
-        return replace(self, unit=unit, low=self.low * scale, high=self.high * scale, scale=self.scale * scale)
+        return replace(self, unit=unit, low=self.low * scale, high=self.high * scale, scale=self.scale * scale,
+                       magnitude=self.magnitude * magnitude)  # fmt: skip
 
 
 def quantities(text: str) -> tuple[Quantity, ...]:
@@ -172,7 +178,7 @@ def _quantity(match: re.Match[str], text: str) -> Quantity | None:
     stated = (second if two is not None else first) or 1.0
     return Quantity(low * scale, top * scale, name, text[match.start():end].strip(), match.start(), end,
                     max(_digits(match["one"]), _digits(two)), relation, scale * stated,
-                    bool(first or second), unit == "percent")  # fmt: skip
+                    bool(first or second), stated, unit == "percent")  # fmt: skip
 
 
 def _number(text: str) -> float | None:
@@ -231,8 +237,16 @@ _PER = re.compile(
 )
 
 
+_ADVERBS = {"daily": "day", "monthly": "month", "yearly": "year", "annually": "year", "hourly": "hour",
+            "weekly": "week"}  # fmt: skip
+_OFTEN = re.compile(r"\s(daily|monthly|yearly|annually|hourly|weekly)\b", re.IGNORECASE)
+
+
 def _per(text: str, end: int) -> tuple[float, str, int]:
     """How many of what a quantity is per, the latter as the end of a unit's name."""
+    often = _OFTEN.match(text, end)
+    if often is not None:
+        return 1.0, f" / {_ADVERBS[often[1].lower()]}", often.end()
     match = _PER.match(text, end)
     if match is None:
         return 1.0, "", end
@@ -269,7 +283,7 @@ def _lists(found: list[Quantity], text: str) -> Iterator[Quantity]:
         this, after = found[place], found[place + 1]
         gap = text[this.end : after.start]
         if this.unit == NOTHING and this.scale == 1 and after.is_measured and gap.strip() and _BETWEEN.fullmatch(gap):
-            found[place] = replace(this.of(after.unit, after.scale), is_share=after.is_share)
+            found[place] = replace(this.of(after.unit, after.scale, after.magnitude), is_share=after.is_share)
         elif this.unit == NOTHING and this.has_magnitude and after.unit != NOTHING and _BETWEEN.fullmatch(gap):
             if gap.strip():
                 found[place] = this.of(after.unit)

@@ -43,6 +43,10 @@ def _models() -> Mapping[str, tuple[NamedModel, ...]]:
     for short, members in series.items():
         if short not in found:
             found[short] = tuple(members)
+    titled = [(plain(model.title), model) for model in models()]
+    for name, members in found.items():
+        others = [model for title, model in titled if title.startswith(f"{name}-") and model not in members]
+        found[name] = (*members, *others)
     return found
 
 

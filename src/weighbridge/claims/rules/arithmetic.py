@@ -10,7 +10,7 @@ from weighbridge.claims.claim import Answer, Interval
 from weighbridge.claims.facts import Facts, is_size
 from weighbridge.claims.measure import NOTHING, combined, dimensions
 from weighbridge.claims.quantity import Quantity, quantities
-from weighbridge.claims.rules.subject import subjects
+from weighbridge.claims.rules.subject import named, subjects
 from weighbridge.claims.solver import Part, solve
 from weighbridge.estimate import Basis
 from weighbridge.hardware.grids import find_grid
@@ -87,8 +87,10 @@ def expression(facts: Facts) -> Answer | None:
     value = chain(text, facts.given)
     if value is None or len(facts.claimed) != 1 or not _same(value.unit, facts.claimed[0]):
         return None
-    if dimensions(facts.claimed[0].unit) and value.unit == NOTHING and not facts.claimed[0].unit == "USD":
-        return None
+    claimed = facts.claimed[0]
+    if dimensions(claimed.unit) and value.unit == NOTHING:  # pure numbers are in the unit of the claim
+        each = claimed.scale / claimed.magnitude
+        value = Interval(value.low * each, value.high * each, claimed.unit, value.basis)
     if facts.claimed[0].is_share and value.low > 1:
         return None
     return Answer("expression", (value,), (f"{text.strip()} = {value.low:,.6g}",))
@@ -148,13 +150,14 @@ _SAME = re.compile(r"\b(?:is|are|equals?|means?|or|amounts? to|takes?|=)\b|=|≈
 
 def conversion(facts: Facts) -> Answer | None:
     """The same quantity in another unit: `1,000-1,500 h is 6-8 weeks`."""
-    if len(facts.claimed) != 1 or facts.given or facts.claimed[0].unit == NOTHING:
+    if len(facts.claimed) != 1 or facts.claimed[0].unit == NOTHING:
         return None
     claimed = facts.claimed[0]
-    like = [q for q in facts.said if dimensions(q.unit) == dimensions(claimed.unit)]
-    if len(like) != 1 or len(facts.said) != 1 or not _SAME.search(facts.claim.quote):
+    others = {(round(q.low, 6), round(q.high, 6), q.unit): q for q in (*facts.said, *facts.given)}
+    like = [q for q in others.values() if dimensions(q.unit) == dimensions(claimed.unit)]
+    if len(like) != 1 or len(others) != 1 or not _SAME.search(facts.claim.quote):
         return None
-    if abs(like[0].scale - claimed.scale) < 1e-9 * claimed.scale:
+    if abs(like[0].scale / like[0].magnitude - claimed.scale / claimed.magnitude) < 1e-9 * claimed.scale:
         return None
     one = like[0]
     return Answer("conversion", (Interval(one.low, one.high, one.unit),), (f"{one.text} in other units",))
@@ -192,6 +195,7 @@ def dates(facts: Facts) -> Answer | None:
     return Answer("dates", (Interval(days * 86_400.0, days * 86_400.0, "second"),), (step,))
 
 
+MONTH_S = 2_629_800.0
 _NO_PRODUCT = frozenset({"benchmark", "scaling_law", "quantization_quality", "moe_efficiency", "pruning", "growth_ratio",
                          "other", "regulation", "distillation", "model_param_count"})  # fmt: skip
 
@@ -255,7 +259,10 @@ def _parts(facts: Facts, unit: str) -> list[Part]:
     given += [_part(q, True) for q in facts.sizes if q.text.startswith("N=")]
     weekly = [q for q in facts.given if q.unit == NOTHING and "/" in q.text and 0 < q.high < 1]
     given += [Part(q.low, q.high, NOTHING, q.text, True, Basis.SPECIFIED, "as stated") for q in weekly]
-    said = [_part(q, not given) for q in facts.said if q.unit != NOTHING or is_size(q)]
+    if unit == "USD / second":  # storage is paid by the month
+        given = [Part(p.low / MONTH_S, p.high / MONTH_S, "USD / byte / second", f"{p.text} a month", p.is_required, p.basis,
+                      p.source) if p.unit == "USD / byte" else p for p in given]  # fmt: skip
+    said = [_part(q, not given and not is_size(q)) for q in facts.said if q.unit != NOTHING or is_size(q)]
     if weekly:  # hours of work a week, so that money at its side is paid by the hour
         said = [Part(p.low / 3600, p.high / 3600, "USD / second", f"{p.text} an hour", p.is_required, p.basis, p.source)
                 if p.unit == "USD" else p for p in said]  # fmt: skip
@@ -265,6 +272,16 @@ def _parts(facts: Facts, unit: str) -> list[Part]:
 def _constants(facts: Facts, unit: str) -> list[Part]:
     """What the statement need not say: bytes of a format, operations of a parameter, tokens that suit one."""
     found: list[Part] = []
+    for model in facts.models[:1]:
+        one = named(model.name)
+        if one.active and one.size and not facts.sizes:
+            size = one.active if "FLOP" in unit else one.size
+            found.append(Part(size, size, "parameter", f"{size:,.0f} parameters of {one.title}", basis=Basis.EXACT,
+                              source=one.source))  # fmt: skip
+        if model.training_tokens and not facts.tokens:
+            found.append(Part(model.training_tokens, model.training_tokens, "token",
+                              f"{model.training_tokens:,} tokens of {one.title}",
+                              source=model.source_of("training_tokens")))  # fmt: skip
     if facts.bits and "byte" in unit:
         wide = min(facts.bits) / 8
         found.append(Part(wide, wide, "byte / parameter", f"{wide:g} B", basis=Basis.EXACT))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from weighbridge.claims.claim import Answer, Interval, Verdict
 from weighbridge.claims.facts import Facts, is_size
+from weighbridge.claims.measure import NOTHING
 from weighbridge.claims.rules.subject import Subject, subjects
 from weighbridge.errors import WeighbridgeError
 from weighbridge.estimate import Basis
@@ -19,8 +21,12 @@ from weighbridge.predict.training.optimizers import find_optimizer
 from weighbridge.units import format_bytes
 
 _KINDS = ("", "storage_size", "inference_memory")
+USUAL_CONTEXT = 4096
+"""Tokens of a sequence where none are said."""
 LEAST_FREE = 0.9
 """Of a device's memory, what weights may take."""
+FEWEST_BITS = 2
+SAME = 0.05
 _SMALLEST = 4
 """Bits to which weights are usually packed at least: what does not fit then does not fit."""
 INDEX_BYTES = 4
@@ -60,7 +66,9 @@ def storage(facts: Facts) -> Answer | None:
         sizes = [(f"{said[0] / 1e9:g}B", said[0])]
     if each and facts.claim.kind == "storage_size" and not (facts.models or facts.sizes):
         return _of_context(facts, each)
-    if not sizes or not each:
+    if sizes and not each:
+        return _any_format(facts, sizes)
+    if not sizes:
         return None
     claimed = facts.claimed
     pairs = [(title, size, one) for title, size in sizes for one in each]
@@ -74,6 +82,21 @@ def storage(facts: Facts) -> Answer | None:
         steps = (f"{title} x {each[0]:g} B = {_bytes(size * each[0])}", f"from {_bytes(before)}")
         return Answer("storage", _exact([before, size * each[0]]), steps, (found[0].source,))
     return None
+
+
+def _any_format(facts: Facts, sizes: list[tuple[str, float]]) -> Answer | None:
+    """Bytes without a format: too few for any, or those of the usual 16 bits."""
+    if len(sizes) != 1 or len(facts.claimed) != 1:
+        return None
+    title, size = sizes[0]
+    least = size * FEWEST_BITS / 8
+    if facts.claimed[0].high < least:
+        step = f"{title} at {FEWEST_BITS} bits a parameter, fewer than any usual format has: {_bytes(least)}"
+        return Answer("storage", (Interval(least, least, "byte", Basis.EXACT, "least"),), (step,))
+    if abs(facts.claimed[0].value / (2 * size) - 1) > SAME:
+        return None
+    step = f"{title} x 2 B, the usual 16 bits = {_bytes(2 * size)}"
+    return Answer("storage", _exact([2 * size], Basis.ASSUMED), (step,))
 
 
 def _of_context(facts: Facts, each: list[float]) -> Answer | None:
@@ -212,6 +235,75 @@ def activations(facts: Facts) -> Answer | None:
     return Answer("activations", (Interval(part.low, count * part.high, "byte", part.basis),), (step,), (found[0].source,))
 
 
+def serving(facts: Facts) -> Answer | None:
+    """Everything that serving holds for one sequence: weights, cache, activations, the engine."""
+    if facts.claim.kind not in ("", "inference_memory") or not _are_bytes(facts) or len(facts.claimed) != 1:
+        return None
+    if facts.devices or facts.has("overhead", "fine-tun", "finetun", "train", "adapter", "cache", "activation"):
+        return None
+    if facts.claim.kind == "" and not facts.has("memory", "vram", "inference", "serv", "run"):
+        return None
+    found = [one for one in subjects(facts) if one.size]
+    cards = [q for q in facts.given if q.unit == "byte"]
+    if len(found) != 1 or cards:
+        return None
+    one, card = found[0], find_device("a100-sxm-80")
+    size = facts.sizes[0].high if facts.sizes else one.size
+    recipe = {32: "fp32", 8: "int8", 4: "int4"}.get(min(facts.bits, default=16), "bf16")
+    weights = (size or 0.0) * min(facts.bits, default=16) / 8
+    count = next((n for n in (1, 2, 4, 8, 16, 32) if weights < LEAST_FREE * n * (card.memory_bytes or 1)), 64)
+    try:
+        plan = fit(one.shaped(), card, devices=count, weights=recipe, context_tokens=USUAL_CONTEXT, alternatives=False)
+    except WeighbridgeError:
+        return None
+    whole = plan.memory.total_bytes
+    if whole.high is None:
+        return None
+    top = max(whole.high, weights)
+    steps = (f"{one.title}: {_bytes(weights)} for the weights", f"up to {_bytes(top)} with a cache of "
+             f"{USUAL_CONTEXT:,} tokens, activations and the engine on {count} x {card.title}")  # fmt: skip
+    return Answer("serving memory", (Interval(weights, top, "byte", whole.basis),), steps, (one.source,))
+
+
+def room(facts: Facts) -> Answer | None:
+    """Whether bytes that are said to be enough hold the weights alone, at the fewest bits that are named or usual."""
+    if facts.claim.kind not in ("", "inference_memory", "training_memory") or not _are_bytes(facts):
+        return None
+    found = [one for one in subjects(facts) if one.size]
+    if len(found) != 1 or len(facts.claimed) != 1 or facts.devices or facts.has("cache", "activation", "overhead"):
+        return None
+    size = facts.sizes[0].value if facts.sizes else found[0].size or 0.0
+    bits = min(facts.bits, default=_SMALLEST)
+    least = size * bits / 8
+    step = f"{size / 1e9:g}B x {bits / 8:g} B = {_bytes(least)} for the weights alone"
+    return Answer("room", (Interval(least, least, "byte", Basis.EXACT, "least"),), (step,), (found[0].source,))
+
+
+def number(facts: Facts) -> Answer | None:
+    """How many devices a model needs at least, to hold its weights alone."""
+    if facts.claim.kind not in ("", "inference_memory") or len(facts.claimed) != 1 or len(facts.devices) != 1:
+        return None
+    claimed, (device, _) = facts.claimed[0], facts.devices[0]
+    if claimed.unit not in (NOTHING, "device") or claimed.has_magnitude or claimed.is_share or claimed.high > 10_000:
+        return None
+    if not re.search(rf"{claimed.text}\s*(?:x|×)?\s*(?:NVIDIA )?\S*[A-Z]+\d|\bGPUs?\b|\bcards?\b", facts.claim.claimed or
+                     facts.claim.quote):  # fmt: skip
+        return None
+    sizes = [one.size or 0.0 for one in subjects(facts)] or [q.value for q in facts.sizes]
+    if facts.sizes:
+        sizes = [facts.sizes[0].value]
+    if len(sizes) != 1 or not sizes[0] or not device.memory_bytes:
+        return None
+    bits = min(facts.bits, default=16)
+    need = sizes[0] * bits / 8
+    least = math.ceil(need / device.memory_bytes)
+    steps = (f"{sizes[0] / 1e9:g}B x {bits / 8:g} B = {_bytes(need)}",
+             f"/ {_bytes(device.memory_bytes)} of {device.title}: at least {least}")  # fmt: skip
+    verdict = Verdict.WRONG if claimed.high < least else Verdict.CONFIRMED if claimed.low <= 2 * least else None
+    return Answer("devices", (Interval(least, least, claimed.unit, Basis.EXACT, "least"),), steps, (_source(device),),
+                  verdict)  # fmt: skip
+
+
 _NOT = re.compile(r"\b(?:cannot|can't|can not|won't|will not|doesn't|does not|never|unable|too (?:big|large)|impossible)\b")
 _RUNS = re.compile(r"\b(?:runs?|running|fits?|fitting|on|holds?|deploy\w*|train\w*|fine-tun\w*|serves?|loads?)\b")
 
@@ -267,4 +359,4 @@ def _source(device: Device) -> str:
     return f"{device.title}: {device.source_of('memory_bytes')}"
 
 
-RULES = (cache, training, activations, sparse, fits, precision, storage)
+RULES = (cache, training, activations, sparse, number, fits, serving, precision, storage, room)

@@ -9,7 +9,8 @@ from weighbridge.claims.claim import Answer, Interval
 from weighbridge.claims.facts import Facts
 from weighbridge.claims.measure import NOTHING
 from weighbridge.claims.quantity import Quantity
-from weighbridge.claims.rules.subject import Subject, subjects
+from weighbridge.claims.rules.subject import KEY_NAMES, Subject, named, subjects
+from weighbridge.claims.subjects import names
 from weighbridge.errors import WeighbridgeError
 from weighbridge.estimate import Basis
 from weighbridge.layer import count_layer
@@ -175,14 +176,10 @@ def _series(facts: Facts) -> Answer | None:
     """Sizes of a series of models, each claimed as one number."""
     if len(facts.claimed) < 2 or len(facts.named_models) != 1 or not facts.has("sizes", "models", "versions", "family"):
         return None
-    from weighbridge.claims.subjects import names
-
     thing = facts.named_models[0]
     found = [names(f"{thing.text} {quantity.text}") for quantity in facts.claimed]
     if not all(len(one) == 1 and len(one[0].models) == 1 for one in found):
         return None
-    from weighbridge.claims.rules.subject import named
-
     members = [named(one[0].models[0].name) for one in found]
     sizes = [one.size for one in members]
     steps = tuple(f"{one.title}: {_whole(one.size or 0)}" for one in members)
@@ -218,8 +215,8 @@ def _aspect(facts: Facts, one: Subject, is_share: bool) -> Answer | None:
     for name, pattern in _PARTS:
         if re.search(pattern, quote):
             part = _part(one, name)
-            if part:
-                return Answer("part", _exact(part), (f"{name} of {one.title}: {_whole(part)}",), sources)
+            step = f"{name} of {one.title}: {_whole(part)}"
+            return Answer("part", _exact(part), (step,), sources) if part else None
     if facts.claimed[0].low < 1e4:
         return None
     for name, pattern in _COMPONENTS:
@@ -315,8 +312,15 @@ def shape(facts: Facts) -> Answer | None:
         if longest is None:
             return None
         return Answer("context", _exact(longest), (f"{one.title} has {longest:,} positions",), sources, is_whole=True)
-    if claimed.unit not in (NOTHING, "layer", "expert", "head") or claimed.low >= 1e5 or claimed.has_magnitude:
+    if claimed.unit not in (NOTHING, "layer", "expert", "head") or claimed.low >= 1e6 or claimed.has_magnitude:
         return None
+    wide = re.search(r"hidden (?:size|dim\w*)|d_model|embedding (?:size|dim\w*)|width|vocab\w*", said)
+    if wide is not None and facts.named_models and one.model is not None:
+        spellings = KEY_NAMES["V" if wide[0].startswith("vocab") else "d"]
+        size = next((one.model.config[name] for name in spellings if name in one.model.config), None)
+        if not isinstance(size, int):
+            return None
+        return Answer("shape", _exact(size), (f"{wide[0]} of {one.title}: {size:,}",), sources, is_whole=True)
     if re.search(r"conv(?:olution(?:al)?)? layers", said):
         paths = [p.path for p in architecture.placements if isinstance(p.block, Convolution) for _ in range(p.repeat)]
         main = [path for path in paths if "shortcut" not in path and "downsample" not in path]

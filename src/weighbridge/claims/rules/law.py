@@ -15,6 +15,8 @@ _PLACES = (
     ("South Korea", r"korea"),
 )  # fmt: skip
 _TOLERANCE = 0.05
+_IN_FORCE = r"in force|currently|today|still|now requires|must now"
+"""Words that say that a rule holds on the day of reading: of one that has ended that is wrong."""
 
 
 def threshold(facts: Facts) -> Answer | None:
@@ -34,7 +36,8 @@ def threshold(facts: Facts) -> Answer | None:
     like = [rule for rule in known if rule.quantity == quantity]
     steps = tuple(map(_told, like or known))
     sources = tuple(dict.fromkeys(rule.source for rule in like or known))
-    if any(abs(rule.value / claimed.value - 1) < _TOLERANCE and rule.ended is None for rule in like):
+    equal = [rule for rule in like if abs(rule.value / claimed.value - 1) < _TOLERANCE]
+    if any(rule.ended is None for rule in equal) or (equal and not re.search(_IN_FORCE, facts.text)):
         verdict = Verdict.CONFIRMED
     else:
         verdict = Verdict.WRONG

@@ -11,7 +11,7 @@ from weighbridge.estimate import Basis
 from weighbridge.hardware.device import Device
 from weighbridge.planning import fit
 
-LEAST_SHARE = 0.3
+LEAST_SHARE = 0.2
 """Of the bound of memory, which engines reach at the least with one sequence on a device that is made for it."""
 
 
@@ -45,8 +45,9 @@ def speed(facts: Facts) -> Answer | None:
         steps = (step, f"no more than {most:,.1f} tokens/s of one sequence")
         if claimed.low > most * 1.05:
             return Answer("speed", (Interval(0, most, claimed.unit, Basis.MODELLED, "most"),), steps, (one.source,))
-        return Answer("speed", (Interval(LEAST_SHARE * most, most, claimed.unit, Basis.MODELLED),), steps, (one.source,),
-                      Verdict.CONFIRMED if LEAST_SHARE * most <= claimed.low and claimed.high <= most else None)  # fmt: skip
+        least_rate = LEAST_SHARE * most / count  # engines that split the layers use one device at a time
+        return Answer("speed", (Interval(least_rate, most, claimed.unit, Basis.MODELLED),), steps, (one.source,),
+                      Verdict.CONFIRMED if least_rate <= claimed.low and claimed.high <= most else None)  # fmt: skip
     least = floor * tokens
     steps = (step, f"no less than {least:,.3g} s for {tokens:,.0f} tokens")
     if device is not None and (device.memory_bytes or 0) * count < weights:
@@ -60,9 +61,9 @@ def speed(facts: Facts) -> Answer | None:
 
 
 def _bandwidth(facts: Facts) -> tuple[float | None, int, str, Device | None]:
-    stated = next((q for q in (*facts.given, *facts.said) if q.unit == "byte / second"), None)
-    if stated is not None:
-        return stated.value, 1, "the memory as stated", None
+    stated = [q.value for q in (*facts.given, *facts.said) if q.unit == "byte / second"]
+    if stated:
+        return min(stated), 1, "the memory as stated", None
     if len(facts.devices) != 1:
         return None, 1, "", None
     device, count = facts.devices[0]

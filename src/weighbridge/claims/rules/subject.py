@@ -12,12 +12,13 @@ from weighbridge.model.architecture import Architecture
 from weighbridge.model.catalogue import NamedModel, find_model, models
 from weighbridge.training_source import shape
 
-_KEY_NAMES = {
+KEY_NAMES = {
     "V": ("vocab_size",), "d": ("hidden_size", "n_embd", "d_model", "dim"),
     "L": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
     "ff": ("intermediate_size", "d_ff", "ffn_dim", "hidden_dim", "n_inner"),
     "kv": ("num_key_value_heads",), "E": ("num_local_experts", "num_experts", "n_routed_experts"),
 }  # fmt: skip
+"""What the sizes of a shape are called in configurations, by the letters of `facts.keys`."""
 SAME_SIZE = 0.12
 """A size in a name is rounded by no more than this: `7B` is 6.74 billion, `8x7B` is no size."""
 
@@ -77,7 +78,7 @@ def of_keys(keys: dict[str, float]) -> Subject | None:
         >>> of_keys({"V": 30522, "d": 1024, "L": 24, "ff": 4096}).title
         'BERT large'
     """
-    wanted = {key: value for key, value in keys.items() if key in _KEY_NAMES}
+    wanted = {key: value for key, value in keys.items() if key in KEY_NAMES}
     if len(wanted) < 3 or not {"d", "L"} <= wanted.keys():
         return None
     found = [model for model in models() if model.config and _has(model, wanted)]
@@ -86,7 +87,7 @@ def of_keys(keys: dict[str, float]) -> Subject | None:
 
 
 def _has(model: NamedModel, wanted: dict[str, float]) -> bool:
-    return all(any(model.config.get(name) == value for name in _KEY_NAMES[key]) for key, value in wanted.items())
+    return all(any(model.config.get(name) == value for name in KEY_NAMES[key]) for key, value in wanted.items())
 
 
 def subjects(facts: Facts, claimed: float | None = None) -> tuple[Subject, ...]:

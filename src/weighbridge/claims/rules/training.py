@@ -78,6 +78,20 @@ def flops(facts: Facts) -> Answer | None:
     return None
 
 
+def data(facts: Facts) -> Answer | None:
+    """Tokens that a named model was trained on, as its developer states them."""
+    if len(facts.claimed) != 1 or facts.claim.kind in ("chinchilla", "kv_cache") or len(facts.models) != 1:
+        return None
+    claimed, one = facts.claimed[0], facts.models[0]
+    if claimed.unit not in ("token", NOTHING) or not facts.has("train", "pretrain", "pre-train"):
+        return None
+    if not re.search(r"tokens", facts.text) or claimed.low < 1e9 or one.training_tokens is None or facts.given:
+        return None
+    return Answer("training data", (Interval(one.training_tokens, one.training_tokens, claimed.unit, Basis.SPECIFIED),),
+                  (f"the developer of {one.title} states {one.training_tokens:,} tokens",),
+                  (one.source_of("training_tokens"),))  # fmt: skip
+
+
 def hours(facts: Facts) -> Answer | None:
     """Hours of a training on so many devices; never less than at their peak."""
     kinds = ("", "gpu_hours", "latency")
@@ -254,4 +268,4 @@ def copies(facts: Facts) -> Answer | None:
                   (f"{name} keeps {kept:g} B a parameter: {kept / 4:g} numbers of 4 B",), is_whole=True)  # fmt: skip
 
 
-RULES = (optimum, adapter_cost, adapter, copies, hours, cost, flops)
+RULES = (data, optimum, adapter_cost, adapter, copies, hours, cost, flops)
