@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from weighbridge.claims.claim import Answer, Claim, Finding, Interval, Verdict
+from weighbridge.claims.contradiction import Contradiction, contradictions
 from weighbridge.claims.facts import Facts, facts
 from weighbridge.claims.judge import judge
+from weighbridge.claims.parse import readings
+from weighbridge.claims.quantity import told
 from weighbridge.claims.rules import arithmetic, bytes, counts, formulas, law, serving, training
 from weighbridge.claims.rules.subject import subjects, undisclosed
 from weighbridge.errors import WeighbridgeError
@@ -25,22 +29,75 @@ UNCHECKED = frozenset({"benchmark", "quantization_quality", "moe_efficiency", "s
 """Kinds that only measurements could settle."""
 
 
-def check(claims: Iterable[Claim]) -> list[Finding]:
-    """Judges claims, each beside those before it in its section.
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found of all claims of a document, or of several."""
+
+    findings: tuple[Finding, ...]
+    contradictions: tuple[Contradiction, ...]
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether any claim is wrong, or contradicts another."""
+        return bool(self.contradictions) or any(one.verdict.is_wrong for one in self.findings)
+
+    def counts(self) -> dict[str, int]:
+        """How many claims have each verdict."""
+        return {verdict.value: sum(one.verdict is verdict for one in self.findings) for verdict in Verdict}
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of the JSON contract."""
+        return {"claims": [one.to_json() for one in self.findings],
+                "contradictions": [one.to_json() for one in self.contradictions], "verdicts": self.counts()}  # fmt: skip
+
+
+def check(claims: Iterable[Claim]) -> Report:
+    """Judges claims, each beside those before it in its section, and finds where they contradict each other.
+
+    A claim that nothing else settles and that another contradicts is internally inconsistent.
 
     Example:
-        >>> found = check([Claim("Llama 2 70B: KV cache of 80 GB for 4,096 tokens", "kv_cache", "80 GB")])
-        >>> found[0].verdict.value, found[0].computed
+        >>> report = check([Claim("Llama 2 70B: KV cache of 80 GB for 4,096 tokens", "kv_cache", "80 GB")])
+        >>> report.findings[0].verdict.value, report.findings[0].computed
         ('wrong', '1.342 GB')
     """
     found: list[Finding] = []
+    stated: list[Facts] = []
     sections: dict[tuple[str, str], list[Facts]] = {}
     for claim in claims:
         before = sections.setdefault((claim.article, _section(claim.section)), [])
-        said = facts(claim, tuple(replace(one, before=()) for one in before[-MOST_BEFORE:]))
-        before.append(said)
-        found.append(_find(said))
-    return found
+        above = tuple(replace(one, before=()) for one in before[-MOST_BEFORE:])
+        finding, said = _reading(claim, above)
+        before.append(said[0])
+        stated += said
+        found.append(finding)
+    apart = contradictions(stated)
+    against = {name: one for one in apart for name in one.names}
+    judged = [_beside(one, against.get(one.claim.name or one.claim.quote)) for one in found]
+    return Report(tuple(judged), tuple(apart))
+
+
+def _beside(finding: Finding, contradiction: Contradiction | None) -> Finding:
+    if contradiction is None or finding.verdict is not Verdict.UNVERIFIABLE:
+        return finding
+    told = f"{contradiction.quantity}: {' and '.join(contradiction.values)} are both stated"
+    return replace(finding, verdict=Verdict.INCONSISTENT, steps=(*finding.steps, told), settles="")
+
+
+def _reading(claim: Claim, above: tuple[Facts, ...]) -> tuple[Finding, list[Facts]]:
+    """The finding of a claim and what it says, by the first reading of it that a rule settles."""
+    said: list[Facts] = []
+    found: list[Finding] = []
+    for one in readings(claim):
+        said.append(facts(one, above))
+        found.append(_find(said[-1]))
+        if found[-1].verdict is not Verdict.UNVERIFIABLE:
+            break
+    if not said:
+        said = [facts(claim, above)]
+        found = [_find(said[0])]
+    best = next((one for one in reversed(found) if one.verdict is not Verdict.UNVERIFIABLE), found[0])
+    return best, said
 
 
 def _section(name: str) -> str:
@@ -58,7 +115,7 @@ def _find(said: Facts) -> Finding:
             continue
         if answer is not None:
             verdict = judge(said.claimed, answer)
-            computed = ", ".join(_told(one) for one in answer.computed)
+            computed = ", ".join(_computed(one) for one in answer.computed)
             basis = weakest(one.basis for one in answer.computed) if answer.computed else None
             return Finding(claim, verdict, _stated(said), computed, answer.steps, answer.sources, answer.rule, basis,
                            "" if verdict is not Verdict.UNVERIFIABLE else "conditions that narrow the interval")  # fmt: skip
@@ -78,8 +135,7 @@ def _stated(said: Facts) -> str:
     return said.claim.claimed or "; ".join(q.text for q in said.claimed)
 
 
-_SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
-
-
-def _told(one: Interval) -> str:
-    return f"{one.low:.6g}..{one.high:.6g} {one.unit}"
+def _computed(one: Interval) -> str:
+    bound = {"least": "at least ", "most": "at most "}.get(one.is_bound, "")
+    ends = dict.fromkeys((one.low,) if one.is_bound == "least" else (one.high,) if one.is_bound else (one.low, one.high))
+    return bound + " to ".join(told(end, one.unit) for end in ends)

@@ -13,13 +13,11 @@ from dataclasses import dataclass, field, replace
 
 from weighbridge.claims.claim import Claim
 from weighbridge.claims.measure import NOTHING
-from weighbridge.claims.quantity import Quantity, keys, quantities
+from weighbridge.claims.quantity import Quantity, is_size, keys, quantities
 from weighbridge.claims.subjects import Named, names
 from weighbridge.hardware.device import Device
 from weighbridge.model.catalogue import NamedModel
 
-LEAST_SIZE = 1e6
-"""Numbers without a unit that may be counts of parameters begin here."""
 _BITS = (
     (re.compile(r"\b(?:fp|float)[- ]?32\b|\b32[- ]?bits?\b|\bfull[- ]precision\b|\bsingle precision\b", re.I), 32),
     (re.compile(r"\b(?:bf|fp|float|bfloat)[- ]?16\b|\b16[- ]?bits?\b|\bhalf[- ]precision\b", re.I), 16),
@@ -111,18 +109,6 @@ class Facts:
     def near(self, want: str) -> Facts | None:
         """The nearest statement above, of the same section, that has this: `models` or `sizes`."""
         return next((one for one in reversed(self.before) if getattr(one, want)), None)
-
-
-def is_size(quantity: Quantity) -> bool:
-    """Whether a number can be a count of parameters: it says so, or is large, written with B or M, and has no unit.
-
-    Example:
-        >>> [is_size(q) for q in quantities("a 70B model, 2,048 tokens and 300B tokens")]
-        [True, False, False]
-    """
-    return quantity.unit == "parameter" or (
-        quantity.unit == NOTHING and quantity.has_magnitude and quantity.low >= LEAST_SIZE and not quantity.is_share
-    )
 
 
 def formats(text: str) -> tuple[int, ...]:

@@ -77,6 +77,8 @@ _BEFORE = (
 _SPAN = 40
 """Characters before a number in which words of comparison are looked for."""
 MOST_DIGITS = 40
+LEAST_SIZE = 1e6
+"""Numbers without a unit that may be counts of parameters begin here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +228,13 @@ _COMPOUND = re.compile(
 )
 
 
+_EVERY = re.compile(r"[\s-](daily|monthly|yearly|hourly|weekly)[\s-](requests?|queries|tokens|users)\b")
+
+
 def _compound(text: str, match: re.Match[str]) -> tuple[str, int] | None:
+    every = _EVERY.match(text, match.start())
+    if every is not None and every[2] in _UNITS:
+        return f"{_UNITS[every[2]]} / {_ADVERBS[every[1]]}", every.end()
     found = _COMPOUND.match(text, match.start())
     return None if found is None else (f"device * {_UNITS[found['time']]}", found.end())
 
@@ -303,3 +311,44 @@ def keys(text: str) -> dict[str, float]:
         {'V': 30522.0, 'd': 1024.0, 'L': 24.0, 'ff': 4096.0}
     """
     return {name: found[0].value for name, value in _KEY.findall(text) if (found := quantities(value))}
+
+
+def is_size(quantity: Quantity) -> bool:
+    """Whether a number can be a count of parameters: it says so, or is large, written with B or M, and has no unit.
+
+    Example:
+        >>> [is_size(q) for q in quantities("a 70B model, 2,048 tokens and 300B tokens")]
+        [True, False, False]
+    """
+    return quantity.unit == "parameter" or (
+        quantity.unit == NOTHING and quantity.has_magnitude and quantity.low >= LEAST_SIZE and not quantity.is_share
+    )
+
+
+_PEOPLE: dict[str, tuple[tuple[float, str], ...]] = {
+    "byte": ((1e15, " PB"), (1e12, " TB"), (1e9, " GB"), (1e6, " MB"), (1e3, " kB"), (1, " B")),
+    "joule": ((3.6e12, " GWh"), (3.6e9, " MWh"), (3.6e6, " kWh"), (1, " J")),
+    "gram": ((1e6, " t"), (1e3, " kg"), (1, " g")),
+    "second": ((31_557_600.0, " years"), (604_800.0, " weeks"), (172_800.0, " days"), (3600, " h"), (60, " min"), (1, " s"),
+               (1e-3, " ms")),
+    "device * second": ((3600.0, " GPU-hours"),),
+}  # fmt: skip
+
+
+def told(value: float, unit: str) -> str:
+    """A number in base units for people.
+
+    Example:
+        >>> told(1_342_177_280, "byte"), told(174_604_259_328, "parameter"), told(0.0021, "1"), told(2.477e12, "joule")
+        ('1.342 GB', '174,604,259,328 parameters', '0.0021', '688.1 MWh')
+    """
+    scales = _PEOPLE.get(unit)
+    if scales is not None:
+        scale, name = next((one for one in scales if abs(value) >= one[0]), scales[-1])
+        return f"{value / scale:,.4g}{name}"
+    number = f"{value:,.0f}" if value == int(value) and 1000 <= abs(value) < 1e15 else f"{value:,.4g}"
+    if unit == NOTHING:
+        return number
+    if unit == "USD":
+        return f"${number}"
+    return f"{number} {unit}" if " " in unit or value == 1 else f"{number} {unit}s"

@@ -14,7 +14,7 @@ from weighbridge.claims.claim import Interval
 from weighbridge.claims.measure import dimensions
 from weighbridge.estimate import Basis, weakest
 
-MOST_PARTS = 7
+MOST_PARTS = 10
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ import itertools
 import re
 
 from weighbridge.claims.claim import Answer, Interval
-from weighbridge.claims.facts import Facts, is_size
+from weighbridge.claims.facts import Facts
 from weighbridge.claims.measure import NOTHING, combined, dimensions
-from weighbridge.claims.quantity import Quantity, quantities
+from weighbridge.claims.quantity import Quantity, is_size, quantities
 from weighbridge.claims.rules.subject import named, subjects
 from weighbridge.claims.solver import Part, solve
 from weighbridge.estimate import Basis
@@ -262,7 +262,8 @@ def _parts(facts: Facts, unit: str) -> list[Part]:
     if unit == "USD / second":  # storage is paid by the month
         given = [Part(p.low / MONTH_S, p.high / MONTH_S, "USD / byte / second", f"{p.text} a month", p.is_required, p.basis,
                       p.source) if p.unit == "USD / byte" else p for p in given]  # fmt: skip
-    said = [_part(q, not given and not is_size(q)) for q in facts.said if q.unit != NOTHING or is_size(q)]
+    measured = [q for q in facts.said if q.unit != NOTHING and not is_size(q)]
+    said = [_part(q, not given and not (measured and is_size(q))) for q in facts.said if q.unit != NOTHING or is_size(q)]
     if weekly:  # hours of work a week, so that money at its side is paid by the hour
         said = [Part(p.low / 3600, p.high / 3600, "USD / second", f"{p.text} an hour", p.is_required, p.basis, p.source)
                 if p.unit == "USD" else p for p in said]  # fmt: skip

@@ -6,8 +6,9 @@ import math
 import re
 
 from weighbridge.claims.claim import Answer, Interval, Verdict
-from weighbridge.claims.facts import Facts, is_size
+from weighbridge.claims.facts import Facts
 from weighbridge.claims.measure import NOTHING
+from weighbridge.claims.quantity import is_size
 from weighbridge.claims.rules.subject import Subject, subjects
 from weighbridge.errors import WeighbridgeError
 from weighbridge.estimate import Basis

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from weighbridge.claims.claim import Answer, Interval, Verdict
-from weighbridge.claims.facts import Facts, is_size
+from weighbridge.claims.facts import Facts
+from weighbridge.claims.quantity import is_size
 from weighbridge.estimate import Basis
 from weighbridge.predict.thresholds import Rule, rules
 

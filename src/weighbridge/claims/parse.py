@@ -1,0 +1,120 @@
+"""Which claims does a table or a text make? Rows of a CSV as they are, sentences by the numbers in them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator
+
+from weighbridge.claims.article import read_article, text_of
+from weighbridge.claims.claim import Claim
+from weighbridge.claims.kind import kind_of, rank
+from weighbridge.claims.measure import NOTHING
+from weighbridge.claims.quantity import Quantity, quantities
+from weighbridge.claims.subjects import names
+from weighbridge.errors import FormatError
+
+COLUMNS = ("id", "article", "section", "quote_short", "quantity_kind", "claimed_value", "inputs")
+"""What a table of claims has at least; others are never read."""
+MOST_FIELD = 1_000_000
+"""Characters of one field of a table."""
+_YEAR = re.compile(r"(?:19|20)\d\d")
+_LABEL = re.compile(r"(?:\b(?:table|section|figure|fig\.|chapter|step|version|v|question|part|no\.|art\.|article)\s*|[§#])$", re.I)
+
+
+def read_table(data: bytes, name: str) -> list[Claim]:
+    """The claims of a CSV.
+
+    Raises:
+        FormatError: when it lacks a column, or has no row.
+
+    Example:
+        >>> table = "id,article,section,quote_short,quantity_kind,claimed_value,inputs\\nA,x,S1,GPT-3 has 175B,,175B,\\n"
+        >>> read_table(table.encode(), "claims.csv")[0].claimed
+        '175B'
+    """
+    reader = csv.DictReader(io.StringIO(text_of(data, name)[0]))
+    csv.field_size_limit(MOST_FIELD)
+    try:
+        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+        if missing:
+            read = f"{name} has no column {', '.join(missing)}"
+            raise FormatError(read, f"the columns {', '.join(COLUMNS)}", "add them, or give sentences")
+        found = [_claim(row, number) for number, row in enumerate(reader, 1)]
+    except csv.Error as error:
+        raise FormatError(f"{name} is no CSV: {error}", "rows of fields", "write it again as CSV") from error
+    if not found:
+        raise FormatError(f"{name} has no row", "a row for each claim", "add one")
+    return found
+
+
+def _claim(row: dict[str, str | None], number: int) -> Claim:
+    cell = {column: (row.get(column) or "").strip() for column in COLUMNS}
+    return Claim(quote=cell["quote_short"], kind=cell["quantity_kind"], claimed=cell["claimed_value"],
+                 inputs=cell["inputs"], name=cell["id"] or f"row {number}", article=cell["article"],
+                 section=cell["section"], line=number + 1)  # fmt: skip
+
+
+def read_text(data: bytes, name: str) -> list[Claim]:
+    """The sentences and rows of an article that have a number which may be checked."""
+    article = read_article(data, name)
+    found = [Claim(passage.text, name=f"{name}:{passage.line}", article=name, section=passage.section,
+                   line=passage.line) for passage in article.passages
+             if passage.kind != "heading" and has_number(passage.text)]  # fmt: skip
+    return found
+
+
+def has_number(text: str) -> bool:
+    """Whether a sentence has a number that is no year, label or part of a name."""
+    return bool(_numbers(text))
+
+
+def _numbers(text: str) -> list[Quantity]:
+    masked = text
+    for thing in names(text):
+        masked = masked[: thing.start] + "_" * (thing.end - thing.start) + masked[thing.end :]
+    return [q for q in quantities(masked) if not _is_label(q, masked)]
+
+
+def _is_label(quantity: Quantity, text: str) -> bool:
+    if quantity.unit != NOTHING or quantity.has_magnitude or quantity.is_share:
+        return False
+    return bool(_YEAR.fullmatch(quantity.text) or _LABEL.search(text[max(0, quantity.start - 12) : quantity.start]))
+
+
+def readings(claim: Claim) -> Iterator[Claim]:
+    """The claims that a sentence may make, the likeliest first: of each unit in it, its numbers of that unit.
+
+    Example:
+        >>> said = Claim("The KV cache of Llama 2 70B takes 80 GB for 4,096 tokens")
+        >>> [(one.kind, one.claimed) for one in readings(said)]
+        [('kv_cache', '80 GB'), ('chinchilla', '4,096 tokens')]
+    """
+    if claim.claimed:
+        yield claim
+        return
+    found = _numbers(claim.quote)
+    groups: dict[tuple[str, bool], list[Quantity]] = {}
+    for quantity in found:
+        groups.setdefault((quantity.unit, quantity.is_share), []).append(quantity)
+    for group in sorted(groups.values(), key=lambda group: rank(group[0])):
+        for some in _splits(group):
+            text = "; ".join(_with_relation(q) for q in some)
+            yield Claim(claim.quote, claim.kind or kind_of(claim.quote, some[0]), text, claim.inputs, claim.name,
+                        claim.article, claim.section, claim.line)  # fmt: skip
+
+
+def _splits(group: list[Quantity]) -> Iterable[list[Quantity]]:
+    """All numbers of a unit together, then the last and the first of them alone, and all but the first."""
+    yield group
+    if len(group) > 1:
+        yield group[-1:]
+        yield group[:1]
+    if len(group) > 2:
+        yield group[1:]
+
+
+def _with_relation(quantity: Quantity) -> str:
+    sign = {">": ">", ">=": ">=", "<": "<", "<=": "<=", "~": "~", "==": "exactly "}.get(quantity.relation, "")
+    return f"{sign}{quantity.text}"
