@@ -48,7 +48,8 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """The document of the JSON contract."""
         return {"claims": [one.to_json() for one in self.findings],
-                "contradictions": [one.to_json() for one in self.contradictions], "verdicts": self.counts()}  # fmt: skip
+                "contradictions": [one.to_json() for one in self.contradictions],
+                "verdicts": self.counts()}  # fmt: skip
 
 
 def check(claims: Iterable[Claim]) -> Report:
@@ -117,18 +118,22 @@ def _find(said: Facts) -> Finding:
             verdict = judge(said.claimed, answer)
             computed = ", ".join(_computed(one) for one in answer.computed)
             basis = weakest(one.basis for one in answer.computed) if answer.computed else None
+            settles = "conditions that narrow the interval" if verdict is Verdict.UNVERIFIABLE else ""
             return Finding(claim, verdict, _stated(said), computed, answer.steps, answer.sources, answer.rule, basis,
-                           "" if verdict is not Verdict.UNVERIFIABLE else "conditions that narrow the interval")  # fmt: skip
+                           settles)  # fmt: skip
     if claim.kind in UNCHECKED:
         return _unknown(said, "a measurement of the same thing, with its conditions")
     hidden = undisclosed(subjects(said))
     if hidden is not None:
-        return _unknown(said, f"{hidden.title}'s developer has disclosed no size", hidden.source)
+        known = f"{hidden.title}: {hidden.model.known_size}" if hidden.model else hidden.title
+        return replace(_unknown(said, "a statement of its developer", hidden.source), steps=(known,))
     return _unknown(said, "a source, or the quantities that it follows from")
 
 
 def _unknown(said: Facts, settles: str, source: str = "") -> Finding:
-    return Finding(said.claim, Verdict.UNVERIFIABLE, _stated(said), sources=(source,) if source else (), settles=settles)
+    return Finding(
+        said.claim, Verdict.UNVERIFIABLE, _stated(said), sources=(source,) if source else (), settles=settles
+    )
 
 
 def _stated(said: Facts) -> str:
@@ -137,5 +142,7 @@ def _stated(said: Facts) -> str:
 
 def _computed(one: Interval) -> str:
     bound = {"least": "at least ", "most": "at most "}.get(one.is_bound, "")
-    ends = dict.fromkeys((one.low,) if one.is_bound == "least" else (one.high,) if one.is_bound else (one.low, one.high))
+    ends = dict.fromkeys(
+        (one.low,) if one.is_bound == "least" else (one.high,) if one.is_bound else (one.low, one.high)
+    )
     return bound + " to ".join(told(end, one.unit) for end in ends)

@@ -61,7 +61,8 @@ class Claim:
 class Interval:
     """What was worked out: from `low` to `high` in a base unit, equal where it is one number.
 
-    `is_bound` says that it is no value but a limit: `least` where nothing can be below, `most` where nothing can be above.
+    `is_bound` says that it is no value but a limit: `least` where nothing can be below, `most` where nothing can be
+    above.
     """
 
     low: float

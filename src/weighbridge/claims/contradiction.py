@@ -19,26 +19,29 @@ from weighbridge.claims.measure import NOTHING, dimensions
 from weighbridge.claims.quantity import Quantity, is_size
 
 _ASPECTS = re.compile(
-    r"\b(?:total|active|dormant|routers?|unet|u-net|vae|refiner|vision|text encoders?|encoder|decoder|cache|weights|activations?"
-    r"|overhead|layers?|heads?|experts?|hidden|vocabulary|embeddings?|context|norm\w*|attention|feed-forward|inference|training"
-    r"|fine-?tun\w*|lora|qlora|adapters?|prompts?|full|input|output|prefill|decode|first year|first token|storage|download"
-    r"|disk|memory|energy|power|mmlu|humaneval|accuracy|speed|latency|price|cost|peak|average|largest|smallest|minimum"
-    r"|maximum|fp\d+|bf16|int\d|\d-bit|before|after|per (?:token|request|layer|block|year|month|day)|small|medium|large|web|chat\w*"
-    r"|fraud|search|simple|complex)\b",
+    r"\b(?:total|active|dormant|routers?|unet|u-net|vae|refiner|vision|text encoders?|encoder|decoder|cache|weights"
+    r"|activations?|overhead|layers?|heads?|experts?|hidden|vocabulary|embeddings?|context|norm\w*|attention|feed-forward"
+    r"|inference|training|fine-?tun\w*|lora|qlora|adapters?|prompts?|full|input|output|prefill|decode|first year"
+    r"|first token|storage|download|disk|memory|energy|power|mmlu|humaneval|accuracy|speed|latency|price|cost|peak"
+    r"|average|largest|smallest|minimum|maximum|fp\d+|bf16|int\d|\d-bit|before|after"
+    r"|per (?:token|request|layer|block|year|month|day)|small|medium|large|web|chat\w*|fraud|search|simple|complex)\b",
     re.IGNORECASE,
 )
 """What of a thing is meant: statements that name different aspects are of different quantities."""
 _WORD = re.compile(r"[a-z][a-z-]{3,}")
-_COMMON = frozenset(
-    "about above also and approximately around been below between both called comes costs each even exactly from gives has have "
-    "having into itself just least less like made makes many more most much need needs only other over parameters parameter "
-    "per roughly same some such takes than that their them then there these they this those tokens typical typically under "
-    "until used uses using very were what when where which while will with would model models million billion trillion".split()
-)  # fmt: skip
+_COMMON = frozenset({
+    "about", "above", "also", "and", "approximately", "around", "been", "below", "between", "both", "called", "comes",
+    "costs", "each", "even", "exactly", "from", "gives", "has", "have", "having", "into", "itself", "just", "least",
+    "less", "like", "made", "makes", "many", "more", "most", "much", "need", "needs", "only", "other", "over",
+    "parameters", "parameter", "per", "roughly", "same", "some", "such", "takes", "than", "that", "their", "them",
+    "then", "there", "these", "they", "this", "those", "tokens", "typical", "typically", "under", "until", "used",
+    "uses", "using", "very", "were", "what", "when", "where", "which", "while", "will", "with", "would", "model",
+    "models", "million", "billion", "trillion",
+})  # fmt: skip
 ALIKE = 0.5
 """Of the words of two statements that name no model, the share that has to be common."""
-MOST_COMPARED = 200
-"""Statements of one kind that name nothing which are compared with each other, so that time stays linear."""
+MOST_COMPARED = 500
+"""Statements of one kind that are compared with each other, so that time stays linear."""
 LOADS_APART = 2.0
 """How far two loads lie apart before one bill for both is a contradiction."""
 
@@ -95,7 +98,8 @@ def contradictions(statements: Iterable[Facts]) -> list[Contradiction]:
 
 def _mentions(facts: Facts) -> Iterator[_Mention]:
     """The claimed number of a statement that claims just one: of several nobody says which is of what, unless its
-    table says only that there are several values of one."""
+    table says only that there are several values of one.
+    """
     claimed = facts.claimed
     if len(claimed) != 1 and re.search(r"\d", facts.claim.claimed):
         return
@@ -116,8 +120,8 @@ def _mentions(facts: Facts) -> Iterator[_Mention]:
 
 
 def _of_group(group: list[_Mention]) -> Iterator[Contradiction]:
-    """The contradictions among mentions of one thing: one for each set of statements that agree on what they speak of."""
-    left = group if group[0].subject else group[:MOST_COMPARED]
+    """The contradictions among mentions of one thing, one for each set that agrees on what it speaks of."""
+    left = group[:MOST_COMPARED]
     while len(left) > 1:
         first, *rest = left
         like = [one for one in rest if _is_same(first, one)]

@@ -34,7 +34,7 @@ _PROSE_KEYS = (
     ("kv", re.compile(r"(\d+)[- ](?:KV|key[- ]value|kv)(?:[- ]heads?)?\b")),
     ("hd", re.compile(r"\b(?:head[- ]dim(?:ension)?|head size)(?: of| is|:)? (\d+)")),
     ("L", re.compile(r"(\d+)[- ](?:transformer |decoder |encoder |MoE |moe )?(?:layers?|blocks)\b")),
-    ("ff", re.compile(r"\b(?:ff|ffn|feed[- ]forward|intermediate)(?: size| dimension| width)?(?: of| is|:)? (\d[\d,]*)")),
+    ("ff", re.compile(r"\b(?:ffn?|feed[- ]forward|intermediate)(?: size| dimension| width)?(?: of| is|:)? (\d[\d,]*)")),
     ("V", re.compile(r"\bvocab(?:ulary)?(?: size)?(?: of| is|:)? (\d[\d,]*)")),
     ("V", re.compile(r"(\d[\d,]*)[- ](?:word |token )?vocab(?:ulary)?\b")),
     ("E", re.compile(r"(\d[\d,]*)[- ](?:routed )?experts\b")),
@@ -43,9 +43,9 @@ _PROSE_KEYS = (
     ("in", re.compile(r"(\d+)[- ](?:in\b|inputs?\b|input channels|input neurons)")),
     ("out", re.compile(r"(\d+)[- ](?:out\b|outputs?\b|output channels|filters|output neurons)")),
 )  # fmt: skip
-_CANON = {"d_model": "d", "hidden": "d", "hidden_size": "d", "heads": "h", "n_heads": "h", "layers": "L", "n_layers": "L",
-          "vocab": "V", "seq": "s", "batch": "b", "rank": "r", "experts": "E", "d_ff": "ff", "dff": "ff",
-          "n": "N", "k_v": "kv", "head_dim": "hd"}  # fmt: skip
+_CANON = {"d_model": "d", "hidden": "d", "hidden_size": "d", "heads": "h", "n_heads": "h", "layers": "L",
+          "n_layers": "L", "vocab": "V", "seq": "s", "batch": "b", "rank": "r", "experts": "E", "d_ff": "ff",
+          "dff": "ff", "n": "N", "k_v": "kv", "head_dim": "hd"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

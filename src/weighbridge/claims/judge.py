@@ -1,8 +1,8 @@
 """Is a claimed number what was worked out? Equal at the digits stated, within 5%, within 25%, or wrong.
 
 A range that holds the number confirms it. A number of four digits or more is held to its digits: who writes 176.2
-billion says that it is not 175.2. Shares are compared on their rarer side, so that 98% and 99.9% are 20 times apart, not
-2%. Counts of things that are whole, as layers, are equal or not.
+billion says that it is not 175.2. Shares are compared on their rarer side, so that 98% and 99.9% are 20 times apart,
+not 2%. Counts of things that are whole, as layers, are equal or not.
 """
 
 from __future__ import annotations

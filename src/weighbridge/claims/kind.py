@@ -34,7 +34,7 @@ _SHARES = (
 )  # fmt: skip
 PRIORITY = (
     "byte", "USD", "device * second", "joule", "gram", "car", "token / second", "FLOP", "second", "word", NOTHING,
-    "parameter", "layer", "head", "expert", "token / parameter", "token", "device", "joule / second",
+    "layer", "head", "expert", "token / parameter", "token", "parameter", "device", "joule / second",
 )  # fmt: skip
 """Which number of a sentence is the claimed one: what follows from others before what others follow from."""
 
@@ -61,7 +61,8 @@ def kind_of(text: str, quantity: Quantity) -> str:
 
 def rank(quantity: Quantity) -> int:
     """The place of a quantity in `PRIORITY`."""
-    for unit in (quantity.unit, quantity.unit.split(" / ")[0]):
+    own = "parameter" if is_size(quantity) else quantity.unit
+    for unit in (own, own.split(" / ")[0]):
         if unit in PRIORITY:
             return PRIORITY.index(unit)
     return len(PRIORITY)

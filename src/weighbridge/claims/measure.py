@@ -43,7 +43,7 @@ NOTHING = "1"
 def _registry() -> Any:
     import pint  # 0.2 s to load: only who checks claims pays for it
 
-    registry = pint.UnitRegistry(None)
+    registry: Any = pint.UnitRegistry(None)
     for definition in _DEFINITIONS:
         registry.define(definition)
     return registry

@@ -20,17 +20,19 @@ COLUMNS = ("id", "article", "section", "quote_short", "quantity_kind", "claimed_
 MOST_FIELD = 1_000_000
 """Characters of one field of a table."""
 _YEAR = re.compile(r"(?:19|20)\d\d")
-_LABEL = re.compile(r"(?:\b(?:table|section|figure|fig\.|chapter|step|version|v|question|part|no\.|art\.|article)\s*|[§#])$", re.I)
+_LABEL = re.compile(
+    r"(?:\b(?:table|section|figure|fig\.|chapter|step|version|v|question|part|no\.|art\.|article)\s*|[§#])$", re.I
+)
 
 
 def read_table(data: bytes, name: str) -> list[Claim]:
-    """The claims of a CSV.
+    r"""The claims of a CSV.
 
     Raises:
         FormatError: when it lacks a column, or has no row.
 
     Example:
-        >>> table = "id,article,section,quote_short,quantity_kind,claimed_value,inputs\\nA,x,S1,GPT-3 has 175B,,175B,\\n"
+        >>> table = f"{','.join(COLUMNS)}\nA,x,S1,GPT-3 has 175B,,175B,"
         >>> read_table(table.encode(), "claims.csv")[0].claimed
         '175B'
     """
@@ -66,8 +68,8 @@ def read_text(data: bytes, name: str) -> list[Claim]:
 
 
 def has_number(text: str) -> bool:
-    """Whether a sentence has a number that is no year, label or part of a name."""
-    return bool(_numbers(text))
+    """Whether a sentence has a number that is no year, label or part of a name, or says what runs on what."""
+    return bool(_numbers(text)) or {"device", "model"} <= {"device" if one.device else "model" for one in names(text)}
 
 
 def _numbers(text: str) -> list[Quantity]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -85,8 +86,8 @@ LEAST_SIZE = 1e6
 class Quantity:
     """A number with its range, in base units of `measure`. `digits` are those stated; `start` and `end` in its text.
 
-    `relation` is one of `=`, `==` (said to be exact), `~`, `<`, `<=`, `>` and `>=`. `scale` is what the number as written was
-    multiplied by.
+    `relation` is one of `=`, `==` (said to be exact), `~`, `<`, `<=`, `>` and `>=`. `scale` is what the number as
+    written was multiplied by, `magnitude` how much of that its K, M, B or T is.
     """
 
     low: float
@@ -127,12 +128,15 @@ class Quantity:
                        magnitude=self.magnitude * magnitude)  # fmt: skip
 
 
+@functools.lru_cache(1024)
 def quantities(text: str) -> tuple[Quantity, ...]:
     """Every quantity of a text, in its order, in time linear in its length.
 
     Example:
-        >>> [(q.low, q.high, q.unit) for q in quantities("7-13B models in 14; 26 GB at $0.10-0.20 per 1M tokens")]
-        [(7000000000.0, 13000000000.0, '1'), (14000000000.0, 14000000000.0, 'byte'), (26000000000.0, 26000000000.0, 'byte'), (1e-07, 2e-07, 'USD / token')]
+        >>> [(q.low, q.high, q.unit) for q in quantities("7-13B models in 26 GB")]
+        [(7000000000.0, 13000000000.0, '1'), (26000000000.0, 26000000000.0, 'byte')]
+        >>> [(q.low, q.unit) for q in quantities("14; 28 GB at $0.10 per 1M tokens")]
+        [(14000000000.0, 'byte'), (28000000000.0, 'byte'), (1e-07, 'USD / token')]
     """
     plain = _KEY.sub(lambda match: " " * len(match[0]), text)
     return tuple(_lists([*_read(plain)], plain))
@@ -171,7 +175,10 @@ def _quantity(match: re.Match[str], text: str) -> Quantity | None:
     unit, end = ("USD", end) if is_money else _unit(text, end)
     scale, name = 1.0, NOTHING
     if unit is not None:
-        amount, per, end = _per(text, end)
+        amount, per, after = _per(text, end)
+        if unit == "parameter" or (unit == "FLOP" and per == " / (request)"):  # 13B parameters per token are 13B
+            amount, per = 1.0, ""
+        end = after
         scale, name = base(unit + per)
         scale /= amount
     relation = _relation(text, match.start(), match["plus"] is not None)
@@ -224,7 +231,8 @@ def _unit(text: str, end: int) -> tuple[str | None, int]:
 
 
 _COMPOUND = re.compile(
-    r"[\s-]?(?P<thing>GPU|TPU|A100|H100|V100|device|core|chip|accelerator|TPU-v\d|card)s?[\s-](?P<time>hours?|h|days?|years?|months?)\b"
+    r"[\s-]?(?:GPU|TPU|A100|H100|V100|device|core|chip|accelerator|TPU-v\d|card)s?[\s-]"
+    r"(?P<time>hours?|h|days?|years?|months?)\b"
 )
 
 
@@ -240,7 +248,8 @@ def _compound(text: str, match: re.Match[str]) -> tuple[str, int] | None:
 
 
 _PER = re.compile(
-    r"\s?(?:/|\bper\b|\ba\b|\bevery\b|\beach\b|\bin a\b)\s?(?P<count>\d[\d,.]*)?\s?(?P<scale>K|k|M|B|million|billion|thousand)?\s?"
+    r"\s?(?:/|\bper\b|\ba\b|\bevery\b|\beach\b|\bin a\b)\s?(?P<count>\d[\d,.]*)?\s?"
+    r"(?P<scale>K|k|M|B|million|billion|thousand)?\s?"
     r"(?P<unit>(?:GPU|TPU|A100|H100|V100|device|input|output)?[\s-]?[A-Za-z]+)"
 )
 
@@ -329,8 +338,8 @@ _PEOPLE: dict[str, tuple[tuple[float, str], ...]] = {
     "byte": ((1e15, " PB"), (1e12, " TB"), (1e9, " GB"), (1e6, " MB"), (1e3, " kB"), (1, " B")),
     "joule": ((3.6e12, " GWh"), (3.6e9, " MWh"), (3.6e6, " kWh"), (1, " J")),
     "gram": ((1e6, " t"), (1e3, " kg"), (1, " g")),
-    "second": ((31_557_600.0, " years"), (604_800.0, " weeks"), (172_800.0, " days"), (3600, " h"), (60, " min"), (1, " s"),
-               (1e-3, " ms")),
+    "second": ((31_557_600.0, " years"), (604_800.0, " weeks"), (172_800.0, " days"), (3600, " h"), (60, " min"),
+               (1, " s"), (1e-3, " ms")),
     "device * second": ((3600.0, " GPU-hours"),),
 }  # fmt: skip
 

@@ -1,8 +1,8 @@
 """Which product of the numbers at hand is what was claimed? That whose units come out right: dimensional analysis.
 
-1,720,320 h x 400 W is energy; 140 billion tokens over 1.3 tokens a word are words. Each number is multiplied by, divided
-by or left out; those that the statement itself gives as its inputs have all to be used, and what it takes beside them
-is as little as can be.
+1,720,320 h x 400 W is energy; 140 billion tokens over 1.3 tokens a word are words. Each number is multiplied by,
+divided by or left out; those that the statement itself gives as its inputs have all to be used, and what it takes
+beside them is as little as can be.
 """
 
 from __future__ import annotations

@@ -33,16 +33,16 @@ class Named:
 
 @functools.cache
 def _models() -> Mapping[str, tuple[NamedModel, ...]]:
-    found = {name: (model,) for name, model in index(models()).items()}
+    found: dict[str, tuple[NamedModel, ...]] = {name: (model,) for name, model in index(models()).items()}
     series: dict[str, list[NamedModel]] = {}
     for model in models():
         for name in map(plain, (model.name, model.title)):
             short = _SIZE_WORD.sub("", name).rstrip("-")
             if short != name and len(short) > 2 and model not in series.setdefault(short, []):
                 series[short].append(model)
-    for short, members in series.items():
+    for short, same in series.items():
         if short not in found:
-            found[short] = tuple(members)
+            found[short] = tuple(same)
     titled = [(plain(model.title), model) for model in models()]
     for name, members in found.items():
         others = [model for title, model in titled if title.startswith(f"{name}-") and model not in members]
@@ -52,16 +52,17 @@ def _models() -> Mapping[str, tuple[NamedModel, ...]]:
 
 @functools.cache
 def _devices() -> Mapping[str, Device]:
-    return index(devices())
+    return {name: device for name, device in index(devices()).items() if not re.match(r"\d+x", name)}
 
 
+@functools.lru_cache(1024)
 def names(text: str) -> tuple[Named, ...]:
     """The models and devices that a text names, the longest names first taken, in time linear in its length.
 
     Example:
         >>> [(n.text, n.models[0].name if n.models else n.device.name, n.count)
-        ...  for n in names("Llama 2 70B on 2x A100 80GB, or Mixtral 8x7B on an RTX 4090")]
-        [('Llama 2 70B', 'llama-2-70b', 1), ('A100 80GB', 'a100-sxm-80', 2), ('Mixtral 8x7B', 'mixtral-8x7b', 1), ('RTX 4090', 'rtx-4090', 1)]
+        ...  for n in names("Llama 2 70B on 2x A100 80GB")]
+        [('Llama 2 70B', 'llama-2-70b', 1), ('2x A100 80GB', 'a100-sxm-80', 2)]
     """
     return tuple(_names(text))
 
@@ -83,6 +84,8 @@ def _names(text: str) -> Iterator[Named]:
             place += 1
 
 
+_IN_A_BOX = 8
+"""Devices of a DGX or HGX computer."""
 _COUNT = re.compile(r"(\d{1,6}(?:,\d{3})*)\s?(?:x|×|\*)?\s?(?:NVIDIA\s)?$")
 
 
@@ -99,8 +102,12 @@ def _named(text: str, start: int, end: int) -> Named | None:
             return Named(said, start, end, models=_models()[name])
         if name in _devices() and re.search("[a-z]", name):
             before = _COUNT.search(text[max(0, start - 20) : start].rstrip(" "))
-            count = int(before[1].replace(",", "")) if before and (said[-1] == "s" or before[0][-1] in "x×*") else 1
-            return Named(said, start, end, device=_devices()[name], count=max(1, count))
+            count = 1
+            if before and (said[-1] == "s" or before[0][-1] in "x×*"):
+                count, start = int(before[1].replace(",", "")), max(0, start - 20) + before.start()
+            if name.startswith(("dgx", "hgx")):
+                count *= _IN_A_BOX
+            return Named(text[start:end], start, end, device=_devices()[name], count=max(1, count))
     return None
 
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "grids": "List the grids that the carbon of electricity is known of.",
     "cost": "Count what serving a model costs.",
     "thresholds": "Say which dated rules a training run comes under: laws, orders, guidelines.",
+    "check": "Check claims: which published numbers are right, which are wrong, and what is right instead.",
     "prices": "List dated prices of instances, devices, hosted models and storage.",
     "devices": "List the known devices, or rank them for a model.",
     "probe": "Measure this machine.",

@@ -13,6 +13,8 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from weighbridge.claims.check import check
+from weighbridge.claims.source import read_document
 from weighbridge.errors import SourceError, UnitError, WeighbridgeError
 from weighbridge.formats import config, json_text
 from weighbridge.growth import history
@@ -71,8 +73,8 @@ def application(hosts: Sequence[str] = (HOST, "localhost")) -> Starlette:
     `GET /api/inspect?model=NAME` a named model; `GET /api/layer?spec=SPEC` a layer; `GET /api/models?text=TEXT`,
     `/api/compare?model=A&model=B`, `/api/history?model=A`, `/api/design?parameters=N&vocab=N`,
     `/api/fit?model=NAME&on=DEVICE`, `/api/load?model=NAME&on=DEVICE&rate=RATE`,
-    `/api/train?model=NAME&on=DEVICE&tokens=N` and `/api/devices?text=TEXT` answer as the commands of these names. All
-    answer with the document that `--json` prints, and with status 400 and `{"error": ...}` for bad input.
+    `/api/train?model=NAME&on=DEVICE&tokens=N` and `/api/devices?text=TEXT` answer as the commands of these names;
+    `POST /api/check` takes sentences, an article (`as=article.md`) or a table of claims (`as=claims.csv`). All answer with the document that `--json` prints, and with status 400 and `{"error": ...}` for bad input.
 
     Raises:
         SourceError: when the extra `web` is not installed.
@@ -127,6 +129,10 @@ def application(hosts: Sequence[str] = (HOST, "localhost")) -> Starlette:
 
 def _api_inspect(query: QueryParams, body: bytes) -> Any:
     return _inspect(body, query.get("context", "0"), query.get("like")).to_json()
+
+
+def _api_check(query: QueryParams, body: bytes) -> Any:
+    return check(read_document(body, query.get("as", "claims.txt"))).to_json()
 
 
 def _api_named(query: QueryParams, body: bytes) -> Any:
@@ -267,6 +273,7 @@ _API: tuple[tuple[str, str, Callable[[QueryParams, bytes], Any]], ...] = (
     ("/api/inspect", "POST", _api_inspect),
     ("/api/inspect", "GET", _api_named),
     ("/api/layer", "GET", lambda query, body: count_layer(query.get("spec", "")).to_json()),
+    ("/api/check", "POST", _api_check),
     ("/api/models", "GET", lambda query, body: [model.to_json() for model in matching(_text_of(query))]),
     ("/api/compare", "GET", _api_compare),
     ("/api/history", "GET", _api_history),

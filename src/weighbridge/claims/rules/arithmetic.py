@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import re
+from dataclasses import replace
 
 from weighbridge.claims.claim import Answer, Interval
 from weighbridge.claims.facts import Facts
@@ -127,7 +128,8 @@ def ratio(facts: Facts) -> Answer | None:
 
 def _pair(facts: Facts) -> tuple[tuple[Quantity, Quantity] | None, tuple[str, ...]]:
     """The two quantities of one dimension that a ratio is of: of the inputs, else of the sentence, else of what was
-    said before, else the sizes of two models that are named."""
+    said before, else the sizes of two models that are named.
+    """
     own = [q for q in facts.given if q.unit != NOTHING or q.low > 100]
     both = own or [q for q in facts.said if q.unit != NOTHING or is_size(q)]
     if len(both) == 2 and dimensions(both[0].unit) == dimensions(both[1].unit):
@@ -172,7 +174,9 @@ def total(facts: Facts) -> Answer | None:
         return None
     claimed = facts.claimed[0]
     for parts in (facts.given, facts.said):
-        like = [q for q in parts if q.unit == claimed.unit and q.is_share == claimed.is_share and q.high < claimed.high * 2]
+        like = [
+            q for q in parts if q.unit == claimed.unit and q.is_share == claimed.is_share and q.high < claimed.high * 2
+        ]
         if len(like) > 2 and len(like) == len(parts):
             value = sum(q.value for q in like)
             return Answer("sum", (Interval(value, value, claimed.unit, Basis.SPECIFIED),),
@@ -195,9 +199,10 @@ def dates(facts: Facts) -> Answer | None:
     return Answer("dates", (Interval(days * 86_400.0, days * 86_400.0, "second"),), (step,))
 
 
+TOKENS_PER_WORD = 4 / 3
 MONTH_S = 2_629_800.0
-_NO_PRODUCT = frozenset({"benchmark", "scaling_law", "quantization_quality", "moe_efficiency", "pruning", "growth_ratio",
-                         "other", "regulation", "distillation", "model_param_count"})  # fmt: skip
+_NO_PRODUCT = frozenset({"benchmark", "scaling_law", "quantization_quality", "moe_efficiency", "pruning",
+                         "growth_ratio", "other", "regulation", "distillation", "model_param_count"})  # fmt: skip
 
 
 def product(facts: Facts) -> Answer | None:
@@ -260,10 +265,12 @@ def _parts(facts: Facts, unit: str) -> list[Part]:
     weekly = [q for q in facts.given if q.unit == NOTHING and "/" in q.text and 0 < q.high < 1]
     given += [Part(q.low, q.high, NOTHING, q.text, True, Basis.SPECIFIED, "as stated") for q in weekly]
     if unit == "USD / second":  # storage is paid by the month
-        given = [Part(p.low / MONTH_S, p.high / MONTH_S, "USD / byte / second", f"{p.text} a month", p.is_required, p.basis,
-                      p.source) if p.unit == "USD / byte" else p for p in given]  # fmt: skip
+        given = [replace(p, low=p.low / MONTH_S, high=p.high / MONTH_S, unit="USD / byte / second",
+                         text=f"{p.text} a month") if p.unit == "USD / byte" else p for p in given]  # fmt: skip
     measured = [q for q in facts.said if q.unit != NOTHING and not is_size(q)]
-    said = [_part(q, not given and not (measured and is_size(q))) for q in facts.said if q.unit != NOTHING or is_size(q)]
+    said = [
+        _part(q, not given and not (measured and is_size(q))) for q in facts.said if q.unit != NOTHING or is_size(q)
+    ]
     if weekly:  # hours of work a week, so that money at its side is paid by the hour
         said = [Part(p.low / 3600, p.high / 3600, "USD / second", f"{p.text} an hour", p.is_required, p.basis, p.source)
                 if p.unit == "USD" else p for p in said]  # fmt: skip
@@ -286,11 +293,16 @@ def _constants(facts: Facts, unit: str) -> list[Part]:
     if facts.bits and "byte" in unit:
         wide = min(facts.bits) / 8
         found.append(Part(wide, wide, "byte / parameter", f"{wide:g} B", basis=Basis.EXACT))
+    if "device" not in unit and any("device" in q.unit for q in (*facts.given, *facts.said)):
+        found.append(Part(1, 1, "device", "1 device", basis=Basis.EXACT))  # watts and dollars are of each
     if facts.claim.kind == "chinchilla" or facts.has("chinchilla", "optimal", "compute-optimal"):
         law = find_law(RULE)
         each = law.optimal_tokens(1.2e22) / law.optimal_parameters(1.2e22)
         found.append(Part(each, each, "token / parameter", f"{each:g} tokens a parameter", basis=Basis.SPECIFIED,
                           source=law.source))  # fmt: skip
+    if "word" in unit or any(q.unit == "word" for q in facts.said):
+        found.append(Part(TOKENS_PER_WORD, TOKENS_PER_WORD, "token / word", f"{TOKENS_PER_WORD:.3g} tokens a word",
+                          basis=Basis.ASSUMED, source="OpenAI: 100 tokens are about 75 English words"))  # fmt: skip
     if "FLOP" in unit:
         trains = facts.has("train") or facts.claim.kind == "training_flops"
         each = 6.0 if trains else 2.0
@@ -302,8 +314,8 @@ def _constants(facts: Facts, unit: str) -> list[Part]:
         found.append(Part(low / 3.6e6, high / 3.6e6, "gram / joule", f"{grid.g_per_kwh:g} g/kWh", basis=Basis.ASSUMED,
                           source=grid.source))  # fmt: skip
     if unit in ("car", "1"):
-        cars = [one for one in equivalents() if one.name.startswith("car_years") and one.carbon_g]
-        found += [Part(one.carbon_g, one.carbon_g, "gram / car", f"{one.title}", source=one.source) for one in cars[:1]]
+        found += [Part(one.carbon_g, one.carbon_g, "gram / car", one.title, source=one.source)
+                  for one in equivalents() if one.name == "car_years" and one.carbon_g is not None]  # fmt: skip
     return found
 
 
@@ -312,11 +324,15 @@ def _earlier(facts: Facts) -> list[Part]:
     found: list[Part] = []
     for one in reversed(facts.before[-4:]):
         sizes = one.sizes[:1]
-        found += [_part(q, False, "as stated before") for q in (*sizes, *one.claimed[:1]) if q.unit != NOTHING or is_size(q)]
+        found += [
+            _part(q, False, "as stated before") for q in (*sizes, *one.claimed[:1]) if q.unit != NOTHING or is_size(q)
+        ]
         if one.has("request", "query") and one.claimed and "request" not in one.claimed[0].unit:
             each = one.claimed[0]
             scale, unit = combined(each.unit, "request", -1)
-            found.append(Part(each.low * scale, each.high * scale, unit, f"{each.text} a request", source="as stated before"))
+            found.append(
+                Part(each.low * scale, each.high * scale, unit, f"{each.text} a request", source="as stated before")
+            )
     return list({(p.unit, p.low, p.high): p for p in found}.values())
 
 

@@ -233,7 +233,9 @@ def activations(facts: Facts) -> Answer | None:
         return None
     step = (f"{found[0].title}, {batch} sequence(s) of {tokens:,} tokens: {_bytes(part.low)} to {_bytes(part.high)} "
             f"on each of {count} x {device.title}")  # fmt: skip
-    return Answer("activations", (Interval(part.low, count * part.high, "byte", part.basis),), (step,), (found[0].source,))
+    return Answer(
+        "activations", (Interval(part.low, count * part.high, "byte", part.basis),), (step,), (found[0].source,)
+    )
 
 
 def serving(facts: Facts) -> Answer | None:
@@ -287,8 +289,8 @@ def number(facts: Facts) -> Answer | None:
     claimed, (device, _) = facts.claimed[0], facts.devices[0]
     if claimed.unit not in (NOTHING, "device") or claimed.has_magnitude or claimed.is_share or claimed.high > 10_000:
         return None
-    if not re.search(rf"{claimed.text}\s*(?:x|×)?\s*(?:NVIDIA )?\S*[A-Z]+\d|\bGPUs?\b|\bcards?\b", facts.claim.claimed or
-                     facts.claim.quote):  # fmt: skip
+    counted = rf"{re.escape(claimed.text)}\s*(?:x|×)?\s*(?:NVIDIA )?\S*[A-Z]+\d|\bGPUs?\b|\bcards?\b"
+    if not re.search(counted, facts.claim.claimed or facts.claim.quote):
         return None
     sizes = [one.size or 0.0 for one in subjects(facts)] or [q.value for q in facts.sizes]
     if facts.sizes:
@@ -305,7 +307,9 @@ def number(facts: Facts) -> Answer | None:
                   verdict)  # fmt: skip
 
 
-_NOT = re.compile(r"\b(?:cannot|can't|can not|won't|will not|doesn't|does not|never|unable|too (?:big|large)|impossible)\b")
+_NOT = re.compile(
+    r"\b(?:cannot|can't|can not|won't|will not|doesn't|does not|never|unable|too (?:big|large)|impossible)\b"
+)
 _RUNS = re.compile(r"\b(?:runs?|running|fits?|fitting|on|holds?|deploy\w*|train\w*|fine-tun\w*|serves?|loads?)\b")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from weighbridge.claims.claim import Answer, Interval
 from weighbridge.claims.facts import Facts
 from weighbridge.claims.measure import NOTHING
-from weighbridge.claims.quantity import Quantity
+from weighbridge.claims.quantity import Quantity, is_size
 from weighbridge.claims.rules.subject import KEY_NAMES, Subject, named, subjects
 from weighbridge.claims.subjects import names
 from weighbridge.errors import WeighbridgeError
@@ -165,7 +165,7 @@ def _stated(one: Subject) -> Answer:
 
 def _nominal(facts: Facts) -> Answer | None:
     """A size that says itself: `a 70B model has about 70B weights`."""
-    sizes = [q for q in facts.said if q.low >= 1e6]
+    sizes = [q for q in facts.said if is_size(q)]
     if facts.claim.kind == "model_param_count" and len(facts.claimed) == 1 == len(sizes) == len(facts.said):
         one = sizes[0]
         return Answer("developer", (Interval(one.low, one.high, basis=Basis.SPECIFIED),), ("as its size says",))
@@ -264,8 +264,8 @@ def _part(one: Subject, name: str) -> int:
             return sum(size for part, size in by_part.items() if part.startswith("text"))
         return next((size for part, size in by_part.items() if part.startswith(name)), 0)
     groups = [group for group in architecture.groups if group.weight.kind.value == "parameter"]
-    return sum(group.elements for group in groups
-               if group.path.startswith(name) or (name == "vision" and group.component is Component.VISION_AUDIO))  # fmt: skip
+    vision = Component.VISION_AUDIO if name == "vision" else None
+    return sum(group.elements for group in groups if group.path.startswith(name) or group.component is vision)
 
 
 _STAGED = re.compile(r"^(.*?(?:stages?|layer|blocks?)\.?\d*\.(?:layers?|blocks?)\.\d+)\.")
@@ -294,7 +294,7 @@ _SHAPE = (
 
 def shape(facts: Facts) -> Answer | None:
     """Layers, experts and heads of a model, and the tokens of its context: whole numbers, equal or not."""
-    if len(facts.claimed) != 1 or not facts.named_models and not facts.before:
+    if len(facts.claimed) != 1 or (not facts.named_models and not facts.before):
         return None
     claimed, quote = facts.claimed[0], facts.claim.quote.lower()
     if claimed.is_share or claimed.low > 1e7 or facts.has("trained on", "training tokens"):

@@ -1,4 +1,4 @@
-"""Formulas: two expressions are the same where they agree at many points; a growth is told from how a room's number grows."""
+"""Formulas: two are the same where they agree at many points; a growth is told from how a room's number grows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def evaluate(text: str, names: Mapping[str, float]) -> float | None:
 
 
 def _value(node: ast.expr, names: Mapping[str, float]) -> float:
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
         return node.value
     if isinstance(node, ast.Name):
         return names[node.id]
@@ -118,8 +118,10 @@ def order(facts: Facts) -> Answer | None:
 
         architecture = named("llama-2-7b").architecture
         assert architecture is not None
-        costs = [sum(one.flops for one in architecture.operations(Workload(new_tokens=n)) if one.path.endswith("scores"))
-                 for n in (2048, 4096)]  # fmt: skip
+        costs = [
+            sum(one.flops for one in architecture.operations(Workload(new_tokens=n)) if one.path.endswith("scores"))
+            for n in (2048, 4096)
+        ]
         grows, told = math.log2(costs[1] / costs[0]), "operations of attention, 4,096 tokens against 2,048"
     elif facts.claim.kind in ("inference_cost", "latency") or facts.has("inference"):
         costs = [count_layer(f"linear:{n}x4096:nobias").flops_per_token for n in (4096, 8192)]

@@ -28,7 +28,9 @@ def threshold(facts: Facts) -> Answer | None:
     place = next((name for name, pattern in _PLACES if re.search(pattern, facts.text)), None)
     if place is None or not (is_size(claimed) or claimed.unit == "FLOP" or claimed.low >= 1e20):
         return None
-    if facts.claim.kind == "" and not re.search(r"threshold|above|over|report|dut|require|oblig|rule|law|act\b|order", facts.text):
+    if facts.claim.kind == "" and not re.search(
+        r"threshold|above|over|report|dut|require|oblig|rule|law|act\b|order", facts.text
+    ):
         return None
     known = [rule for rule in rules() if rule.jurisdiction == place]
     if not known:

@@ -9,6 +9,7 @@ from weighbridge.claims.rules.subject import subjects
 from weighbridge.errors import WeighbridgeError
 from weighbridge.estimate import Basis
 from weighbridge.hardware.device import Device
+from weighbridge.inspection import Inspection
 from weighbridge.planning import fit
 
 LEAST_SHARE = 0.2
@@ -50,8 +51,9 @@ def speed(facts: Facts) -> Answer | None:
                       Verdict.CONFIRMED if least_rate <= claimed.low and claimed.high <= most else None)  # fmt: skip
     least = floor * tokens
     steps = (step, f"no less than {least:,.3g} s for {tokens:,.0f} tokens")
-    if device is not None and (device.memory_bytes or 0) * count < weights:
-        steps = (*steps, f"and {weights / 1e9:,.0f} GB do not fit the {(device.memory_bytes or 0) * count / 1e9:,.0f} GB")
+    room = (device.memory_bytes or 0) * count if device is not None else weights
+    if room < weights:
+        steps = (step, f"{steps[1]}, and they do not fit {room / 1e9:,.0f} GB")
     if claimed.high < least * 0.95:
         return Answer("speed", (Interval(least, least, "second", Basis.MODELLED, "least"),), steps, (one.source,))
     longest = _longest(one.shaped(), device, count, tokens)
@@ -70,16 +72,16 @@ def _bandwidth(facts: Facts) -> tuple[float | None, int, str, Device | None]:
     return device.memory_bytes_per_s, count, device.title, device
 
 
-def _longest(source: object, device: Device | None, count: int, tokens: float) -> float | None:
+def _longest(source: Inspection, device: Device | None, count: int, tokens: float) -> float | None:
     if device is None:
         return None
     try:
         plan = fit(source, device, devices=count, output_tokens=max(2, int(tokens)), weights="bf16",
-                   alternatives=False)  # type: ignore[arg-type]  # fmt: skip
+                   alternatives=False)  # fmt: skip
     except WeighbridgeError:
         return None
-    high = plan.speed.tpot_ms.high
-    return None if high is None else high / 1000 * tokens
+    high = plan.speed.tpot_s.high
+    return None if high is None else high * tokens
 
 
 RULES = (speed,)

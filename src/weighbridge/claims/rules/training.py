@@ -99,7 +99,9 @@ def hours(facts: Facts) -> Answer | None:
     if facts.claim.kind not in kinds or len(facts.claimed) != 1 or not facts.devices or not facts.tokens:
         return None
     claimed = facts.claimed[0]
-    if claimed.unit not in ("second", "device * second") or (facts.claim.kind != "gpu_hours" and not facts.has("train")):
+    if claimed.unit not in ("second", "device * second") or (
+        facts.claim.kind != "gpu_hours" and not facts.has("train")
+    ):
         return None
     for one in _runs(facts):
         size = facts.sizes[0].value if facts.sizes else one.size
@@ -201,7 +203,9 @@ def adapter(facts: Facts) -> Answer | None:
     rank = facts.keys.get("r")
     if {"d", "k"} <= facts.keys.keys() and rank:
         count = rank * (facts.keys["d"] + facts.keys["k"])
-        return Answer("adapter", (Interval(count, count),), (f"{rank:g} x ({facts.keys['d']:g} + {facts.keys['k']:g})",))
+        return Answer(
+            "adapter", (Interval(count, count),), (f"{rank:g} x ({facts.keys['d']:g} + {facts.keys['k']:g})",)
+        )
     found = [one for one in subjects(facts) if one.size]
     if not found:
         return None
