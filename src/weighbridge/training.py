@@ -23,6 +23,7 @@ from weighbridge.model.catalogue import NamedModel
 from weighbridge.planning import rented
 from weighbridge.predict.bill import Price
 from weighbridge.predict.carbon import site
+from weighbridge.predict.ownership import TotalCost
 from weighbridge.predict.scaling_laws.optimum import Verdict, verdict
 from weighbridge.predict.scaling_laws.repetition import effective_tokens, worth_of_last
 from weighbridge.predict.thresholds import Standing, standings
@@ -30,9 +31,9 @@ from weighbridge.predict.training import here
 from weighbridge.predict.training.compute import Compute, compute
 from weighbridge.predict.training.footprint import TrainingEnergy, energy
 from weighbridge.predict.training.layout import Layout, refusal
-from weighbridge.predict.training.memory import TrainingMemory, plan_memory
+from weighbridge.predict.training.memory import TrainingMemory, checkpoint_bytes, plan_memory
 from weighbridge.predict.training.methods import ALL_LINEAR, Method
-from weighbridge.predict.training.money import device_price, money
+from weighbridge.predict.training.money import Outlay, device_price, money, project
 from weighbridge.predict.training.optimizers import find_optimizer
 from weighbridge.predict.training.run import CHECKPOINTING, Run
 from weighbridge.predict.training.schedule import (
@@ -94,12 +95,15 @@ class HoursClaim:
             "gpu_hours": self.device_hours, "implied_mfu": self.implied_mfu, "verdict": self.verdict,
             "days": self.days, "cost_usd": self.cost_usd.to_json(), "energy_kwh": self.energy.facility_kwh.to_json(),
             "at_rated_power_kwh": self.energy.at_rated_kwh.to_json(), "carbon_kg": self.energy.carbon_kg.to_json(),
+            "equivalents": self.energy.equivalents,
         }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPlan:
-    """A run planned. `compute` is one step's; `layouts` are all that were tried, the chosen one first."""
+    """A run planned. `compute` is one step's; `layouts` are all that were tried, the chosen one first; `project` is the
+    run with all that is paid beside it, where anything is.
+    """
 
     source: str
     shape: Shape
@@ -119,6 +123,7 @@ class TrainingPlan:
     rules: tuple[Standing, ...] = ()
     claim: HoursClaim | None = None
     layouts: tuple[Candidate, ...] = ()
+    project: TotalCost | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -178,6 +183,11 @@ class TrainingPlan:
         """What the hours of the devices cost."""
         return money(self.hours.device_hours, self.price)
 
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Bytes of a checkpoint from which the run can go on."""
+        return checkpoint_bytes(self.held, self.run)
+
     def to_json(self) -> dict[str, Any]:
         """The document of `weigh train --json`."""
         run, step, used = self.run, self.step, self.energy
@@ -202,6 +212,8 @@ class TrainingPlan:
             "tok_s": step.tok_s.to_json(), "step_s": step.seconds.to_json(),
             "gpu_hours": self.hours.device_hours.to_json(), "days": self.hours.days.to_json(),
             "cost_usd": self.cost_usd.to_json(), "price": self.price.to_json(),
+            "checkpoint_bytes": self.checkpoint_bytes,
+            "project": None if self.project is None else self.project.to_json(),
             "energy_kwh": used.facility_kwh.to_json(), "carbon_kg": used.carbon_kg.to_json(),
             "energy": used.to_json(),
             "trainable_parameters": self.trainable_parameters,
@@ -223,6 +235,8 @@ def train(
     usd_per_hour: float | tuple[float, float] | None = None,
     grid: str | None = None,
     pue: str | None = None,
+    watts: tuple[float, float] | None = None,
+    outlay: Outlay | None = None,
     own_devices: Sequence[Device] = (),
     claimed_hours: int | None = None,
     today: datetime.date | None = None,
@@ -236,6 +250,8 @@ def train(
         usd_per_hour: the price of one device, or its least and most; that of the catalogue without it.
         grid: where the power comes from, as `weigh grids` names it, or grams of CO2 equivalent a kilowatt-hour.
         pue: an operator of data centres, or the energy of a data centre over that of its machines.
+        watts: power of one device, its least and most; that of metered runs without it.
+        outlay: what is paid beside the run.
         own_devices: devices of the user's own file.
         claimed_hours: device hours that somebody states, to be held against the peak.
         today: the day whose rules of compute count; without it none are looked up.
@@ -279,13 +295,16 @@ def train(
         source=str(source) if found.is_assumed else found.inspection.source, shape=found, wish=wish, device=device,
         devices=devices, run=run, held=held, compute=counted, memory=memory, step=step, hours=whole,
         price=device_price(device, usd_per_hour=usd_per_hour, instance=instance),
-        energy=energy(whole.device_hours, device, site(grid, pue)),
+        energy=energy(whole.device_hours, device, site(grid, pue), watts),
         chinchilla=verdict(found.active_parameters, wish.tokens) if _writes_text(found) else None,
         interruptions=interruptions(devices, whole.days.value),
         layouts=tuple(layouts), notes=tuple(dict.fromkeys(notes)),
     )  # fmt: skip
+    if outlay is not None and not outlay.is_empty:
+        storage = outlay.storage(plan.checkpoint_bytes)
+        plan = replace(plan, project=project(plan.cost_usd, trials=outlay.trials, storage=storage, items=outlay.items))
     if claimed_hours is not None:
-        plan = replace(plan, claim=_claim(plan, claimed_hours))
+        plan = replace(plan, claim=_claim(plan, claimed_hours, watts))
     return plan if today is None else replace(plan, rules=_rules(plan, today))
 
 
@@ -365,7 +384,7 @@ def _of_data(found: Shape, wish: Wish) -> Iterator[str]:
     )
 
 
-def _claim(plan: TrainingPlan, device_hours: int) -> HoursClaim:
+def _claim(plan: TrainingPlan, device_hours: int, watts: tuple[float, float] | None) -> HoursClaim:
     """Stated hours against the peak.
 
     Raises:
@@ -380,7 +399,7 @@ def _claim(plan: TrainingPlan, device_hours: int) -> HoursClaim:
     return HoursClaim(
         device_hours=device_hours, implied_mfu=plan.flops.value / (device_hours * 3600 * peak),
         days=device_hours / plan.devices / 24, cost_usd=money(stated, plan.price),
-        energy=energy(stated, plan.device, plan.energy.site),
+        energy=energy(stated, plan.device, plan.energy.site, watts),
     )  # fmt: skip
 
 

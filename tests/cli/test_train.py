@@ -32,7 +32,8 @@ def test_exit_codes_say_whether_it_can_be() -> None:
     [("--devices", "3", "--tp", "3"), ("--method", "lora", "--rank", "1e18"), ("--price", "nan"), ("--devices", "0"),
      ("--tokens", "0"), ("--optimizer", "newton"), ("--unique", "0"), ("--claimed-hours", "0"), ("--zero", "4"),
      ("--micro-batch", "0"), ("--method", "prompt"), ("--compare", "--claimed-hours", "10"),
-     ("--compare", "--svg", "x.svg")],
+     ("--compare", "--svg", "x.svg"), ("--trials", "1"), ("--item", "data"), ("--checkpoint-days", "3"),
+     ("--checkpoints", "3", "--storage-class", "attic"), ("--watts", "0")],
     ids=" ".join,
 )  # fmt: skip
 def test_what_cannot_be_asked_is_one_message(options: tuple[str, ...]) -> None:
@@ -57,6 +58,18 @@ def test_the_web_answers_as_the_command(tmp_path: Path, monkeypatch: pytest.Monk
     command = weigh("llama-2-7b", *(part for name, one in options.items() for part in (f"--{name}", one)), "--json")
     assert command.stderr == ""
     assert client.get("/api/train", params={"model": "llama-2-7b", **options}).json() == json.loads(command.stdout)
+    paid = {"watts": "350-400", "trials": "0.15-0.3", "checkpoints": "3", "checkpoint_days": "90", "price": "2-3",
+            "storage_class": "gcs-standard", "claimed_hours": "100",
+            "item": ["data=5000", "upkeep=10/month"]}  # fmt: skip
+    typed = [part for name, one in paid.items() for each in ([one] if isinstance(one, str) else one)
+             for part in (f"--{name.replace('_', '-')}", each)]  # fmt: skip
+    command = weigh("7B", "--tokens", "1B", "--on", "h100-sxm", "--devices", "8", *typed, "--json")
+    answer = client.get(
+        "/api/train", params={"parameters": "7B", "tokens": "1B", "on": "h100-sxm", "devices": "8", **paid}
+    )
+    told = json.loads(command.stdout)
+    assert answer.json() == {**told, "source": "7000000000"}
+    assert len(told["project"]["items"]) == 5
     monkeypatch.chdir(tmp_path)
     Path("7000000000").write_text('{"model_type": "secret"}')
     found = client.get("/api/train", params={"parameters": "7000000000", **options})

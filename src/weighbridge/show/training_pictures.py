@@ -35,6 +35,11 @@ def page(plan: TrainingPlan) -> str:
         report.table("Compute", heads, trainings.compute_rows(plan)),
         report.table("Time, money, energy", heads, trainings.cost_rows(plan)),
         report.items(list(trainings.origin_rows(plan))),
+        ""
+        if plan.project is None
+        else report.table(
+            trainings.PROJECT.capitalize(), ("item", "USD", "basis"), trainings.project_rows(plan.project)
+        ),
         cost_svg(plan, list(sizes(plan))),
     ]
     if plan.run.method.name == "full" and found is not None:

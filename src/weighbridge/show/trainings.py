@@ -8,16 +8,19 @@ from weighbridge.errors import printable
 from weighbridge.estimate import Estimate
 from weighbridge.layout_search import Candidate
 from weighbridge.predict.carbon import J_PER_KWH
+from weighbridge.predict.ownership import TotalCost
 from weighbridge.predict.thresholds import ENDS
+from weighbridge.predict.training.footprint import TrainingEnergy
 from weighbridge.predict.training.step_time import StepTime
-from weighbridge.show.footprints import between
-from weighbridge.show.plans import VERDICTS, amount, figure, size
+from weighbridge.show.footprints import between, many
+from weighbridge.show.plans import VERDICTS, amount, basis, figure, size
 from weighbridge.show.tables import bar, bold, table
 from weighbridge.training import HoursClaim, TrainingPlan
 from weighbridge.units import format_bytes, format_count, format_energy, format_mass
 
 MOST_LAYOUTS = 12
 """Layouts that a terminal shows; JSON has all."""
+PROJECT = "the whole project, USD (what comes again for a year)"
 LAYOUT_HEADS = ("tensor x pipeline x data", "experts", "ZeRO", "micro-batch", "checkpointing", "bytes", "token/s", "")
 
 
@@ -39,6 +42,8 @@ def training_lines(plan: TrainingPlan) -> Iterator[str]:
     yield from table("time, money, energy", ("quantity", "value", "basis"), cost_rows(plan), right=(1,))
     yield from origin_rows(plan)
     yield ""
+    if plan.project is not None:
+        yield from table(PROJECT, ("item", "USD", "basis"), project_rows(plan.project), right=(1,))
     yield from data_lines(plan)
     if plan.layouts:
         yield from table("layouts", LAYOUT_HEADS, layout_rows(plan.layouts), right=(5, 6))
@@ -62,6 +67,13 @@ def origin_rows(plan: TrainingPlan) -> Iterator[str]:
             yield f"{name}: {each}{printable(estimate.note)}"
 
 
+def project_rows(project: TotalCost) -> list[tuple[str, str, str]]:
+    """The run, what is paid beside it, and both together."""
+    rows = [(f"{item.name} ({item.every})" if item.every != "once" else item.name, project.of(item))
+            for item in project.items]  # fmt: skip
+    return [(printable(name), amount(usd), basis(usd)) for name, usd in (*rows, ("in all", project.total))]
+
+
 def claim_lines(claim: HoursClaim, plan: TrainingPlan) -> Iterator[str]:
     """Whether stated hours can be, and what they take."""
     words = {"impossible": "IMPOSSIBLE: more than the peak of the devices",
@@ -77,6 +89,8 @@ def claim_lines(claim: HoursClaim, plan: TrainingPlan) -> Iterator[str]:
     if rated.value is not None:
         told.append(f"{format_energy(rated.value * J_PER_KWH)} at the rated power of the devices alone")
     yield f"  they are {'; '.join(told)}"
+    if used.carbon_g.value is not None:
+        yield f"  which is as much as {as_much_as(used)}"
 
 
 def rule_lines(plan: TrainingPlan) -> Iterator[str]:
@@ -133,8 +147,8 @@ def compute_rows(plan: TrainingPlan) -> list[tuple[str, str, str]]:
         (plan.flops.note, f"{flops:.4g} FLOP", "exact"),
         ("operation by operation, with attention", f"{counted:.4g} FLOP", "exact"),
         ("computed again", f"{again:.4g} FLOP", "exact"),
-        ("share of the peak in a step (MFU)", _percent(plan.step.mfu), plan.step.mfu.basis.value),
-        ("share of the peak over the whole run", _percent(plan.hours.mfu), plan.hours.mfu.basis.value),
+        ("share of the peak in a step (MFU)", _percent(plan.step.mfu), basis(plan.step.mfu)),
+        ("share of the peak over the whole run", _percent(plan.hours.mfu), basis(plan.hours.mfu)),
     ]
 
 
@@ -166,7 +180,12 @@ def cost_rows(plan: TrainingPlan) -> list[tuple[str, str, str]]:
          between(used.facility_kwh.times(J_PER_KWH), format_energy)),
         ("CO2e", used.carbon_g, between(used.carbon_g, format_mass)),
     ]  # fmt: skip
-    return [(name, value, estimate.basis.value) for name, estimate, value in rows]
+    return [(name, value, basis(estimate)) for name, estimate, value in rows]
+
+
+def as_much_as(used: TrainingEnergy) -> str:
+    """Carbon and energy in things that people know."""
+    return "; ".join(f"{between(Estimate.from_json(one['count']), many)} {one['title']}" for one in used.equivalents)
 
 
 def data_lines(plan: TrainingPlan) -> Iterator[str]:

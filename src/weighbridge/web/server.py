@@ -23,6 +23,7 @@ from weighbridge.loading import TURNS, load
 from weighbridge.model.catalogue import find_model, matching, models
 from weighbridge.planning import fit
 from weighbridge.predict.traffic import Lengths
+from weighbridge.predict.training.money import outlay
 from weighbridge.service_level import limits
 from weighbridge.shapes import Wish, design, designs_json
 from weighbridge.show import report
@@ -199,11 +200,12 @@ def _api_fit(query: QueryParams, body: bytes) -> Any:
 _TRAIN_WORDS = ("method", "targets", "precision", "optimizer", "attention", "offload", "checkpointing",
                 "layout", "loss", "kernels")  # fmt: skip
 _TRAIN_COUNTS = ("tokens", "devices", "rank", "prompt_tokens", "train_layers", "seq", "micro_batch", "global_batch",
-                 "zero", "tp", "pp", "dp", "cp", "ep", "unique", "claimed_hours")  # fmt: skip
+                 "zero", "tp", "pp", "dp", "cp", "ep", "unique", "claimed_hours", "checkpoints")  # fmt: skip
+_TRAIN_TERMS = ("price", "grid", "pue", "watts", "trials", "item", "storage_class", "checkpoint_days")
 
 
 def _api_train(query: QueryParams, body: bytes) -> Any:
-    known = {"model", "parameters", "on", "price", "grid", "pue", *_TRAIN_WORDS, *_TRAIN_COUNTS}
+    known = {"model", "parameters", "on", *_TRAIN_TERMS, *_TRAIN_WORDS, *_TRAIN_COUNTS}
     for name in query:
         if name not in known:
             raise UnitError(f"the query has {name!r}", f"one of {', '.join(sorted(known))}", "leave it out")
@@ -215,10 +217,14 @@ def _api_train(query: QueryParams, body: bytes) -> Any:
     if "parameters" in query and "model" in query:
         raise UnitError("a model and a number of parameters", "one of them", "leave the other out")
     source = parse_count(query["parameters"]) if "parameters" in query else find_model(query.get("model", ""))
-    price = parse_range(query["price"]) if "price" in query else None
-    claimed = counts.pop("claimed_hours", None)
+    price, watts = (parse_range(query[name]) if name in query else None for name in ("price", "watts"))
+    claimed, kept = counts.pop("claimed_hours", None), counts.pop("checkpoints", 0)
+    days = _number(query, "checkpoint_days", "days such as 30") if "checkpoint_days" in query else None
+    beside = outlay(trials=query.get("trials"), items=query.getlist("item"), checkpoints=kept, checkpoint_days=days,
+                    storage_class=query.get("storage_class"))  # fmt: skip
     plan = train(source, query["on"], wish(**words, **counts), usd_per_hour=price, grid=query.get("grid"),
-                 pue=query.get("pue"), claimed_hours=claimed, today=datetime.date.today())  # fmt: skip
+                 pue=query.get("pue"), watts=watts, outlay=beside, claimed_hours=claimed,
+                 today=datetime.date.today())  # fmt: skip
     return plan.to_json()
 
 
