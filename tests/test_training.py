@@ -23,10 +23,11 @@ from weighbridge.predict.training.money import outlay
 from weighbridge.predict.training.step_time import fits
 from weighbridge.show import trainings
 from weighbridge.show.trainings import training_lines
-from weighbridge.training import TrainingPlan, compared, train
+from weighbridge.training import TrainingPlan, train
 from weighbridge.training_points import sizes, stages
 from weighbridge.training_source import shape
 from weighbridge.training_wish import check_method, wish
+from weighbridge.ways_to_train import ways_to_train
 
 TODAY = datetime.date(2026, 11, 23)
 
@@ -232,7 +233,7 @@ def test_an_assumed_shape_has_about_the_parameters(size: str) -> None:
 
 
 def test_ways_to_train_stand_side_by_side() -> None:
-    full, lora, qlora, prompt = compared("llama-2-7b", "a100-80", wish(10**7, seq=512))
+    full, lora, qlora, prompt = ways_to_train("llama-2-7b", "a100-80", wish(10**7, seq=512)).plans
     held = [one.held.trainable for one in (full, lora, qlora, prompt)]
     assert held == [6_738_415_616, 8_388_608, 8_388_608, 20 * 4096]
     needed = [one.memory.states_bytes for one in (full, lora, qlora)]
@@ -500,7 +501,7 @@ def test_options_of_another_method_are_refused() -> None:
     check_method({"rank": 8, "method": "QLoRA", "prompt_tokens": 0, "targets": ""})
     assert wish(1, method="lora").method.rank == 16
     with pytest.raises(UnitError, match="a method to train by"):
-        compared("llama-2-7b", "a100-80", wish(10**7, method="lora"))
+        ways_to_train("llama-2-7b", "a100-80", wish(10**7, method="lora"))
 
 
 def test_memory_near_to_what_a_device_has_fits_narrowly() -> None:

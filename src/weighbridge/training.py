@@ -61,8 +61,6 @@ STEP_TOKENS = 4_194_304
 FINE_TUNING_SEQUENCES = 64
 ASSUMED_WIDENS = 1.15
 """How much wider the interval of the time is on either side where the shape is assumed: assumed."""
-USUAL_PROMPT = 20
-"""Tokens of a learned prompt in a comparison where none are given: those of Lester et al. 2021, up to 100 there."""
 PRE_TRAINING_TOKENS = 10_000_000_000
 """From so many tokens on a run is taken to be pre-training."""
 
@@ -333,25 +331,6 @@ def _told(found: Shape, wish: Wish, memory: TrainingMemory) -> Iterator[str]:
         yield "what follows the layers is trained alone: --train-layers adds the last of them"
     if not _writes_text(found):
         yield "it writes no text: scaling laws of language models say nothing of it"
-
-
-def compared(source: Any, on: str | Device, wish: Wish, **options: Any) -> list[TrainingPlan]:
-    """The same run by full training, LoRA, QLoRA and a learned prompt, each in its best layout.
-
-    Args:
-        source: what `train` takes.
-        on: the device.
-        wish: what is asked; its rank, targets and prompt are those of the methods that have them.
-        **options: those of `train`.
-
-    Raises:
-        UnitError: when the wish names a method.
-    """
-    if wish.method.name != "full" or wish.method.trained_layers:
-        raise UnitError("a method to train by", "none, where all are set side by side", "leave it out")
-    methods = [replace(wish.method, name=name, prompt_tokens=wish.method.prompt_tokens or USUAL_PROMPT)
-               for name in ("full", "lora", "qlora", "prompt")]  # fmt: skip
-    return [train(source, on, replace(wish, method=method), **options) for method in methods]
 
 
 def _targeted(method: Method, architecture: Architecture, notes: list[str]) -> Method:

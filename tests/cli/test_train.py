@@ -70,6 +70,13 @@ def test_the_web_answers_as_the_command(tmp_path: Path, monkeypatch: pytest.Monk
     told = json.loads(command.stdout)
     assert answer.json() == {**told, "source": "7000000000"}
     assert len(told["project"]["items"]) == 5
+    few = {"tokens": "10M", "on": "a100-80", "seq": "512"}
+    typed = [part for name, one in few.items() for part in (f"--{name}", one)]
+    compared = weigh("llama-2-7b", *typed, "--compare", "--json")
+    ways = client.get("/api/train", params={"model": "llama-2-7b", **few, "compare": "1"})
+    assert ways.json() == json.loads(compared.stdout)
+    refused = {"model": "llama-2-7b", **few, "compare": "1", "claimed_hours": "5"}
+    assert client.get("/api/train", params=refused).status_code == 400
     monkeypatch.chdir(tmp_path)
     Path("7000000000").write_text('{"model_type": "secret"}')
     found = client.get("/api/train", params={"parameters": "7000000000", **options})

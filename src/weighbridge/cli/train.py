@@ -81,8 +81,9 @@ def command(
     """
     from weighbridge.hardware import catalogue
     from weighbridge.predict.training.money import outlay
-    from weighbridge.training import compared, train
+    from weighbridge.training import train
     from weighbridge.training_wish import check_method, wish
+    from weighbridge.ways_to_train import ways_to_train
 
     own = () if devices_file is None else catalogue.read(devices_file)
     asked = wish(**options)
@@ -95,14 +96,14 @@ def command(
     if compare:
         if svg is not None or html is not None or claimed_hours is not None:
             raise click.UsageError("--svg, --html and --claimed-hours are for one plan: leave --compare out")
-        plans = compared(source, on, asked, **terms)
+        found = ways_to_train(source, on, asked, **terms)
         if as_json:
-            output.print_json({"plans": [plan.to_json() for plan in plans]})
+            output.print_json(found.to_json())
         else:
             from weighbridge.show import trainings
 
-            output.print_lines(trainings.methods_lines(plans))
-        if all(one.memory.fits is False for one in plans):
+            output.print_lines(trainings.ways_lines(found))
+        if all(plan.memory.fits is False for plan in found.plans):
             raise SystemExit(1)
         return
     check_method(options)

@@ -31,6 +31,7 @@ from weighbridge.side_by_side import compare
 from weighbridge.training import train
 from weighbridge.training_wish import check_method, wish
 from weighbridge.units import parse_count, parse_range, parse_rate, parse_seconds
+from weighbridge.ways_to_train import ways_to_train
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -201,7 +202,8 @@ _TRAIN_WORDS = ("method", "targets", "precision", "optimizer", "attention", "off
                 "layout", "loss", "kernels")  # fmt: skip
 _TRAIN_COUNTS = ("tokens", "devices", "rank", "prompt_tokens", "train_layers", "seq", "micro_batch", "global_batch",
                  "zero", "tp", "pp", "dp", "cp", "ep", "unique", "claimed_hours", "checkpoints")  # fmt: skip
-_TRAIN_TERMS = ("price", "grid", "pue", "watts", "trials", "item", "storage_class", "checkpoint_days")
+_TRAIN_TERMS = ("price", "grid", "pue", "watts", "trials", "item", "storage_class", "checkpoint_days",
+                "compare")  # fmt: skip
 
 
 def _api_train(query: QueryParams, body: bytes) -> Any:
@@ -213,7 +215,11 @@ def _api_train(query: QueryParams, body: bytes) -> Any:
         raise UnitError("no device or no tokens are named", "on=DEVICE and tokens=N", "see /api/devices")
     words: dict[str, Any] = {name: query[name] for name in _TRAIN_WORDS if name in query}
     counts: dict[str, Any] = {name: parse_count(query[name]) for name in _TRAIN_COUNTS if name in query}
-    check_method({**words, **counts})
+    is_compared = query.get("compare", "0") != "0"
+    if is_compared and "claimed_hours" in counts:
+        raise UnitError("claimed_hours with compare", "one plan that they are held against", "leave one of them out")
+    if not is_compared:
+        check_method({**words, **counts})
     if "parameters" in query and "model" in query:
         raise UnitError("a model and a number of parameters", "one of them", "leave the other out")
     source = parse_count(query["parameters"]) if "parameters" in query else find_model(query.get("model", ""))
@@ -222,10 +228,12 @@ def _api_train(query: QueryParams, body: bytes) -> Any:
     days = _number(query, "checkpoint_days", "days such as 30") if "checkpoint_days" in query else None
     beside = outlay(trials=query.get("trials"), items=query.getlist("item"), checkpoints=kept, checkpoint_days=days,
                     storage_class=query.get("storage_class"))  # fmt: skip
-    plan = train(source, query["on"], wish(**words, **counts), usd_per_hour=price, grid=query.get("grid"),
-                 pue=query.get("pue"), watts=watts, outlay=beside, claimed_hours=claimed,
-                 today=datetime.date.today())  # fmt: skip
-    return plan.to_json()
+    terms: dict[str, Any] = {"usd_per_hour": price, "grid": query.get("grid"), "pue": query.get("pue"), "watts": watts,
+                             "outlay": beside, "today": datetime.date.today()}  # fmt: skip
+    asked = wish(**words, **counts)
+    if is_compared:
+        return ways_to_train(source, query["on"], asked, **terms).to_json()
+    return train(source, query["on"], asked, claimed_hours=claimed, **terms).to_json()
 
 
 _LOAD_TIMES = {"duration": "duration_s", "think": "think_s"}
