@@ -52,6 +52,18 @@ def test_a_comparison_in_which_nothing_fits_is_a_no() -> None:
     assert weigh("llama-3.1-405b", "--tokens", "10M", "--on", "rtx-4090", "--compare").exit_code == 1
 
 
+def test_the_page_has_the_project_where_there_is_one(tmp_path: Path) -> None:
+    page = tmp_path / "plan.html"
+    run = ("7B", "--tokens", "1B", "--on", "h100-sxm", "--devices", "8", "--html", str(page))
+    assert weigh(*run, "--item", "data<b>=5000", "--trials", "0.2").exit_code == 0
+    text = page.read_text(encoding="utf-8")
+    assert "The whole project, USD" in text
+    assert "data&lt;b&gt;" in text and "data<b>" not in text
+    assert "trials and failed runs" in text
+    assert weigh(*run).exit_code == 0
+    assert "The whole project" not in page.read_text(encoding="utf-8")
+
+
 def test_the_web_answers_as_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = TestClient(server.application(), base_url=f"http://{server.HOST}")
     options = {"tokens": "1B", "on": "h100-sxm", "devices": "8", "seq": "2048", "method": "lora", "grid": "france"}

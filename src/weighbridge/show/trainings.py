@@ -23,7 +23,7 @@ from weighbridge.ways_to_train import Way, Ways
 
 MOST_LAYOUTS = 12
 """Layouts that a terminal shows; JSON has all."""
-PROJECT = "the whole project, USD (what comes again for a year)"
+PROJECT = "whole project, USD (what comes again for a year)"
 LAYOUT_HEADS = ("tensor x pipeline x data", "experts", "ZeRO", "micro-batch", "checkpointing", "bytes", "token/s", "")
 
 
@@ -46,7 +46,7 @@ def training_lines(plan: TrainingPlan) -> Iterator[str]:
     yield from origin_rows(plan)
     yield ""
     if plan.project is not None:
-        yield from table(PROJECT, ("item", "USD", "basis"), project_rows(plan.project), right=(1,))
+        yield from table(f"the {PROJECT}", ("item", "USD", "basis"), project_rows(plan.project), right=(1,))
     yield from data_lines(plan)
     if plan.layouts:
         yield from table("layouts", LAYOUT_HEADS, layout_rows(plan.layouts), right=(5, 6))
