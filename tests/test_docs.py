@@ -429,6 +429,10 @@ def test_every_key_of_inspect_is_documented_and_real(here: Path, hub: str) -> No
         ("scaling laws", [[]]),
         ("scaling optimum", [["--flops", "1e22", "--served", "1T", "--unique", "10B"]]),
         ("scaling loss", [["--parameters", "70B", "--tokens", "2T", "--unique", "1T"]]),
+        ("scaling gain", [["--parameters", "70B"]]),
+        ("scaling exponent", [["175B=4.6M", "540B=15M-20M"]]),
+        ("scaling supply", [["--tokens", "400T"]]),
+        ("scaling claims", [[]]),
         (
             "cost",
             [
@@ -463,10 +467,27 @@ def test_every_key_of_inspect_is_documented_and_real(here: Path, hub: str) -> No
         (
             "train",
             [
-                ["llama-3.1-8b", "--tokens", "1T", "--on", "h100-sxm", "--devices", "3", "--claimed-hours", "900000"],
+                [
+                    "llama-3.1-8b",
+                    "--tokens",
+                    "1T",
+                    "--on",
+                    "h100-sxm",
+                    "--devices",
+                    "3",
+                    "--claimed-hours",
+                    "900000",
+                    "--trials",
+                    "0.2",
+                    "--checkpoints",
+                    "3",
+                    "--item",
+                    "data=5000",
+                ],
                 ["7B", "--tokens", "1B", "--on", "h100-sxm", "--devices", "2", "--method", "lora", "--unique", "1M"],
             ],
         ),
+        ("train --compare", [["llama-2-7b", "--tokens", "10M", "--on", "a100-80", "--seq", "512", "--item", "a=5"]]),
         (
             "thresholds",
             [

@@ -42,6 +42,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "training_points",
         "training_source",
         "training_wish",
+        "ways_to_train",
     ),
     ("growth", "measuring"),
     ("prove",),

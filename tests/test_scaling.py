@@ -150,6 +150,75 @@ def test_loss_by_every_law() -> None:
     assert weigh("loss", "--parameters", "0", "--tokens", "2T").exit_code == 2
 
 
+def test_gains_by_every_law() -> None:
+    """C05: ten times the parameters take 16.1% off by Kaplan's law."""
+    found = document("gain", "--parameters", "70B", "--times", "10", "--law", "kaplan")
+    (only,) = found["gains"]
+    assert only["gain"]["value"] == pytest.approx(1 - 10**-0.076)
+    every = document("gain", "--parameters", "70B")["gains"]
+    assert {row["times"] for row in every} == {2, 3, 10}
+    assert {row["law"] for row in every} >= {"kaplan", "chinchilla-corrected"}
+    assert all(row["gain"]["value"] is not None for row in every)
+    shown = weigh("gain", "--parameters", "70B", "--times", "10", "--law", "kaplan", "--law", "llama-3").output
+    assert "16.1% (" in shown and "assumed" in shown and "unknown: the law splits budgets" in shown
+    for wrong in (
+        [],
+        ["--parameters", "0"],
+        ["--parameters", "7B", "--times", "1"],
+        ["--parameters", "7B", "--law", "x"],
+    ):
+        assert weigh("gain", *wrong).exit_code == 2, wrong
+
+
+def test_cost_grows_by_less_than_the_laws_say() -> None:
+    """C09: 1.05 to 1.30 from the listed costs, where 20 tokens a parameter give 2."""
+    found = document("exponent", "540B=15M-20M", "175B=4.6M")
+    (step,) = found["exponents"]
+    assert (step["from"], step["to"]) == (175 * 10**9, 540 * 10**9)
+    assert step["exponent"]["low"] == pytest.approx(1.05, abs=0.005)
+    assert step["exponent"]["high"] == pytest.approx(1.30, abs=0.005)
+    each = {row["law"]: row["exponent"] for row in found["laws"]}
+    assert each.keys() == laws().keys()
+    assert each["twenty"] == pytest.approx(2) and each["kaplan"] == pytest.approx(1 / 0.73)
+    three = document("exponent", "1B=1M", "4B=4M", "2B=1M-3M")["exponents"]
+    assert [(row["from"] / 1e9, row["to"] / 1e9) for row in three] == [(1, 2), (2, 4), (1, 4)]
+    assert three[2]["exponent"]["value"] == pytest.approx(1)
+    assert "1.19 (1.05 to 1.30)" in weigh("exponent", "175B=4.6M", "540B=15M-20M").output
+    for wrong in ([], ["1B=1M"], ["1B=1M", "1B=2M"], ["1B", "2B=2M"], ["1B=0", "2B=2M"], ["1B=3M-2M", "2B=2M"],
+                  ["x=1M", "2B=2M"], ["1B=1GB", "2B=2M"]):  # fmt: skip
+        assert weigh("exponent", *wrong).exit_code == 2, wrong
+
+
+def test_a_token_budget_is_held_against_the_supply() -> None:
+    """C12: what is not synthetic is a share of the stock, 1e14 to 1e15 tokens around 3e14."""
+    found = document("supply", "--tokens", "400T", "--synthetic", "0.3-0.5")
+    (need,) = found["needs"]
+    assert need["human_tokens"]["low"] == pytest.approx(2e14) and need["human_tokens"]["high"] == pytest.approx(2.8e14)
+    assert need["share"]["low"] == pytest.approx(0.2) and need["share"]["high"] == pytest.approx(2.8)
+    assert need["verdict"] == "undecided"
+    plain = document("supply", "--tokens", "15T")
+    assert [row["basis"] for row in plain["needs"]] == ["specified", "claimed", "claimed", "measured"]
+    assert plain["needs"][0]["verdict"] == "within" and plain["needs"][0]["share"]["value"] == pytest.approx(0.05)
+    assert [one["name"] for one in plain["disputes"]] == ["data-exhaustion", "synthetic-share"]
+    assert document("supply", "--tokens", "5000T", code=1)["needs"][0]["verdict"] == "beyond"
+    assert weigh("supply", "--tokens", "5000T", "--synthetic", "1").exit_code == 0, "nothing is taken from the stock"
+    assert "2026 to 2032" in weigh("supply", "--tokens", "15T").output
+    for wrong in (["--tokens", "1T", "--synthetic", "2"], ["--tokens", "1T", "--synthetic", "0.5-0.3"], []):
+        assert weigh("supply", *wrong).exit_code == 2, wrong
+
+
+def test_claims_are_listed_side_by_side() -> None:
+    """C11: three thresholds with their sources, and no single number."""
+    (found,) = document("claims", "emergence")
+    claimed = [(one["low"], one["high"]) for one in found["answers"] if one["basis"] == "claimed"]
+    assert claimed == [(60e9, 100e9), (1e12, None), (13e9, 70e9)]
+    assert found["common"] is None
+    assert all(one["source"] and one["date"] for one in found["answers"])
+    assert len(document("claims")) > 3
+    assert "a published article, unverified" in weigh("claims").output
+    assert weigh("claims", "meaning").exit_code == 2
+
+
 def test_a_law_that_is_named_twice_is_one() -> None:
     found = document("optimum", "--flops", "1e21", "--law", "kaplan", "--law", "Kaplan", "--law", "twenty")
     assert [row["law"] for row in found["laws"]] == ["kaplan", "twenty"]

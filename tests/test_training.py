@@ -12,19 +12,22 @@ from typing import Any
 
 import pytest
 
-from weighbridge.errors import SourceError, UnitError, UnknownNameError
+from weighbridge.errors import SourceError, UnitError, UnknownNameError, WeighbridgeError
+from weighbridge.estimate import Basis
 from weighbridge.hardware.catalogue import find_device
 from weighbridge.hardware.device import Device
 from weighbridge.hardware.measured import Measured
 from weighbridge.hardware.torch_training import TrainingRates
 from weighbridge.predict.training import here
+from weighbridge.predict.training.money import outlay
 from weighbridge.predict.training.step_time import fits
 from weighbridge.show import trainings
 from weighbridge.show.trainings import training_lines
-from weighbridge.training import TrainingPlan, compared, train
+from weighbridge.training import TrainingPlan, train
 from weighbridge.training_points import sizes, stages
 from weighbridge.training_source import shape
 from weighbridge.training_wish import check_method, wish
+from weighbridge.ways_to_train import ways_to_train
 
 TODAY = datetime.date(2026, 11, 23)
 
@@ -141,6 +144,75 @@ def test_hours_make_days_and_money() -> None:
     assert hours.low < 1_720_320 < hours.high, "what its authors report"
 
 
+def test_llama_2_70b_emits_what_its_power_says() -> None:
+    """F09: 1,720,320 hours of 400 W, without what the building takes, at the 423.5 g a kilowatt-hour that its model
+    card's 291.42 t imply; a car emits 4.6 t a year (EPA-420-F-23-014)."""
+    found = train("llama-2-70b", "a100-80", wish(2 * 10**12, devices=2048), claimed_hours=1_720_320, watts=(400, 400),
+                  pue="1", grid="423.5")  # fmt: skip
+    assert found.claim is not None
+    carbon, watts = found.claim.energy.carbon_kg, found.claim.energy.watts
+    assert carbon.value is not None
+    assert carbon.value / 1000 == pytest.approx(1_720_320 * 0.4 * 423.5 / 1e9 * 1000, rel=1e-9)
+    assert round(carbon.value / 1000, 1) == 291.4
+    cars = found.claim.to_json()["equivalents"][0]
+    assert cars["name"] == "car_years"
+    assert cars["count"]["value"] == pytest.approx(291.4 / 4.6, abs=0.05)
+    assert (watts.value, watts.basis) == (400, Basis.SPECIFIED)
+    assert found.energy.watts == watts, "the plan takes the same power"
+    with pytest.raises(UnitError, match="0 to 0 W"):
+        train("llama-2-70b", "a100-80", wish(10**9, devices=8), watts=(0, 0))
+
+
+def test_a_project_is_its_run_and_all_beside_it() -> None:
+    """C10, F04: trials of 20% of all arithmetic are a quarter of the run; checkpoints hold 14 bytes a parameter."""
+    beside = outlay(trials="0.2", items=["data=50000", "engineering=80-160h@150-250", "tracking=900/month"],
+                    checkpoints=10, checkpoint_days=365.25 / 12)  # fmt: skip
+    found = train("llama-2-70b", "a100-80", wish(2 * 10**12, devices=2048), usd_per_hour=2, outlay=beside)
+    assert found.project is not None
+    costs = {item.name: found.project.of(item) for item in found.project.items}
+    run = found.cost_usd.value
+    assert run is not None
+    assert (costs["the run"].low, costs["the run"].value) == (found.cost_usd.low, run)
+    assert costs["trials and failed runs"].value == pytest.approx(run / 4)
+    assert found.checkpoint_bytes == 14 * 68_976_648_192
+    storage = costs["checkpoints"]
+    assert storage.value == pytest.approx(10 * 14 * 68.976648192 * 0.023), "a month at 0.023 USD a GB"
+    assert storage.basis is Basis.SPECIFIED
+    assert (costs["engineering"].low, costs["engineering"].high) == (12_000, 40_000)
+    assert costs["tracking"].value == 10_800
+    assert found.project.total.value == pytest.approx(sum(one.value or 0 for one in costs.values()))
+    assert found.to_json()["project"]["usd"]["value"] == found.project.total.value
+
+
+def test_a_project_says_what_is_assumed_and_what_nobody_knows() -> None:
+    kept = train("7B", "h100-sxm", wish(10**9), outlay=outlay(checkpoints=2)).project
+    assert kept is not None
+    assert kept.items[1].usd.basis is Basis.ASSUMED
+    assert "30 days" in kept.items[1].usd.note
+    unpriced = train("7B", "mi350p", wish(10**9), outlay=outlay(trials="0.1-0.2"))
+    assert unpriced.project is not None
+    assert unpriced.project.total.value is None
+    lines = list(training_lines(unpriced))
+    told = [line for line in lines if line.startswith(("USD", "trials", "in all"))]
+    assert len(told) == 3
+    assert all("unknown: " in line and line.endswith("  unknown") for line in told), "no basis of what is unknown"
+    assert train("7B", "h100-sxm", wish(10**9)).project is None
+    lora = train("llama-2-7b", "h100-sxm", wish(10**9, method="lora", rank=8))
+    assert lora.checkpoint_bytes == 14 * lora.held.trainable, "frozen weights are not kept again"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"trials": "1-2"}, {"trials": "0.3-0.1"}, {"items": ["data"]}, {"checkpoint_days": 3.0}, {"storage_class": "s3"},
+     {"checkpoints": 1, "checkpoint_days": -1.0}, {"checkpoints": 1, "checkpoint_days": math.nan},
+     {"checkpoints": 1, "storage_class": "nowhere"}],
+    ids=str,
+)  # fmt: skip
+def test_what_cannot_be_paid_beside_a_run_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(WeighbridgeError):
+        train("7B", "h100-sxm", wish(10**9), outlay=outlay(**options))
+
+
 def test_a_number_is_a_source_and_so_is_a_model_without_a_shape() -> None:
     assert plan("7B", "a100-80", 10**12, devices=256).flops.value == 6 * 7 * 10**9 * 10**12
     gopher = plan("gopher-280b", "tpu-v3", 300 * 10**9, devices=4096, seq=2048)
@@ -161,7 +233,7 @@ def test_an_assumed_shape_has_about_the_parameters(size: str) -> None:
 
 
 def test_ways_to_train_stand_side_by_side() -> None:
-    full, lora, qlora, prompt = compared("llama-2-7b", "a100-80", wish(10**7, seq=512))
+    full, lora, qlora, prompt = ways_to_train("llama-2-7b", "a100-80", wish(10**7, seq=512)).plans
     held = [one.held.trainable for one in (full, lora, qlora, prompt)]
     assert held == [6_738_415_616, 8_388_608, 8_388_608, 20 * 4096]
     needed = [one.memory.states_bytes for one in (full, lora, qlora)]
@@ -429,7 +501,7 @@ def test_options_of_another_method_are_refused() -> None:
     check_method({"rank": 8, "method": "QLoRA", "prompt_tokens": 0, "targets": ""})
     assert wish(1, method="lora").method.rank == 16
     with pytest.raises(UnitError, match="a method to train by"):
-        compared("llama-2-7b", "a100-80", wish(10**7, method="lora"))
+        ways_to_train("llama-2-7b", "a100-80", wish(10**7, method="lora"))
 
 
 def test_memory_near_to_what_a_device_has_fits_narrowly() -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+UNKNOWN_PART = "a part is unknown: "
+
 
 class Basis(Enum):
     """What a number rests on, from the strongest to the weakest."""
@@ -80,7 +82,8 @@ class Estimate:
         basis = weakest(part.basis for part in parts)
         unknown = [part for part in parts if part.value is None]
         if unknown:
-            return Estimate(None, None, None, units.pop(), basis, "a part is unknown: " + unknown[0].note)
+            note = unknown[0].note.removeprefix(UNKNOWN_PART)
+            return Estimate(None, None, None, units.pop(), basis, UNKNOWN_PART + note)
         value, low, high = (sum(x for x in column if x is not None) for column in zip(
             *((p.value, p.low, p.high) for p in parts), strict=True))  # fmt: skip
         return Estimate(value, low, high, units.pop(), basis)

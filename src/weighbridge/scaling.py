@@ -1,4 +1,7 @@
-"""Which size suits a budget by each scaling law, what loss does a run reach, and which law do own runs follow?"""
+"""Which size suits a budget by each scaling law, what loss does a run reach, and which law do own runs follow?
+
+Also: what more parameters gain, by which power cost grows with size, and whether there is text for so many tokens.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,22 @@ from typing import TYPE_CHECKING, Any
 from weighbridge import run_log
 from weighbridge.errors import FormatError, UnitError
 from weighbridge.estimate import Estimate
+from weighbridge.predict.disputed import Dispute, find_dispute
+from weighbridge.predict.scaling_laws.cost_growth import CostGrowth, cost_growth, parse_cost
 from weighbridge.predict.scaling_laws.forms import Additive, Law
+from weighbridge.predict.scaling_laws.gains import Gain, gains
 from weighbridge.predict.scaling_laws.hyperparameters import batch_tokens, learning_rate
 from weighbridge.predict.scaling_laws.laws import DEFAULT, find_law, laws
 from weighbridge.predict.scaling_laws.optimum import RULE, Optimum, Verdict, optimum, predicted_loss, verdict
 from weighbridge.predict.scaling_laws.repetition import Repeated, effective_tokens, repeated_loss, repeated_optimum
 from weighbridge.predict.scaling_laws.served import Served, served_optimum
-from weighbridge.predict.scaling_laws.supply import supply
+from weighbridge.predict.scaling_laws.supply import Need, need, supply
 
 if TYPE_CHECKING:
     from weighbridge.predict.scaling_laws.law_fit import LawFit, Progress
 
+USUAL_TIMES = (2.0, 3.0, 10.0)
+"""How many times the parameters, where nothing is said."""
 LEAST_EXPONENT = 1e-6
 """Below it a loss hardly falls: no split of compute is the best."""
 
@@ -235,3 +243,87 @@ def fit_runs(
     law = fit_law(log.runs, floor=floor, bootstrap=bootstrap, seed=seed, delta=delta, progress=progress)
     wanted = [{"parameters": n, "tokens": d, "flops": 6.0 * n * d} for n, d in predict]
     return Fitted(str(path), law, log, tuple((at, law.predict(**at)) for at in wanted))
+
+
+@dataclass(frozen=True, slots=True)
+class Gains:
+    """What each law says of more parameters."""
+
+    parameters: float
+    gains: tuple[Gain, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `weigh scaling gain`."""
+        return {"parameters": self.parameters, "gains": [one.to_json() for one in self.gains]}
+
+
+def size_gains(parameters: float, times: Sequence[float] = (), names: Sequence[str] = ()) -> Gains:
+    """By how much the loss falls with more parameters, by each law that gives losses, or by those that are named.
+
+    Raises:
+        UnitError: for a size that no model has, or times that are no more.
+        UnknownNameError: for a law that is not known.
+
+    Example:
+        >>> round(size_gains(70e9, [10], ["kaplan"]).gains[0].share.value, 3)
+        0.161
+    """
+    chosen = [law for law in _chosen(names) if names or law.loss_with_plenty(1e9) is not None]
+    return Gains(parameters, gains(parameters, times or USUAL_TIMES, chosen))
+
+
+def growth_of_cost(costs: Sequence[str], names: Sequence[str] = ()) -> CostGrowth:
+    """By which power of its size the cost of a model grows, beside what each law gives.
+
+    Args:
+        costs: as `parse_cost` takes them, `175B=4.6M` or `540B=15M-20M`.
+        names: the laws; without any, all.
+
+    Raises:
+        UnitError: for what is no cost, fewer than two, or two of one size.
+        UnknownNameError: for a law that is not known.
+
+    Example:
+        >>> round(growth_of_cost(["175B=4.6M", "540B=15M-20M"], ["twenty"]).laws[0][1], 6)
+        2.0
+    """
+    return cost_growth([parse_cost(one) for one in costs], _chosen(names))
+
+
+@dataclass(frozen=True, slots=True)
+class DataSupply:
+    """Whether there is text for so many tokens: what is asked first, then what claimed synthetic shares would leave."""
+
+    tokens: float
+    needs: tuple[Need, ...]
+    disputes: tuple[Dispute, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `weigh scaling supply`."""
+        return {
+            "tokens": self.tokens, "supply": supply().to_json(self.tokens),
+            "needs": [one.to_json() for one in self.needs], "disputes": [one.to_json() for one in self.disputes],
+        }  # fmt: skip
+
+
+def data_supply(tokens: float, synthetic: tuple[float, float] | None = None) -> DataSupply:
+    """A token budget beside the stock of public text.
+
+    Args:
+        tokens: of the run, each as often as it is read.
+        synthetic: the share that is synthetic, its least and most; without it none is, and what would be left by
+            published shares stands beside it.
+
+    Raises:
+        UnitError: for no number of tokens, or shares that are none from 0 to 1.
+
+    Example:
+        >>> [one.verdict for one in data_supply(15e12).needs]
+        ['within', 'within', 'within', 'within']
+    """
+    shares, years = find_dispute("synthetic-share"), find_dispute("data-exhaustion")
+    needs = [need(tokens, synthetic or (0.0, 0.0))]
+    if synthetic is None:
+        needs += [need(tokens, (one.low, one.high), one.basis) for one in shares.answers
+                  if one.low is not None and one.high is not None]  # fmt: skip
+    return DataSupply(tokens, tuple(needs), (years, shares))

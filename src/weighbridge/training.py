@@ -23,6 +23,7 @@ from weighbridge.model.catalogue import NamedModel
 from weighbridge.planning import rented
 from weighbridge.predict.bill import Price
 from weighbridge.predict.carbon import site
+from weighbridge.predict.ownership import TotalCost
 from weighbridge.predict.scaling_laws.optimum import Verdict, verdict
 from weighbridge.predict.scaling_laws.repetition import effective_tokens, worth_of_last
 from weighbridge.predict.thresholds import Standing, standings
@@ -30,9 +31,9 @@ from weighbridge.predict.training import here
 from weighbridge.predict.training.compute import Compute, compute
 from weighbridge.predict.training.footprint import TrainingEnergy, energy
 from weighbridge.predict.training.layout import Layout, refusal
-from weighbridge.predict.training.memory import TrainingMemory, plan_memory
+from weighbridge.predict.training.memory import TrainingMemory, checkpoint_bytes, plan_memory
 from weighbridge.predict.training.methods import ALL_LINEAR, Method
-from weighbridge.predict.training.money import device_price, money
+from weighbridge.predict.training.money import Outlay, device_price, money, project
 from weighbridge.predict.training.optimizers import find_optimizer
 from weighbridge.predict.training.run import CHECKPOINTING, Run
 from weighbridge.predict.training.schedule import (
@@ -60,8 +61,6 @@ STEP_TOKENS = 4_194_304
 FINE_TUNING_SEQUENCES = 64
 ASSUMED_WIDENS = 1.15
 """How much wider the interval of the time is on either side where the shape is assumed: assumed."""
-USUAL_PROMPT = 20
-"""Tokens of a learned prompt in a comparison where none are given: those of Lester et al. 2021, up to 100 there."""
 PRE_TRAINING_TOKENS = 10_000_000_000
 """From so many tokens on a run is taken to be pre-training."""
 
@@ -94,12 +93,15 @@ class HoursClaim:
             "gpu_hours": self.device_hours, "implied_mfu": self.implied_mfu, "verdict": self.verdict,
             "days": self.days, "cost_usd": self.cost_usd.to_json(), "energy_kwh": self.energy.facility_kwh.to_json(),
             "at_rated_power_kwh": self.energy.at_rated_kwh.to_json(), "carbon_kg": self.energy.carbon_kg.to_json(),
+            "equivalents": self.energy.equivalents,
         }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPlan:
-    """A run planned. `compute` is one step's; `layouts` are all that were tried, the chosen one first."""
+    """A run planned. `compute` is one step's; `layouts` are all that were tried, the chosen one first; `project` is the
+    run with all that is paid beside it, where anything is.
+    """
 
     source: str
     shape: Shape
@@ -119,6 +121,7 @@ class TrainingPlan:
     rules: tuple[Standing, ...] = ()
     claim: HoursClaim | None = None
     layouts: tuple[Candidate, ...] = ()
+    project: TotalCost | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -178,6 +181,11 @@ class TrainingPlan:
         """What the hours of the devices cost."""
         return money(self.hours.device_hours, self.price)
 
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Bytes of a checkpoint from which the run can go on."""
+        return checkpoint_bytes(self.held, self.run)
+
     def to_json(self) -> dict[str, Any]:
         """The document of `weigh train --json`."""
         run, step, used = self.run, self.step, self.energy
@@ -202,6 +210,8 @@ class TrainingPlan:
             "tok_s": step.tok_s.to_json(), "step_s": step.seconds.to_json(),
             "gpu_hours": self.hours.device_hours.to_json(), "days": self.hours.days.to_json(),
             "cost_usd": self.cost_usd.to_json(), "price": self.price.to_json(),
+            "checkpoint_bytes": self.checkpoint_bytes,
+            "project": None if self.project is None else self.project.to_json(),
             "energy_kwh": used.facility_kwh.to_json(), "carbon_kg": used.carbon_kg.to_json(),
             "energy": used.to_json(),
             "trainable_parameters": self.trainable_parameters,
@@ -223,6 +233,8 @@ def train(
     usd_per_hour: float | tuple[float, float] | None = None,
     grid: str | None = None,
     pue: str | None = None,
+    watts: tuple[float, float] | None = None,
+    outlay: Outlay | None = None,
     own_devices: Sequence[Device] = (),
     claimed_hours: int | None = None,
     today: datetime.date | None = None,
@@ -236,6 +248,8 @@ def train(
         usd_per_hour: the price of one device, or its least and most; that of the catalogue without it.
         grid: where the power comes from, as `weigh grids` names it, or grams of CO2 equivalent a kilowatt-hour.
         pue: an operator of data centres, or the energy of a data centre over that of its machines.
+        watts: power of one device, its least and most; that of metered runs without it.
+        outlay: what is paid beside the run.
         own_devices: devices of the user's own file.
         claimed_hours: device hours that somebody states, to be held against the peak.
         today: the day whose rules of compute count; without it none are looked up.
@@ -279,13 +293,16 @@ def train(
         source=str(source) if found.is_assumed else found.inspection.source, shape=found, wish=wish, device=device,
         devices=devices, run=run, held=held, compute=counted, memory=memory, step=step, hours=whole,
         price=device_price(device, usd_per_hour=usd_per_hour, instance=instance),
-        energy=energy(whole.device_hours, device, site(grid, pue)),
+        energy=energy(whole.device_hours, device, site(grid, pue), watts),
         chinchilla=verdict(found.active_parameters, wish.tokens) if _writes_text(found) else None,
         interruptions=interruptions(devices, whole.days.value),
         layouts=tuple(layouts), notes=tuple(dict.fromkeys(notes)),
     )  # fmt: skip
+    if outlay is not None and not outlay.is_empty:
+        storage = outlay.storage(plan.checkpoint_bytes)
+        plan = replace(plan, project=project(plan.cost_usd, trials=outlay.trials, storage=storage, items=outlay.items))
     if claimed_hours is not None:
-        plan = replace(plan, claim=_claim(plan, claimed_hours))
+        plan = replace(plan, claim=_claim(plan, claimed_hours, watts))
     return plan if today is None else replace(plan, rules=_rules(plan, today))
 
 
@@ -314,25 +331,6 @@ def _told(found: Shape, wish: Wish, memory: TrainingMemory) -> Iterator[str]:
         yield "what follows the layers is trained alone: --train-layers adds the last of them"
     if not _writes_text(found):
         yield "it writes no text: scaling laws of language models say nothing of it"
-
-
-def compared(source: Any, on: str | Device, wish: Wish, **options: Any) -> list[TrainingPlan]:
-    """The same run by full training, LoRA, QLoRA and a learned prompt, each in its best layout.
-
-    Args:
-        source: what `train` takes.
-        on: the device.
-        wish: what is asked; its rank, targets and prompt are those of the methods that have them.
-        **options: those of `train`.
-
-    Raises:
-        UnitError: when the wish names a method.
-    """
-    if wish.method.name != "full" or wish.method.trained_layers:
-        raise UnitError("a method to train by", "none, where all are set side by side", "leave it out")
-    methods = [replace(wish.method, name=name, prompt_tokens=wish.method.prompt_tokens or USUAL_PROMPT)
-               for name in ("full", "lora", "qlora", "prompt")]  # fmt: skip
-    return [train(source, on, replace(wish, method=method), **options) for method in methods]
 
 
 def _targeted(method: Method, architecture: Architecture, notes: list[str]) -> Method:
@@ -365,7 +363,7 @@ def _of_data(found: Shape, wish: Wish) -> Iterator[str]:
     )
 
 
-def _claim(plan: TrainingPlan, device_hours: int) -> HoursClaim:
+def _claim(plan: TrainingPlan, device_hours: int, watts: tuple[float, float] | None) -> HoursClaim:
     """Stated hours against the peak.
 
     Raises:
@@ -380,7 +378,7 @@ def _claim(plan: TrainingPlan, device_hours: int) -> HoursClaim:
     return HoursClaim(
         device_hours=device_hours, implied_mfu=plan.flops.value / (device_hours * 3600 * peak),
         days=device_hours / plan.devices / 24, cost_usd=money(stated, plan.price),
-        energy=energy(stated, plan.device, plan.energy.site),
+        energy=energy(stated, plan.device, plan.energy.site, watts),
     )  # fmt: skip
 
 

@@ -32,7 +32,8 @@ def test_exit_codes_say_whether_it_can_be() -> None:
     [("--devices", "3", "--tp", "3"), ("--method", "lora", "--rank", "1e18"), ("--price", "nan"), ("--devices", "0"),
      ("--tokens", "0"), ("--optimizer", "newton"), ("--unique", "0"), ("--claimed-hours", "0"), ("--zero", "4"),
      ("--micro-batch", "0"), ("--method", "prompt"), ("--compare", "--claimed-hours", "10"),
-     ("--compare", "--svg", "x.svg")],
+     ("--compare", "--svg", "x.svg"), ("--trials", "1"), ("--item", "data"), ("--checkpoint-days", "3"),
+     ("--checkpoints", "3", "--storage-class", "attic"), ("--watts", "0")],
     ids=" ".join,
 )  # fmt: skip
 def test_what_cannot_be_asked_is_one_message(options: tuple[str, ...]) -> None:
@@ -51,12 +52,43 @@ def test_a_comparison_in_which_nothing_fits_is_a_no() -> None:
     assert weigh("llama-3.1-405b", "--tokens", "10M", "--on", "rtx-4090", "--compare").exit_code == 1
 
 
+def test_the_page_has_the_project_where_there_is_one(tmp_path: Path) -> None:
+    page = tmp_path / "plan.html"
+    run = ("7B", "--tokens", "1B", "--on", "h100-sxm", "--devices", "8", "--html", str(page))
+    assert weigh(*run, "--item", "data<b>=5000", "--trials", "0.2").exit_code == 0
+    text = page.read_text(encoding="utf-8")
+    assert "The whole project, USD" in text
+    assert "data&lt;b&gt;" in text and "data<b>" not in text
+    assert "trials and failed runs" in text
+    assert weigh(*run).exit_code == 0
+    assert "The whole project" not in page.read_text(encoding="utf-8")
+
+
 def test_the_web_answers_as_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = TestClient(server.application(), base_url=f"http://{server.HOST}")
     options = {"tokens": "1B", "on": "h100-sxm", "devices": "8", "seq": "2048", "method": "lora", "grid": "france"}
     command = weigh("llama-2-7b", *(part for name, one in options.items() for part in (f"--{name}", one)), "--json")
     assert command.stderr == ""
     assert client.get("/api/train", params={"model": "llama-2-7b", **options}).json() == json.loads(command.stdout)
+    paid = {"watts": "350-400", "trials": "0.15-0.3", "checkpoints": "3", "checkpoint_days": "90", "price": "2-3",
+            "storage_class": "gcs-standard", "claimed_hours": "100",
+            "item": ["data=5000", "upkeep=10/month"]}  # fmt: skip
+    typed = [part for name, one in paid.items() for each in ([one] if isinstance(one, str) else one)
+             for part in (f"--{name.replace('_', '-')}", each)]  # fmt: skip
+    command = weigh("7B", "--tokens", "1B", "--on", "h100-sxm", "--devices", "8", *typed, "--json")
+    answer = client.get(
+        "/api/train", params={"parameters": "7B", "tokens": "1B", "on": "h100-sxm", "devices": "8", **paid}
+    )
+    told = json.loads(command.stdout)
+    assert answer.json() == {**told, "source": "7000000000"}
+    assert len(told["project"]["items"]) == 5
+    few = {"tokens": "10M", "on": "a100-80", "seq": "512"}
+    typed = [part for name, one in few.items() for part in (f"--{name}", one)]
+    compared = weigh("llama-2-7b", *typed, "--compare", "--json")
+    ways = client.get("/api/train", params={"model": "llama-2-7b", **few, "compare": "1"})
+    assert ways.json() == json.loads(compared.stdout)
+    refused = {"model": "llama-2-7b", **few, "compare": "1", "claimed_hours": "5"}
+    assert client.get("/api/train", params=refused).status_code == 400
     monkeypatch.chdir(tmp_path)
     Path("7000000000").write_text('{"model_type": "secret"}')
     found = client.get("/api/train", params={"parameters": "7000000000", **options})

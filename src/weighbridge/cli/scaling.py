@@ -108,6 +108,86 @@ def loss(
     output.print_lines(scaling.loss_lines(found))
 
 
+@command.command("gain")
+@click.option("--parameters", type=output.Count(), required=True, help="Of the model, such as 70B.")
+@click.option("--times", type=float, multiple=True, help="So many times as many: 2, 3 and 10 without it.")
+@_law
+@output.json_option
+def gain(parameters: int, times: tuple[float, ...], names: tuple[str, ...], as_json: bool) -> None:
+    """Predict by how much the loss falls with more parameters, by each law."""
+    from weighbridge.scaling import size_gains
+
+    found = size_gains(parameters, times, names)
+    if as_json:
+        output.print_json(found.to_json())
+        return
+    from weighbridge.show import scaling
+
+    output.print_lines(scaling.gain_lines(found))
+
+
+@command.command("exponent")
+@click.argument("costs", metavar="SIZE=USD...", nargs=-1, required=True)
+@_law
+@output.json_option
+def exponent(costs: tuple[str, ...], names: tuple[str, ...], as_json: bool) -> None:
+    """Find the power of size by which listed costs grow, beside that of each law.
+
+    SIZE=USD is a model and what it cost, or its least and most, such as 540B=15M-20M; two or more.
+    """
+    from weighbridge.scaling import growth_of_cost
+
+    found = growth_of_cost(costs, names)
+    if as_json:
+        output.print_json(found.to_json())
+        return
+    from weighbridge.show import scaling
+
+    output.print_lines(scaling.growth_lines(found))
+
+
+@command.command("supply")
+@click.option("--tokens", type=output.Count(), required=True, help="Of the run, each as often as it is read.")
+@click.option("--synthetic", metavar="SHARE", help="Share of them that is synthetic, or two such as 0.3-0.5.")
+@output.json_option
+def supply(tokens: int, synthetic: str | None, as_json: bool) -> None:
+    """Hold a token budget against the public text that there is.
+
+    Exit code 1 when the tokens that people have to write are more than there are.
+    """
+    from weighbridge.scaling import data_supply
+    from weighbridge.units import parse_range
+
+    found = data_supply(tokens, None if synthetic is None else parse_range(synthetic))
+    if as_json:
+        output.print_json(found.to_json())
+    else:
+        from weighbridge.show import scaling
+
+        output.print_lines(scaling.supply_lines(found))
+    if found.needs[0].verdict == "beyond":
+        raise SystemExit(1)
+
+
+@command.command("claims")
+@click.argument("names", metavar="[QUESTION]...", nargs=-1)
+@output.json_option
+def claims(names: tuple[str, ...], as_json: bool) -> None:
+    """List what publications say that contradict each other, each with its source.
+
+    QUESTION is emergence, data-exhaustion or another name of the list; all without it. Nothing else rests on them.
+    """
+    from weighbridge.predict.disputed import disputes, find_dispute
+
+    found = [find_dispute(name) for name in names] or list(disputes().values())
+    if as_json:
+        output.print_json([one.to_json() for one in found])
+        return
+    from weighbridge.show.disputes import dispute_lines
+
+    output.print_lines(dispute_lines(found))
+
+
 @command.command("fit")
 @click.argument("runs", metavar="RUNS.csv")
 @click.option("--predict", "wanted", multiple=True, metavar="N,D", help="Predict a run of N parameters and D tokens.")

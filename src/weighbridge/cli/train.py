@@ -56,6 +56,13 @@ if TYPE_CHECKING:
 @click.option("--price", metavar="USD_PER_H", help="Price of a device hour, or two such as 2-3.")
 @click.option("--claimed-hours", type=output.Count(), help="Device hours that somebody states: can that be?")
 @click.option("--unique", type=output.Count(), help="Tokens of the data without repetition.")
+@click.option("--trials", metavar="SHARE", help="Share of all arithmetic for trials and failed runs, or two: 0.15-0.3.")
+@click.option("--item", "items", multiple=True, metavar="NAME=USD[/month]",
+              help="A further cost, such as data=50000 or engineering=80-160h@150-250.")  # fmt: skip
+@click.option("--checkpoints", type=output.Count(), default=0, metavar="KEPT", help="How many checkpoints are kept.")
+@click.option("--checkpoint-days", type=float, metavar="DAYS", help="For how many days; 30 without it.")
+@click.option("--storage-class", metavar="NAME", help="Where, as `weigh prices` names it; s3-standard without it.")
+@click.option("--watts", metavar="W", help="Power of a device instead of what was metered, or two such as 350-400.")
 @site_options
 @click.option("--compare", is_flag=True, help="Set full training, LoRA, QLoRA and a learned prompt side by side.")
 @click.option("--svg", metavar="FILE", help="Draw the memory by part over the stages of ZeRO.")
@@ -63,7 +70,9 @@ if TYPE_CHECKING:
 @output.json_option
 def command(
     source: str, on: str, devices_file: str | None, svg: str | None, html: str | None, compare: bool, as_json: bool,
-    price: str | None, grid: str | None, pue: str | None, claimed_hours: int | None, **options: Any,
+    price: str | None, grid: str | None, pue: str | None, watts: str | None, claimed_hours: int | None,
+    trials: str | None, items: tuple[str, ...], checkpoints: int, checkpoint_days: float | None,
+    storage_class: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Plan training or fine-tuning: compute, memory, time, cost.
 
@@ -71,25 +80,30 @@ def command(
     is searched for; what is given of it stays. Exit code 1 when it does not fit, or when the stated hours cannot be.
     """
     from weighbridge.hardware import catalogue
-    from weighbridge.training import compared, train
+    from weighbridge.predict.training.money import outlay
+    from weighbridge.training import train
     from weighbridge.training_wish import check_method, wish
+    from weighbridge.ways_to_train import ways_to_train
 
     own = () if devices_file is None else catalogue.read(devices_file)
     asked = wish(**options)
     usd = None if price is None else parse_range(price)
-    terms: dict[str, Any] = {"usd_per_hour": usd, "grid": grid, "pue": pue, "own_devices": own,
+    beside = outlay(trials=trials, items=items, checkpoints=checkpoints, checkpoint_days=checkpoint_days,
+                    storage_class=storage_class)  # fmt: skip
+    terms: dict[str, Any] = {"usd_per_hour": usd, "grid": grid, "pue": pue, "own_devices": own, "outlay": beside,
+                             "watts": None if watts is None else parse_range(watts),
                              "today": datetime.date.today()}  # fmt: skip
     if compare:
         if svg is not None or html is not None or claimed_hours is not None:
             raise click.UsageError("--svg, --html and --claimed-hours are for one plan: leave --compare out")
-        plans = compared(source, on, asked, **terms)
+        found = ways_to_train(source, on, asked, **terms)
         if as_json:
-            output.print_json({"plans": [plan.to_json() for plan in plans]})
+            output.print_json(found.to_json())
         else:
             from weighbridge.show import trainings
 
-            output.print_lines(trainings.methods_lines(plans))
-        if all(one.memory.fits is False for one in plans):
+            output.print_lines(trainings.ways_lines(found))
+        if all(plan.memory.fits is False for plan in found.plans):
             raise SystemExit(1)
         return
     check_method(options)

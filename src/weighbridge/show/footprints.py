@@ -30,7 +30,7 @@ def footprint_lines(found: Footprint) -> Iterator[str]:
     yield from table("energy and carbon", heads, rows, right=(1, 2, 3))
     shown = found.pictured
     if shown.carbon_g.value is not None:
-        counts = [(one["title"], between(Estimate.from_json(one["count"]), _many), str(one["year"]))
+        counts = [(one["title"], between(Estimate.from_json(one["count"]), many), str(one["year"]))
                   for one in found.equivalents]  # fmt: skip
         yield from table(f"as much as ({shown.what})", ("what", "how many", "figure of"), counts, right=(1,))
     if (made := found.embodied_g).value is not None:
@@ -68,7 +68,8 @@ def between(estimate: Estimate, form: Callable[[float], str]) -> str:
     return f"{form(estimate.value)} ({form(estimate.low)} to {form(estimate.high)})"
 
 
-def _many(count: float) -> str:
+def many(count: float) -> str:
+    """A count of things for people."""
     return format_count(round(count)) if count >= 1000 else figure(count)
 
 

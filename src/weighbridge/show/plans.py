@@ -42,6 +42,16 @@ def amount(estimate: Estimate) -> str:
     return f"{figure(estimate.value)} ({figure(estimate.low, 3)} to {figure(estimate.high, 3)})"
 
 
+def basis(estimate: Estimate) -> str:
+    """What a number rests on; nothing that is unknown rests on anything.
+
+    Example:
+        >>> basis(Estimate.exact(1, "B")), basis(Estimate(None, None, None, "USD", Basis.MODELLED, "no price"))
+        ('exact', 'unknown')
+    """
+    return "unknown" if estimate.value is None else estimate.basis.value
+
+
 def figure(value: float, digits: int = 4) -> str:
     """A number in so many digits, written out where it has more before the point.
 

@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from weighbridge.errors import printable
 from weighbridge.estimate import Basis, Estimate
+from weighbridge.predict.scaling_laws.cost_growth import CostGrowth
 from weighbridge.predict.scaling_laws.forms import Law
 from weighbridge.predict.scaling_laws.repetition import worth_of_last
 from weighbridge.predict.scaling_laws.supply import supply
-from weighbridge.scaling import Fitted, Losses, Sizing
+from weighbridge.scaling import DataSupply, Fitted, Gains, Losses, Sizing
+from weighbridge.show.disputes import dispute_lines
+from weighbridge.show.plans import basis
 from weighbridge.show.tables import bold, table
 from weighbridge.units import format_count
 
@@ -50,7 +53,7 @@ def _range(estimate: Estimate) -> str:
     """A count with its interval."""
     if estimate.value is None or estimate.low is None or estimate.high is None:
         return "-"
-    if estimate.basis is Basis.EXACT:
+    if estimate.basis is Basis.EXACT or estimate.low == estimate.high:
         return short(estimate.value)
     return f"{short(estimate.value)} ({short(estimate.low)} to {short(estimate.high)})"
 
@@ -132,6 +135,59 @@ def loss_lines(found: Losses) -> Iterator[str]:
         unique = f"{short(found.unique_tokens)} unique tokens"
         yield f"read {epochs:.3g} times, {unique} give a loss of {found.repeated:.3f} (muennighoff)"
     yield _supply_line(found.tokens)
+
+
+def gain_lines(found: Gains) -> Iterator[str]:
+    """The report of `weigh scaling gain`."""
+    rows = [(one.law.name, f"{one.times:g} x", _share_range(one.share), basis(one.share), one.law.counts)
+            for one in found.gains]  # fmt: skip
+    title = f"by how much the loss of {short(found.parameters)} parameters falls with more, given enough text"
+    yield from table(title, ("law", "parameters", "gain", "basis", "N counts"), rows, right=(1, 2))
+    yield "intervals: from the least to the most of the laws that give losses; Kaplan's has no floor that stays"
+
+
+def _share_range(estimate: Estimate) -> str:
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return f"unknown: {estimate.note}"
+    bounds = "" if estimate.low == estimate.high else f" ({estimate.low:.1%} to {estimate.high:.1%})"
+    return f"{estimate.value:.1%}{bounds}"
+
+
+def growth_lines(found: CostGrowth) -> Iterator[str]:
+    """The report of `weigh scaling exponent`."""
+    rows = [(f"{short(small.parameters)} to {short(large.parameters)}",
+             f"{_ratio(large.parameters / small.parameters)}x", _power(exponent), exponent.basis.value)
+            for small, large, exponent in found.steps]  # fmt: skip
+    heads = ("sizes", "larger", "cost grows by size to the power of", "basis")
+    yield from table("cost as listed", heads, rows, right=(1, 2))
+    ends = f"{short(found.costs[0].parameters)} to {short(found.costs[-1].parameters)}"
+    laws = [(law.name, f"{exponent:.2f}") for law, exponent in found.laws]
+    yield from table(f"operations that suit the size, {ends}", ("law", "power"), laws, right=(1,))
+    yield "with the same tokens for both sizes operations grow by the power of 1"
+
+
+def _power(estimate: Estimate) -> str:
+    assert estimate.value is not None and estimate.low is not None and estimate.high is not None
+    bounds = "" if estimate.low == estimate.high else f" ({estimate.low:.2f} to {estimate.high:.2f})"
+    return f"{estimate.value:.2f}{bounds}"
+
+
+def supply_lines(found: DataSupply) -> Iterator[str]:
+    """The report of `weigh scaling supply`."""
+    stock = supply()
+    yield bold(f"{short(found.tokens)} tokens beside {_range(stock.estimate)} of public text that people wrote")
+    rows = []
+    for one in found.needs:
+        low, high = one.synthetic
+        synthetic = f"{low:.0%}" if low == high else f"{low:.0%} to {high:.0%}"
+        rows.append((synthetic, one.basis, _range(one.human_tokens), _share_range(one.share), one.verdict,
+                     one.share.basis.value))  # fmt: skip
+    heads = ("synthetic", "that share is", "tokens of people", "of the stock", "", "basis")
+    yield from table("what has to be written by people", heads, rows, right=(0, 2, 3))
+    yield _supply_line(found.tokens)
+    yield f"the stock counts that text is read several times: epochs enlarge it no further ({stock.source})"
+    yield ""
+    yield from dispute_lines(found.disputes)
 
 
 def fitted_lines(found: Fitted) -> Iterator[str]:

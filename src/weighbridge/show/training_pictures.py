@@ -35,8 +35,11 @@ def page(plan: TrainingPlan) -> str:
         report.table("Compute", heads, trainings.compute_rows(plan)),
         report.table("Time, money, energy", heads, trainings.cost_rows(plan)),
         report.items(list(trainings.origin_rows(plan))),
-        cost_svg(plan, list(sizes(plan))),
     ]
+    if plan.project is not None:
+        rows = trainings.project_rows(plan.project)
+        parts.append(report.table(f"The {trainings.PROJECT}", ("item", "USD", "basis"), rows))
+    parts.append(cost_svg(plan, list(sizes(plan))))
     if plan.run.method.name == "full" and found is not None:
         marks = [iso_loss.Mark(found.parameters, found.tokens, plan.source)]
         drawn = iso_loss.svg(found.loss_law, marks, "Loss over size and tokens", plan.title, "this plan")

@@ -8,16 +8,22 @@ from weighbridge.errors import printable
 from weighbridge.estimate import Estimate
 from weighbridge.layout_search import Candidate
 from weighbridge.predict.carbon import J_PER_KWH
+from weighbridge.predict.disputed import Dispute
+from weighbridge.predict.ownership import TotalCost
 from weighbridge.predict.thresholds import ENDS
+from weighbridge.predict.training.footprint import TrainingEnergy
 from weighbridge.predict.training.step_time import StepTime
-from weighbridge.show.footprints import between
-from weighbridge.show.plans import VERDICTS, amount, figure, size
+from weighbridge.show import disputes
+from weighbridge.show.footprints import between, many
+from weighbridge.show.plans import VERDICTS, amount, basis, figure, size
 from weighbridge.show.tables import bar, bold, table
 from weighbridge.training import HoursClaim, TrainingPlan
 from weighbridge.units import format_bytes, format_count, format_energy, format_mass
+from weighbridge.ways_to_train import Way, Ways
 
 MOST_LAYOUTS = 12
 """Layouts that a terminal shows; JSON has all."""
+PROJECT = "whole project, USD (what comes again for a year)"
 LAYOUT_HEADS = ("tensor x pipeline x data", "experts", "ZeRO", "micro-batch", "checkpointing", "bytes", "token/s", "")
 
 
@@ -39,6 +45,8 @@ def training_lines(plan: TrainingPlan) -> Iterator[str]:
     yield from table("time, money, energy", ("quantity", "value", "basis"), cost_rows(plan), right=(1,))
     yield from origin_rows(plan)
     yield ""
+    if plan.project is not None:
+        yield from table(f"the {PROJECT}", ("item", "USD", "basis"), project_rows(plan.project), right=(1,))
     yield from data_lines(plan)
     if plan.layouts:
         yield from table("layouts", LAYOUT_HEADS, layout_rows(plan.layouts), right=(5, 6))
@@ -62,6 +70,13 @@ def origin_rows(plan: TrainingPlan) -> Iterator[str]:
             yield f"{name}: {each}{printable(estimate.note)}"
 
 
+def project_rows(project: TotalCost) -> list[tuple[str, str, str]]:
+    """The run, what is paid beside it, and both together."""
+    rows = [(f"{item.name} ({item.every})" if item.every != "once" else item.name, project.of(item))
+            for item in project.items]  # fmt: skip
+    return [(printable(name), amount(usd), basis(usd)) for name, usd in (*rows, ("in all", project.total))]
+
+
 def claim_lines(claim: HoursClaim, plan: TrainingPlan) -> Iterator[str]:
     """Whether stated hours can be, and what they take."""
     words = {"impossible": "IMPOSSIBLE: more than the peak of the devices",
@@ -77,6 +92,8 @@ def claim_lines(claim: HoursClaim, plan: TrainingPlan) -> Iterator[str]:
     if rated.value is not None:
         told.append(f"{format_energy(rated.value * J_PER_KWH)} at the rated power of the devices alone")
     yield f"  they are {'; '.join(told)}"
+    if used.carbon_g.value is not None:
+        yield f"  which is as much as {as_much_as(used)}"
 
 
 def rule_lines(plan: TrainingPlan) -> Iterator[str]:
@@ -86,20 +103,54 @@ def rule_lines(plan: TrainingPlan) -> Iterator[str]:
             yield f"{one.verdict} {one.rule.value:.0e} FLOP of {one.rule.title} ({one.state}); see `weigh thresholds`"
 
 
-def methods_lines(plans: Sequence[TrainingPlan]) -> Iterator[str]:
-    """The table of `weigh train --compare`."""
-    first = plans[0]
+def ways_lines(found: Ways) -> Iterator[str]:
+    """The report of `weigh train --compare`."""
+    first = found.plans[0]
     count = f"{first.devices:,} x " if first.devices > 1 else ""
     title = f"{first.source}, {format_count(first.tokens)} tokens on {count}{first.device.title}"
     yield bold(printable(title))
-    rows = [(plan.run.method.name, format_count(plan.held.trainable), size(plan.memory.per_device_bytes),
-             {True: "fits", False: "does not fit", None: "unknown"}[plan.memory.fits]
-             + ", narrowly" * plan.memory.is_narrow,
-             amount(plan.hours.device_hours), amount(plan.cost_usd)) for plan in plans]  # fmt: skip
-    heads = ("method", "trained", "bytes a device", "", "device hours", "USD")
-    yield from table("ways to train", heads, rows, right=(1, 2, 4, 5))
-    notes = dict.fromkeys(note for plan in plans for note in plan.notes)
+    heads: tuple[str, ...] = ("method", "trained", "bytes a device", "", "device hours", "USD", "claimed USD")
+    rows: list[tuple[str, ...]] = []
+    for way in found.ways:
+        plan, told = way.plan, "nothing"
+        if way.said is not None:
+            told = "; ".join(disputes.said(one, way.said.unit) for one in way.said.answers)
+        does_not = plan.memory.fits is False
+        rows.append((
+            plan.run.method.name, format_count(plan.held.trainable), size(plan.memory.per_device_bytes), _fits(way),
+            "-" if does_not else amount(way.device_hours), "-" if does_not else amount(way.usd), told,
+        ))  # fmt: skip
+    if any(plan.project is not None for plan in found.plans):
+        heads = (*heads[:6], "USD in all", heads[6])
+        rows = [(*row[:6], "-" if way.project is None else amount(way.project.total), row[6])
+                for row, way in zip(rows, found.ways, strict=True)]  # fmt: skip
+    yield from table("ways to train", heads, rows, right=(1, 2, *range(4, len(heads) - 1)))
+    fitting = found.first_that_fits
+    if fitting is None:
+        yield "no way is known to fit"
+    elif fitting is not found.ways[0]:
+        yield f"the first way that fits is {fitting.plan.run.method.name}"
+    for way in found.ways:
+        if way.said is not None:
+            yield claimed_price(way.said)
+    shown = [plan for plan in found.plans if plan.memory.fits is not False] or found.plans
+    notes = dict.fromkeys(note for plan in shown for note in plan.notes)
     yield from (f"note: {printable(note)}" for note in notes)
+
+
+def _fits(way: Way) -> str:
+    memory = way.plan.memory
+    told = {True: "fits", False: "does not fit", None: "unknown"}[memory.fits] + ", narrowly" * memory.is_narrow
+    if memory.fits is False and way.devices_that_fit is not None:
+        return f"{told}; {way.devices_that_fit:,} devices would do"
+    return told
+
+
+def claimed_price(dispute: Dispute) -> str:
+    """What is said of the price of a way to train, where it contradicts itself, and that nothing rests on it."""
+    told = "; ".join(f"{disputes.said(one, dispute.unit)} USD ({one.of})" for one in dispute.answers)
+    sources = "; ".join(dict.fromkeys(f"{one.source}, read {one.checked}" for one in dispute.answers))
+    return f"claimed of {dispute.title}: {told}: {disputes.shared(dispute)} ({sources})"
 
 
 def run_words(plan: TrainingPlan) -> str:
@@ -133,8 +184,8 @@ def compute_rows(plan: TrainingPlan) -> list[tuple[str, str, str]]:
         (plan.flops.note, f"{flops:.4g} FLOP", "exact"),
         ("operation by operation, with attention", f"{counted:.4g} FLOP", "exact"),
         ("computed again", f"{again:.4g} FLOP", "exact"),
-        ("share of the peak in a step (MFU)", _percent(plan.step.mfu), plan.step.mfu.basis.value),
-        ("share of the peak over the whole run", _percent(plan.hours.mfu), plan.hours.mfu.basis.value),
+        ("share of the peak in a step (MFU)", _percent(plan.step.mfu), basis(plan.step.mfu)),
+        ("share of the peak over the whole run", _percent(plan.hours.mfu), basis(plan.hours.mfu)),
     ]
 
 
@@ -166,7 +217,12 @@ def cost_rows(plan: TrainingPlan) -> list[tuple[str, str, str]]:
          between(used.facility_kwh.times(J_PER_KWH), format_energy)),
         ("CO2e", used.carbon_g, between(used.carbon_g, format_mass)),
     ]  # fmt: skip
-    return [(name, value, estimate.basis.value) for name, estimate, value in rows]
+    return [(name, value, basis(estimate)) for name, estimate, value in rows]
+
+
+def as_much_as(used: TrainingEnergy) -> str:
+    """Carbon and energy in things that people know."""
+    return "; ".join(f"{between(Estimate.from_json(one['count']), many)} {one['title']}" for one in used.equivalents)
 
 
 def data_lines(plan: TrainingPlan) -> Iterator[str]:

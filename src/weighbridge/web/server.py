@@ -25,6 +25,7 @@ from weighbridge.loading import TURNS, load
 from weighbridge.model.catalogue import find_model, matching, models
 from weighbridge.planning import fit
 from weighbridge.predict.traffic import Lengths
+from weighbridge.predict.training.money import outlay
 from weighbridge.service_level import limits
 from weighbridge.shapes import Wish, design, designs_json
 from weighbridge.show import report
@@ -32,6 +33,7 @@ from weighbridge.side_by_side import compare
 from weighbridge.training import train
 from weighbridge.training_wish import check_method, wish
 from weighbridge.units import parse_count, parse_range, parse_rate, parse_seconds
+from weighbridge.ways_to_train import ways_to_train
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -205,11 +207,13 @@ def _api_fit(query: QueryParams, body: bytes) -> Any:
 _TRAIN_WORDS = ("method", "targets", "precision", "optimizer", "attention", "offload", "checkpointing",
                 "layout", "loss", "kernels")  # fmt: skip
 _TRAIN_COUNTS = ("tokens", "devices", "rank", "prompt_tokens", "train_layers", "seq", "micro_batch", "global_batch",
-                 "zero", "tp", "pp", "dp", "cp", "ep", "unique", "claimed_hours")  # fmt: skip
+                 "zero", "tp", "pp", "dp", "cp", "ep", "unique", "claimed_hours", "checkpoints")  # fmt: skip
+_TRAIN_TERMS = ("price", "grid", "pue", "watts", "trials", "item", "storage_class", "checkpoint_days",
+                "compare")  # fmt: skip
 
 
 def _api_train(query: QueryParams, body: bytes) -> Any:
-    known = {"model", "parameters", "on", "price", "grid", "pue", *_TRAIN_WORDS, *_TRAIN_COUNTS}
+    known = {"model", "parameters", "on", *_TRAIN_TERMS, *_TRAIN_WORDS, *_TRAIN_COUNTS}
     for name in query:
         if name not in known:
             raise UnitError(f"the query has {name!r}", f"one of {', '.join(sorted(known))}", "leave it out")
@@ -217,15 +221,25 @@ def _api_train(query: QueryParams, body: bytes) -> Any:
         raise UnitError("no device or no tokens are named", "on=DEVICE and tokens=N", "see /api/devices")
     words: dict[str, Any] = {name: query[name] for name in _TRAIN_WORDS if name in query}
     counts: dict[str, Any] = {name: parse_count(query[name]) for name in _TRAIN_COUNTS if name in query}
-    check_method({**words, **counts})
+    is_compared = query.get("compare", "0") != "0"
+    if is_compared and "claimed_hours" in counts:
+        raise UnitError("claimed_hours with compare", "one plan that they are held against", "leave one of them out")
+    if not is_compared:
+        check_method({**words, **counts})
     if "parameters" in query and "model" in query:
         raise UnitError("a model and a number of parameters", "one of them", "leave the other out")
     source = parse_count(query["parameters"]) if "parameters" in query else find_model(query.get("model", ""))
-    price = parse_range(query["price"]) if "price" in query else None
-    claimed = counts.pop("claimed_hours", None)
-    plan = train(source, query["on"], wish(**words, **counts), usd_per_hour=price, grid=query.get("grid"),
-                 pue=query.get("pue"), claimed_hours=claimed, today=datetime.date.today())  # fmt: skip
-    return plan.to_json()
+    price, watts = (parse_range(query[name]) if name in query else None for name in ("price", "watts"))
+    claimed, kept = counts.pop("claimed_hours", None), counts.pop("checkpoints", 0)
+    days = _number(query, "checkpoint_days", "days such as 30") if "checkpoint_days" in query else None
+    beside = outlay(trials=query.get("trials"), items=query.getlist("item"), checkpoints=kept, checkpoint_days=days,
+                    storage_class=query.get("storage_class"))  # fmt: skip
+    terms: dict[str, Any] = {"usd_per_hour": price, "grid": query.get("grid"), "pue": query.get("pue"), "watts": watts,
+                             "outlay": beside, "today": datetime.date.today()}  # fmt: skip
+    asked = wish(**words, **counts)
+    if is_compared:
+        return ways_to_train(source, query["on"], asked, **terms).to_json()
+    return train(source, query["on"], asked, claimed_hours=claimed, **terms).to_json()
 
 
 _LOAD_TIMES = {"duration": "duration_s", "think": "think_s"}

@@ -9,8 +9,9 @@ import pytest
 from weighbridge.errors import UnitError, UnknownNameError
 from weighbridge.estimate import Basis
 from weighbridge.predict.scaling_laws.forms import Additive, Kaplan
+from weighbridge.predict.scaling_laws.gains import gain, gain_of
 from weighbridge.predict.scaling_laws.hyperparameters import batch_tokens, learning_rate
-from weighbridge.predict.scaling_laws.laws import additive_law, find_law, gain_of_size, law_json, laws
+from weighbridge.predict.scaling_laws.laws import additive_law, find_law, law_json, laws
 from weighbridge.predict.scaling_laws.optimum import (
     DENSE,
     flops_for_loss,
@@ -133,9 +134,32 @@ def test_kaplan_allocates_and_loses_as_printed() -> None:
 
 
 def test_gains_of_size() -> None:
-    assert gain_of_size(10) == pytest.approx(0.161, abs=5e-4)
-    assert gain_of_size(2) == pytest.approx(0.051, abs=5e-4)
-    assert gain_of_size(3) == pytest.approx(0.080, abs=5e-4)
+    """C05: 1 - 10^-0.076 at any size by Kaplan's law; by laws with a floor the less the larger the model."""
+    kaplan, floored = find_law("kaplan"), find_law("chinchilla-corrected")
+    for times, share in ((10, 0.161), (2, 0.051), (3, 0.080)):
+        for size in (1e8, 70e9):
+            assert gain_of(kaplan, size, times) == pytest.approx(share, abs=5e-4)
+            assert gain_of(kaplan, size, times) == pytest.approx(1 - times**-0.076)
+    small, large = (gain_of(floored, size, 10) for size in (1e8, 70e9))
+    assert small is not None and large is not None
+    assert large < 0.03 < 0.1 < small
+    assert gain_of(find_law("llama-3"), 70e9, 10) is None
+    plenty = floored.loss(70e9, 1e30)
+    assert floored.loss_with_plenty(70e9) == pytest.approx(plenty)
+
+
+def test_a_gain_has_the_interval_of_all_laws() -> None:
+    found = gain(find_law("kaplan"), 70e9, 10).share
+    each = [share for law in laws().values() if (share := gain_of(law, 70e9, 10)) is not None]
+    assert len(each) > 3
+    assert (found.low, found.high) == (min(each), max(each))
+    assert found.basis is Basis.ASSUMED and "largest run" in found.note
+    assert gain(find_law("chinchilla-corrected"), 1e9, 2).share.basis is Basis.MODELLED
+    unknown = gain(find_law("llama-3"), 70e9, 10).share
+    assert unknown.value is None and "no loss" in unknown.note
+    for parameters, times in ((0, 2), (1e9, 1), (1e9, 0.5), (1e9, 1e9), (math.nan, 2), (1e9, math.nan)):
+        with pytest.raises(UnitError):
+            gain(find_law("kaplan"), parameters, times)
 
 
 @pytest.mark.parametrize(

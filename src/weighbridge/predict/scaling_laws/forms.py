@@ -71,6 +71,10 @@ class Law:
         """The loss of a run, in nats a token; None where the law gives none."""
         return None
 
+    def loss_with_plenty(self, parameters: float) -> float | None:
+        """The loss with more tokens than the model can use; None where the law gives none."""
+        return None
+
     def tokens_at(self, loss: float, parameters: float) -> float | None:
         """The tokens with which so many parameters reach a loss; None where they never do, or the law gives none."""
         return None
@@ -134,6 +138,10 @@ class Additive(Law):
         """The loss of a run, in nats a token."""
         return float(self.floor + self.a / parameters**self.alpha + self.b / tokens**self.beta)
 
+    def loss_with_plenty(self, parameters: float) -> float:
+        """E + A / N^alpha."""
+        return float(self.floor + self.a / parameters**self.alpha)
+
     def tokens_at(self, loss: float, parameters: float) -> float | None:
         """The tokens with which so many parameters reach a loss."""
         left = loss - self.floor - self.a / parameters**self.alpha
@@ -150,15 +158,6 @@ class PowerOfOne:
     def loss(self, x: float) -> float:
         """The loss at x."""
         return float((self.scale / x) ** self.exponent)
-
-    def gain(self, times: float) -> float:
-        """The share by which the loss falls with so many times as much.
-
-        Example:
-            >>> round(PowerOfOne(scale=8.8e13, exponent=0.076).gain(10), 3)
-            0.161
-        """
-        return float(1.0 - times**-self.exponent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +190,10 @@ class Kaplan(Law):
         """The loss of a run, in nats a token."""
         size = (self.n_c_parameters / parameters) ** (self.alpha_n / self.alpha_d)
         return float((size + self.d_c_tokens / tokens) ** self.alpha_d)
+
+    def loss_with_plenty(self, parameters: float) -> float:
+        """That of the power of parameters alone."""
+        return self.alone["parameters"].loss(parameters)
 
     def tokens_at(self, loss: float, parameters: float) -> float | None:
         """The tokens with which so many parameters reach a loss."""

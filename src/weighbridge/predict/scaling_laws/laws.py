@@ -67,18 +67,6 @@ def additive_law(name: str) -> Additive:
     return law
 
 
-def gain_of_size(times: float) -> float:
-    """The share by which the loss falls with so many times the parameters, all else plenty (Kaplan et al. 2020).
-
-    Example:
-        >>> round(gain_of_size(10), 3), round(gain_of_size(2), 3)
-        (0.161, 0.051)
-    """
-    kaplan = find_law("kaplan")
-    assert isinstance(kaplan, Kaplan)
-    return kaplan.alone["parameters"].gain(times)
-
-
 def law_json(law: Law) -> dict[str, Any]:
     """One law of `weigh scaling laws`."""
     form = next(name for name, kind in FORMS.items() if type(law) is kind)

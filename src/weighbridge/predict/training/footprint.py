@@ -191,7 +191,8 @@ def energy(
         low, high = watts
         if not 0 < low <= high <= MOST_WATTS:
             raise UnitError(f"{low:g} to {high:g} W a device", f"watts above 0, up to {MOST_WATTS:g}", "correct them")
-        drawn = Estimate((low + high) / 2, low, high, "W", Basis.SPECIFIED, "as given")
+        told = f"{low:g} W" if low == high else f"{low:g} to {high:g} W"
+        drawn = Estimate((low + high) / 2, low, high, "W", Basis.SPECIFIED, f"{told} a device, as given")
     if device.tdp_w is None:
         rated = Estimate(None, None, None, "kWh", Basis.SPECIFIED, f"the rated power of {device.title} is unknown")
     else:

@@ -30,7 +30,7 @@ from weighbridge.model.architecture import Architecture
 from weighbridge.model.blocks import Use
 from weighbridge.predict.training.activations import Kept, kept, layer_input
 from weighbridge.predict.training.methods import Method
-from weighbridge.predict.training.optimizers import row_state_bytes
+from weighbridge.predict.training.optimizers import optimizer_bytes, row_state_bytes
 from weighbridge.predict.training.run import Run, by_operation
 from weighbridge.predict.training.trained import Row, Trained
 
@@ -250,8 +250,7 @@ def _states(architecture: Architecture, held: Trained, run: Run, first: bool | N
     """What a device of a stage holds all the time, and what it gathers."""
     layout, states = run.layout, _States()
     shared = {group.weight.tied_to for group in architecture.groups if group.weight.role == "head"}
-    number = 4 if run.precision == "fp32" else 2
-    master = 4 if run.precision not in ("fp32", "bf16-true") else 0
+    number, master = _weight_bytes(run.precision)
     by_layers: dict[tuple[int, ...], float] = {}
     for row in held.rows:
         layered = row.layers is not None
@@ -285,6 +284,28 @@ def _states(architecture: Architecture, held: Trained, run: Run, first: bool | N
                 states.update += row.elements * (number if run.precision == "bf16-true" else 4) / divided
     states.layer = _largest_layer(by_layers)
     return states
+
+
+def _weight_bytes(precision: str) -> tuple[int, int]:
+    """Bytes of a trained weight, and of its copy in 32 bits beside it."""
+    return 4 if precision == "fp32" else 2, 0 if precision in ("fp32", "bf16-true") else 4
+
+
+def checkpoint_bytes(held: Trained, run: Run) -> int:
+    """Bytes of what a run needs to go on: trained weights, their copies in 32 bits and the states of the optimizer.
+
+    Frozen weights are not kept again. Under mixed precision with AdamW that is 14 bytes a parameter, as BLOOM's
+    checkpoints had it: 2.3 TB where the weights alone are 329 GB (its model card).
+
+    Example:
+        >>> from weighbridge.inspection import inspect
+        >>> from weighbridge.predict.training.methods import Method
+        >>> from weighbridge.predict.training.trained import trained
+        >>> held = trained(inspect("llama-2-70b").architecture, Method())
+        >>> checkpoint_bytes(held, Run(sequence_tokens=4096, global_batch=1)) == 14 * 68_976_648_192
+        True
+    """
+    return held.trainable * sum(_weight_bytes(run.precision)) + optimizer_bytes(held, run.optimizer, run.precision)
 
 
 def _is_packed(row: Row) -> bool:

@@ -3,6 +3,8 @@
 run      = device-hours x USD an hour
 search   = run x share / (1 - share), where trials and failed runs are a share of all arithmetic
 exponent = ln(cost / cost) / ln(size / size), by which cost grows with size between two models
+
+Checkpoints are kept for 30 days where nothing is said: assumed.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from weighbridge.errors import UnitError
 from weighbridge.estimate import Basis, Estimate, weakest
@@ -17,11 +20,14 @@ from weighbridge.hardware.device import Device
 from weighbridge.hardware.instances import Instance
 from weighbridge.predict.bill import DAYS_A_MONTH, MOST_USD, Price, interrupted, over, spot
 from weighbridge.predict.carbon import product
-from weighbridge.predict.ownership import Item, TotalCost, total_cost
+from weighbridge.predict.ownership import Item, TotalCost, parse_item, total_cost
 from weighbridge.predict.prices import find_bytes
+from weighbridge.units import format_bytes, parse_range
 
 _DATE = re.compile(r"20\d\d-\d\d-\d\d")
 Range = tuple[float, float]
+USUAL_STORAGE = "s3-standard"
+ASSUMED_DAYS = 30.0
 
 
 def device_price(
@@ -121,7 +127,7 @@ def search(run: Estimate, share: Range) -> Estimate:
     return Estimate(value, least, most, run.unit, Basis.ASSUMED, told)
 
 
-def checkpoints(size_bytes: int, kept: int, days: float, storage_class: str = "s3-standard") -> Estimate:
+def checkpoints(size_bytes: int, kept: int, days: float, storage_class: str = USUAL_STORAGE) -> Estimate:
     """USD for keeping so many checkpoints for so many days, at the list price of a class of storage.
 
     Raises:
@@ -135,6 +141,66 @@ def checkpoints(size_bytes: int, kept: int, days: float, storage_class: str = "s
     if size_bytes < 0 or kept < 0 or not 0 <= days < math.inf:
         raise UnitError(f"{kept} checkpoints of {size_bytes} bytes for {days:g} days", "0 or more", "correct them")
     return find_bytes(storage_class).month_usd(size_bytes * kept).times(days / DAYS_A_MONTH)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlay:
+    """What is paid beside a run; without any of it, nothing is.
+
+    Args:
+        trials: the share of all arithmetic that trials and failed runs take, from the least to the most.
+        checkpoints: how many are kept.
+        checkpoint_days: for how many days; None for 30, assumed.
+        storage_class: where, as `weigh prices` names it; None for `s3-standard`.
+        items: costs of the user's own.
+    """
+
+    trials: Range | None = None
+    checkpoints: int = 0
+    checkpoint_days: float | None = None
+    storage_class: str | None = None
+    items: tuple[Item, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is paid but the run."""
+        return self == Outlay()
+
+    def storage(self, checkpoint_bytes: int) -> Estimate | None:
+        """USD for the checkpoints of this size; None without any.
+
+        Raises:
+            UnitError: when the days are none.
+            UnknownNameError: when there is no such class of storage.
+        """
+        if not self.checkpoints:
+            return None
+        days = ASSUMED_DAYS if self.checkpoint_days is None else self.checkpoint_days
+        paid = checkpoints(checkpoint_bytes, self.checkpoints, days, self.storage_class or USUAL_STORAGE)
+        told = f"{self.checkpoints} of {format_bytes(checkpoint_bytes)} for {days:g} days, {paid.note}"
+        if self.checkpoint_days is None:
+            return replace(paid, basis=Basis.ASSUMED, note=f"{told}; the days are assumed")
+        return replace(paid, note=told)
+
+
+def outlay(
+    *, trials: str | None = None, items: Sequence[str] = (), checkpoints: int = 0, storage_class: str | None = None,
+    checkpoint_days: float | None = None,
+) -> Outlay:  # fmt: skip
+    """What is paid beside a run, as the options of `weigh train` are written.
+
+    Raises:
+        UnitError: for what is none of these, and for a place or days of checkpoints without any.
+
+    Example:
+        >>> outlay(trials="0.15-0.3").trials, outlay(items=["data=5000"]).items[0].usd.value
+        ((0.15, 0.3), 5000.0)
+    """
+    if not checkpoints and (storage_class is not None or checkpoint_days is not None):
+        raise UnitError("a place or days of checkpoints", "how many are kept", "add --checkpoints")
+    return Outlay(trials=None if trials is None else parse_range(trials), checkpoints=checkpoints,
+                  checkpoint_days=checkpoint_days, storage_class=storage_class,
+                  items=tuple(parse_item(item) for item in items))  # fmt: skip
 
 
 def project(
