@@ -158,6 +158,7 @@ GIVEN = {
     "3,000": "an article's USD a month",
     "30,000": "an article's USD a month",
     "80,000": "an article's USD of engineering",
+    "70,015,266,816": "an article's count of Llama 2 70B, which the command around it refutes",
 }
 """Numbers that are no counts."""
 

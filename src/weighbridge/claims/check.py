@@ -89,10 +89,18 @@ def _reading(claim: Claim, above: tuple[Facts, ...]) -> tuple[Finding, list[Fact
     """The finding of a claim and what it says, by the first reading of it that a rule settles."""
     said: list[Facts] = []
     found: list[Finding] = []
+    units: set[tuple[str, bool]] = set()
     for one in readings(claim):
-        said.append(facts(one, above))
-        found.append(_find(said[-1]))
-        if found[-1].verdict is not Verdict.UNVERIFIABLE:
+        stated = facts(one, above)
+        finding = _find(stated)
+        unit = (stated.claimed[0].unit, stated.claimed[0].is_share) if stated.claimed else ("", False)
+        is_part = one.is_read and unit in units  # one of several numbers: which of them is meant, nobody says
+        units.add(unit)
+        if is_part and not finding.verdict.is_right:
+            continue
+        said.append(stated)
+        found.append(finding)
+        if finding.verdict is not Verdict.UNVERIFIABLE:
             break
     if not said:
         said = [facts(claim, above)]
@@ -116,10 +124,11 @@ def _find(said: Facts) -> Finding:
             continue
         if answer is not None:
             verdict = judge(said.claimed, answer)
-            computed = ", ".join(_computed(one) for one in answer.computed)
+            computed = "; ".join(_computed(one) for one in answer.computed)
             basis = weakest(one.basis for one in answer.computed) if answer.computed else None
             settles = "conditions that narrow the interval" if verdict is Verdict.UNVERIFIABLE else ""
-            return Finding(claim, verdict, _stated(said), computed, answer.steps, answer.sources, answer.rule, basis,
+            sources = tuple(dict.fromkeys(filter(None, answer.sources)))
+            return Finding(claim, verdict, _stated(said), computed, answer.steps, sources, answer.rule, basis,
                            settles)  # fmt: skip
     if claim.kind in UNCHECKED:
         return _unknown(said, "a measurement of the same thing, with its conditions")

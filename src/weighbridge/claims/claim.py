@@ -45,6 +45,7 @@ class Claim:
         article: the document.
         section: where in it.
         line: of a file.
+        is_read: whether kind and number were found in the sentence, and may have been misread.
     """
 
     quote: str
@@ -55,6 +56,7 @@ class Claim:
     article: str = ""
     section: str = ""
     line: int = 0
+    is_read: bool = False
 
 
 @dataclass(frozen=True, slots=True)

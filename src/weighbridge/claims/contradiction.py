@@ -40,6 +40,8 @@ _COMMON = frozenset({
 })  # fmt: skip
 ALIKE = 0.5
 """Of the words of two statements that name no model, the share that has to be common."""
+FEWEST_WORDS = 3
+"""That are common, where sentences of a text name nothing."""
 MOST_COMPARED = 500
 """Statements of one kind that are compared with each other, so that time stays linear."""
 LOADS_APART = 2.0
@@ -84,7 +86,7 @@ def contradictions(statements: Iterable[Facts]) -> list[Contradiction]:
         >>> said = [facts(Claim(f"BERT has {size} parameters", "model_param_count", size, name=size))
         ...         for size in ("340M", "0.34B", "110M")]
         >>> contradictions(said)[0].values
-        ('340M', '110M')
+        ('340M parameters', '110M parameters')
     """
     statements = list(statements)
     groups: dict[tuple[Any, ...], list[_Mention]] = {}
@@ -139,7 +141,7 @@ def _of_group(group: list[_Mention]) -> Iterator[Contradiction]:
 
 
 def _is_same(one: _Mention, other: _Mention) -> bool:
-    if one.facts is other.facts or any(
+    if one.facts.claim.quote == other.facts.claim.quote or any(
         one.conditions[unit] != other.conditions[unit] for unit in one.conditions.keys() & other.conditions.keys()
     ):
         return False
@@ -149,7 +151,8 @@ def _is_same(one: _Mention, other: _Mention) -> bool:
     if one.subject:
         return True
     common, both = one.words & other.words, one.words | other.words
-    return bool(both) and len(common) / len(both) >= ALIKE
+    fewest = FEWEST_WORDS if one.facts.claim.is_read or other.facts.claim.is_read else 1
+    return len(common) >= fewest and len(common) / len(both) >= ALIKE
 
 
 def _differ(one: Quantity, other: Quantity) -> bool:

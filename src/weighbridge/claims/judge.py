@@ -58,7 +58,7 @@ def _one(claimed: Quantity, found: Interval, is_whole: bool) -> Verdict:
         return Verdict.CONFIRMED if found.high <= claimed.high * (1 + CLOSE) else _short(claimed.high, found.low)
     if is_whole:
         return Verdict.CONFIRMED if claimed.low <= found.low and found.high <= claimed.high else Verdict.WRONG
-    if claimed.is_share and 0 < found.low <= found.high < 1 and claimed.high <= 1:
+    if claimed.is_share and 0 < found.low <= found.high < 1 >= claimed.high and not _same_digits(claimed, found.value):
         return max(_near(claimed, found), _near(_rest(claimed), Interval(1 - found.high, 1 - found.low,
                    basis=found.basis)) if claimed.high > 0.9 else Verdict.CONFIRMED, key=_ORDER.index)  # fmt: skip
     return _near(claimed, found)

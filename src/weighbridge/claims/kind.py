@@ -7,13 +7,14 @@ import re
 from weighbridge.claims.measure import NOTHING
 from weighbridge.claims.quantity import Quantity, is_size
 
+_LAW = r"\bai act\b|european union|\beu\b|executive order|\bsb[- ]?\d+|raise act|basic act|legislat|regulat"
 _BY_UNIT: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("byte", (("kv_cache", r"kv[- ]cache|key-value"), ("activation_memory", r"activations?"),
               ("inference_memory", r"fine-?tun|train|adam|optimi[sz]er|vram|memory|serv|run|fit|need|requir"),
-              ("storage_size", r""))),
+              ("storage_size", r"stor(?:e|age)|disk|file|download|size|quanti|fp\d|int\d|bf16|\bbits?\b|shr[iu]nk"))),
     ("USD", (("training_cost", r"train|from scratch|fine-?tun"), ("inference_cost", r"token|request|query|call"),
              ("tco", r""))),
-    ("FLOP", (("training_flops", r"train|compute budget|threshold|act\b|order"), ("inference_cost", r""))),
+    ("FLOP", (("regulation", _LAW), ("training_flops", r"train|compute budget"), ("inference_cost", r""))),
     ("device * second", (("gpu_hours", r""),)),
     ("second", (("gpu_hours", r"train|pre-?train"), ("latency", r""))),
     ("token / second", (("throughput", r""),)),
@@ -25,7 +26,7 @@ _BY_UNIT: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("expert", (("moe_active", r"active|activat"), ("model_param_count", r""))),
     ("parameter", (("lora_trainable", r"lora|adapter"), ("moe_active", r"\bactive|activat"),
                    ("layer_param_count", r"\blayers? (?:has|have|holds?|of)|convolution|dense layer|linear layer"),
-                   ("regulation", r"\bact\b|\blaw|executive order|threshold|regulat"), ("model_param_count", r""))),
+                   ("regulation", _LAW), ("model_param_count", r""))),
 )  # fmt: skip
 _SHARES = (
     ("lora_trainable", r"lora|adapter|low-rank"), ("moe_active", r"\bactive|activat|dormant|per token"),

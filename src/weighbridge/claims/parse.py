@@ -6,12 +6,13 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from weighbridge.claims.article import read_article, text_of
 from weighbridge.claims.claim import Claim
 from weighbridge.claims.kind import kind_of, rank
 from weighbridge.claims.measure import NOTHING
-from weighbridge.claims.quantity import Quantity, quantities
+from weighbridge.claims.quantity import LEAST_SIZE, Quantity, quantities
 from weighbridge.claims.subjects import names
 from weighbridge.errors import FormatError
 
@@ -101,20 +102,25 @@ def readings(claim: Claim) -> Iterator[Claim]:
     for quantity in found:
         groups.setdefault((quantity.unit, quantity.is_share), []).append(quantity)
     for group in sorted(groups.values(), key=lambda group: rank(group[0])):
+        if all(_says_nothing(quantity) for quantity in group):
+            continue
         for some in _splits(group):
             text = "; ".join(_with_relation(q) for q in some)
-            yield Claim(claim.quote, claim.kind or kind_of(claim.quote, some[0]), text, claim.inputs, claim.name,
-                        claim.article, claim.section, claim.line)  # fmt: skip
+            yield replace(claim, kind=claim.kind or kind_of(claim.quote, some[0]), claimed=text, is_read=True)
+
+
+def _says_nothing(quantity: Quantity) -> bool:
+    """Whether a number has no unit, magnitude or sign that says what it counts."""
+    return not (quantity.unit != NOTHING or quantity.is_share or quantity.has_magnitude or quantity.low >= LEAST_SIZE
+                or re.search(r"[x×]$|times|fold", quantity.text))  # fmt: skip
 
 
 def _splits(group: list[Quantity]) -> Iterable[list[Quantity]]:
-    """All numbers of a unit together, then the last and the first of them alone, and all but the first."""
+    """All numbers of a unit together, then the last and the first of them alone."""
     yield group
     if len(group) > 1:
         yield group[-1:]
         yield group[:1]
-    if len(group) > 2:
-        yield group[1:]
 
 
 def _with_relation(quantity: Quantity) -> str:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -162,7 +163,7 @@ def _quantity(match: re.Match[str], text: str) -> Quantity | None:
     two, scale2 = match["two"], match["scale2"]
     one = _number(match["one"])
     high = one if two is None else _number(two)
-    if one is None or high is None:
+    if one is None or high is None or math.isinf(one) or math.isinf(high):
         return None
     first, second = _magnitude(match["scale"]), _magnitude(scale2)
     if two is None:
@@ -181,7 +182,8 @@ def _quantity(match: re.Match[str], text: str) -> Quantity | None:
         end = after
         scale, name = base(unit + per)
         scale /= amount
-    relation = _relation(text, match.start(), match["plus"] is not None)
+    plus = match["plus"] is not None or (text[end : end + 1] == "+" and not text[end + 1 : end + 3].strip())
+    relation = _relation(text, match.start(), plus)
     if low > top:
         low, top = top, low
     stated = (second if two is not None else first) or 1.0

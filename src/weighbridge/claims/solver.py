@@ -55,7 +55,7 @@ def solve(unit: str, parts: Sequence[Part]) -> tuple[Solution, ...]:
         >>> parts = [Part(3600, 3600, "second", "1 h", True), Part(400, 400, "joule / second", "400 W", True)]
         >>> found = solve("joule", parts)[0]
         >>> found.interval.low, found.step
-        (1440000, '1 h x 400 W')
+        (1440000.0, '1 h x 400 W')
     """
     parts = list(parts)[:MOST_PARTS]
     wanted = dict(dimensions(unit))

@@ -95,7 +95,7 @@ def check_sources(
 
     Example:
         >>> report = check_sources(["Llama 2 70B has exactly 70,015,266,816 parameters"])
-        >>> report.findings[0].verdict.value, report.findings[0].computed
+        >>> report.findings[0].verdict.value, report.findings[0].computed.split("; ")[0]
         ('wrong', '68,976,648,192')
     """
     claims = [claim for source in sources for claim in read_claims(source, given)]

@@ -21,7 +21,10 @@ _SIZE_WORD = re.compile(r"-?(?:\d+x)?\d+(?:\.\d+)?[bmt](?:-a\d+(?:\.\d+)?b)?$")
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A name found in a text: one device, or the models that it may mean, and how many devices were said."""
+    """A name found in a text: one device, or the models that it may mean, and how many devices were said.
+
+    `is_series` says that no model is called so, but several begin so.
+    """
 
     text: str
     start: int
@@ -29,11 +32,17 @@ class Named:
     models: tuple[NamedModel, ...] = ()
     device: Device | None = None
     count: int = 1
+    is_series: bool = False
+
+
+@functools.cache
+def _exact() -> Mapping[str, NamedModel]:
+    return index(models())
 
 
 @functools.cache
 def _models() -> Mapping[str, tuple[NamedModel, ...]]:
-    found: dict[str, tuple[NamedModel, ...]] = {name: (model,) for name, model in index(models()).items()}
+    found: dict[str, tuple[NamedModel, ...]] = {name: (model,) for name, model in _exact().items()}
     series: dict[str, list[NamedModel]] = {}
     for model in models():
         for name in map(plain, (model.name, model.title)):
@@ -99,7 +108,7 @@ def _named(text: str, start: int, end: int) -> Named | None:
         if glued and name[glued.end() :] in _devices():
             return Named(said, start, end, device=_devices()[name[glued.end() :]], count=int(glued[1]))
         if name in _models() and _is_name(said, name):
-            return Named(said, start, end, models=_models()[name])
+            return Named(said, start, end, models=_models()[name], is_series=name not in _exact())
         if name in _devices() and re.search("[a-z]", name):
             before = _COUNT.search(text[max(0, start - 20) : start].rstrip(" "))
             count = 1

@@ -76,7 +76,8 @@ def application(hosts: Sequence[str] = (HOST, "localhost")) -> Starlette:
     `/api/compare?model=A&model=B`, `/api/history?model=A`, `/api/design?parameters=N&vocab=N`,
     `/api/fit?model=NAME&on=DEVICE`, `/api/load?model=NAME&on=DEVICE&rate=RATE`,
     `/api/train?model=NAME&on=DEVICE&tokens=N` and `/api/devices?text=TEXT` answer as the commands of these names;
-    `POST /api/check` takes sentences, an article (`as=article.md`) or a table of claims (`as=claims.csv`). All answer with the document that `--json` prints, and with status 400 and `{"error": ...}` for bad input.
+    `POST /api/check` takes sentences, an article (`as=article.md`) or a table of claims (`as=claims.csv`). All
+    answer with the document that `--json` prints, and with status 400 and `{"error": ...}` for bad input.
 
     Raises:
         SourceError: when the extra `web` is not installed.

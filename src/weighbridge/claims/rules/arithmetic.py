@@ -133,13 +133,13 @@ def _pair(facts: Facts) -> tuple[tuple[Quantity, Quantity] | None, tuple[str, ..
     own = [q for q in facts.given if q.unit != NOTHING or q.low > 100]
     both = own or [q for q in facts.said if q.unit != NOTHING or is_size(q)]
     if len(both) == 2 and dimensions(both[0].unit) == dimensions(both[1].unit):
-        return (both[0], both[1]), ("as stated",)
+        return (both[0], both[1]), ()
     if len(both) == 1:
         for one in reversed(facts.before):
             like = [q for q in one.claimed if dimensions(q.unit) == dimensions(both[0].unit) and q.unit != NOTHING]
             if like:
-                return (like[-1], both[0]), ("as stated before",)
-    if not both:
+                return (like[-1], both[0]), ()
+    if not both and not (facts.claim.is_read and len(facts.models) != 2):
         sized = [one for one in subjects(facts) if one.size and one.model is not None]
         if len(sized) == 2:
             first, second = (Quantity(one.size or 0, one.size or 0, "parameter", one.title) for one in sized)
@@ -199,6 +199,8 @@ def dates(facts: Facts) -> Answer | None:
     return Answer("dates", (Interval(days * 86_400.0, days * 86_400.0, "second"),), (step,))
 
 
+_PASSES = ("train", "inference", "forward", "generat", "per token", "answer", "output")
+"""Words of which one says whether operations are those of training or of answers."""
 TOKENS_PER_WORD = 4 / 3
 MONTH_S = 2_629_800.0
 _NO_PRODUCT = frozenset({"benchmark", "scaling_law", "quantization_quality", "moe_efficiency", "pruning",
@@ -221,7 +223,7 @@ def product(facts: Facts) -> Answer | None:
         return _each_product(facts, unit)
     parts = _parts(facts, unit)
     found = solve(unit, parts) if any(part.is_required for part in parts) else ()
-    for more in (_constants(facts, unit), _earlier(facts)):
+    for more in (_constants(facts, unit), () if facts.claim.is_read else _earlier(facts)):
         if found:
             break
         parts = [*parts, *more]
@@ -254,7 +256,7 @@ def _each_product(facts: Facts, unit: str) -> Answer | None:
     return Answer("product", tuple(one[0].interval for one in found), tuple(one[0].step for one in found))
 
 
-def _part(quantity: Quantity, is_required: bool, source: str = "as stated") -> Part:
+def _part(quantity: Quantity, is_required: bool, source: str = "") -> Part:
     unit = "parameter" if is_size(quantity) else quantity.unit
     return Part(quantity.low, quantity.high, unit, quantity.text, is_required, Basis.SPECIFIED, source)
 
@@ -263,7 +265,7 @@ def _parts(facts: Facts, unit: str) -> list[Part]:
     given = [_part(q, True) for q in facts.given if q.unit != NOTHING or is_size(q)]
     given += [_part(q, True) for q in facts.sizes if q.text.startswith("N=")]
     weekly = [q for q in facts.given if q.unit == NOTHING and "/" in q.text and 0 < q.high < 1]
-    given += [Part(q.low, q.high, NOTHING, q.text, True, Basis.SPECIFIED, "as stated") for q in weekly]
+    given += [Part(q.low, q.high, NOTHING, q.text, True, Basis.SPECIFIED) for q in weekly]
     if unit == "USD / second":  # storage is paid by the month
         given = [replace(p, low=p.low / MONTH_S, high=p.high / MONTH_S, unit="USD / byte / second",
                          text=f"{p.text} a month") if p.unit == "USD / byte" else p for p in given]  # fmt: skip
@@ -303,7 +305,7 @@ def _constants(facts: Facts, unit: str) -> list[Part]:
     if "word" in unit or any(q.unit == "word" for q in facts.said):
         found.append(Part(TOKENS_PER_WORD, TOKENS_PER_WORD, "token / word", f"{TOKENS_PER_WORD:.3g} tokens a word",
                           basis=Basis.ASSUMED, source="OpenAI: 100 tokens are about 75 English words"))  # fmt: skip
-    if "FLOP" in unit:
+    if "FLOP" in unit and not (facts.claim.is_read and not facts.has(*_PASSES)):
         trains = facts.has("train") or facts.claim.kind == "training_flops"
         each = 6.0 if trains else 2.0
         found.append(Part(each, each, "FLOP / parameter / token", f"{each:g} FLOPs", basis=Basis.EXACT,
@@ -324,15 +326,11 @@ def _earlier(facts: Facts) -> list[Part]:
     found: list[Part] = []
     for one in reversed(facts.before[-4:]):
         sizes = one.sizes[:1]
-        found += [
-            _part(q, False, "as stated before") for q in (*sizes, *one.claimed[:1]) if q.unit != NOTHING or is_size(q)
-        ]
+        found += [_part(q, False) for q in (*sizes, *one.claimed[:1]) if q.unit != NOTHING or is_size(q)]
         if one.has("request", "query") and one.claimed and "request" not in one.claimed[0].unit:
             each = one.claimed[0]
             scale, unit = combined(each.unit, "request", -1)
-            found.append(
-                Part(each.low * scale, each.high * scale, unit, f"{each.text} a request", source="as stated before")
-            )
+            found.append(Part(each.low * scale, each.high * scale, unit, f"{each.text} a request", source=""))
     return list({(p.unit, p.low, p.high): p for p in found}.values())
 
 

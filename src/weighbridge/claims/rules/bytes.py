@@ -87,7 +87,7 @@ def storage(facts: Facts) -> Answer | None:
 
 def _any_format(facts: Facts, sizes: list[tuple[str, float]]) -> Answer | None:
     """Bytes without a format: too few for any, or those of the usual 16 bits."""
-    if len(sizes) != 1 or len(facts.claimed) != 1:
+    if len(sizes) != 1 or len(facts.claimed) != 1 or not facts.claim.kind:
         return None
     title, size = sizes[0]
     least = size * FEWEST_BITS / 8
@@ -109,7 +109,7 @@ def _of_context(facts: Facts, each: list[float]) -> Answer | None:
     if len(set(nearest)) != len(nearest) or 0.0 in nearest:
         return None
     steps = tuple(f"{size / 1e9:g}B x {each[0]:g} B = {_bytes(size * each[0])}" for size in nearest)
-    return Answer("storage", _exact([size * each[0] for size in nearest]), steps, ("sizes named before",))
+    return Answer("storage", _exact([size * each[0] for size in nearest]), steps)
 
 
 def precision(facts: Facts) -> Answer | None:
@@ -124,7 +124,8 @@ def precision(facts: Facts) -> Answer | None:
     pair = pair or [q.value for q in facts.given if q.unit == "bit_width"]
     if len(pair) == 2:
         widths = pair
-    if not widths or (facts.claim.kind == "" and not facts.has("cut", "reduc", "sav", "shrink", "smaller", "half")):
+    is_said = facts.has("cut", "reduc", "sav", "shrink", "smaller", "half", "less memory")
+    if not widths or (facts.claim.is_read and not is_said) or facts.has("zeros", "sparse"):
         return None
     wide = max(widths) if len(widths) > 1 else 32.0
     if wide in widths and len(widths) > 1:
@@ -274,6 +275,8 @@ def room(facts: Facts) -> Answer | None:
         return None
     found = [one for one in subjects(facts) if one.size]
     if len(found) != 1 or len(facts.claimed) != 1 or facts.devices or facts.has("cache", "activation", "overhead"):
+        return None
+    if not facts.claim.kind:
         return None
     size = facts.sizes[0].value if facts.sizes else found[0].size or 0.0
     bits = min(facts.bits, default=_SMALLEST)

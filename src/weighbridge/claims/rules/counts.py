@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from weighbridge.claims.claim import Answer, Interval
+from weighbridge.claims.claim import Answer, Interval, Verdict
 from weighbridge.claims.facts import Facts
+from weighbridge.claims.judge import CLOSE
 from weighbridge.claims.measure import NOTHING
 from weighbridge.claims.quantity import Quantity, is_size
 from weighbridge.claims.rules.subject import KEY_NAMES, Subject, named, subjects
@@ -118,6 +119,10 @@ _COMPONENTS = (
     ("experts", r"experts? (?:weights|parameters)"), ("head", r"output head|lm head|unembedding"),
 )  # fmt: skip
 _KINDS = ("", "model_param_count", "layer_param_count", "moe_active", "distillation")
+SAME = 0.005
+"""What a size in a name may be off by for no better reason than its digits."""
+_SAYS_COUNT = re.compile(r"param|weights|\bhas \S*\d|\bhave \S*\d|\bis (?:exactly |about )?\S*\d\S*[bmt]\b|size")
+"""How a sentence of a text says that its number counts parameters."""
 _GOES_ON = re.compile(r"^(?:or|and|but|it|its|this|that|these|the model|another|while)\b")
 """How a sentence begins that speaks of the model of the one before."""
 
@@ -168,7 +173,12 @@ def _nominal(facts: Facts) -> Answer | None:
     sizes = [q for q in facts.said if is_size(q)]
     if facts.claim.kind == "model_param_count" and len(facts.claimed) == 1 == len(sizes) == len(facts.said):
         one = sizes[0]
-        return Answer("developer", (Interval(one.low, one.high, basis=Basis.SPECIFIED),), ("as its size says",))
+        error = abs(facts.claimed[0].value / one.value - 1)
+        if error > CLOSE:
+            return None
+        verdict = Verdict.CONFIRMED if error < SAME else Verdict.CLOSE
+        return Answer("developer", (Interval(one.low, one.high, basis=Basis.SPECIFIED),), ("as its size says",),
+                      (), verdict)  # fmt: skip
     return None
 
 
@@ -224,6 +234,8 @@ def _aspect(facts: Facts, one: Subject, is_share: bool) -> Answer | None:
             part = counts.by_component[name]
             return Answer("part", _exact(part), (f"{name} of {one.title}: {_whole(part)}",), sources)
     if kind == "layer_param_count":
+        return None
+    if facts.claim.is_read and not (_SAYS_COUNT.search(quote) and len(facts.models) < 2):
         return None
     if not facts.named_models and not _GOES_ON.match(facts.claim.quote) and not facts.keys:
         return None
@@ -292,6 +304,11 @@ _SHAPE = (
 )  # fmt: skip
 
 
+_CONTEXT = (
+    r"context (?:window|length)|(?:has|have|supports?|offers?|reads?) (?:a |up to )?(?:context|\S+ tokens of context)"
+)
+
+
 def shape(facts: Facts) -> Answer | None:
     """Layers, experts and heads of a model, and the tokens of its context: whole numbers, equal or not."""
     if len(facts.claimed) != 1 or (not facts.named_models and not facts.before):
@@ -307,7 +324,11 @@ def shape(facts: Facts) -> Answer | None:
     architecture = one.inspection.architecture
     said = f"{facts.claim.claimed} {quote}".lower()
     sources = (one.source,)
-    if re.search(r"context", said) and claimed.unit in (NOTHING, "token") and claimed.low >= 128:
+    if (
+        re.search(_CONTEXT if facts.claim.is_read else r"context", said)
+        and claimed.unit in (NOTHING, "token")
+        and claimed.low >= 128
+    ):
         longest = one.inspection.longest_context
         if longest is None:
             return None

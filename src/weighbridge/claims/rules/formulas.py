@@ -25,8 +25,8 @@ def evaluate(text: str, names: Mapping[str, float]) -> float | None:
     """The value of an expression of names, numbers and + - * / and powers; None where it is no such thing.
 
     Example:
-        >>> evaluate("r*(d+k)", {"r": 2, "d": 3, "k": 4}), evaluate("4d^2", {"d": 3}), evaluate("__import__('os')", {})
-        (14, 36, None)
+        >>> evaluate("r*(d+k)", {"r": 2, "d": 3, "k": 4}), evaluate("4d^2", {"d": 3}), evaluate("exit()", {})
+        (14, 36.0, None)
     """
     plain = re.sub(r"(\d)\s*([A-Za-z(])", r"\1*\2", text.replace("×", "*").replace("^", "**"))
     if len(plain) > MOST_CHARACTERS:

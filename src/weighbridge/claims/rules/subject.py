@@ -68,7 +68,7 @@ def named(name: str) -> Subject:
 def of_size(low: float, high: float | None = None) -> Subject:
     """The subject that a number of parameters alone is."""
     return Subject(f"{low / 1e9:g}B parameters" if high is None else f"{low / 1e9:g}-{high / 1e9:g}B parameters",
-                   (low + (high or low)) / 2, (low + (high or low)) / 2, None, "the size as stated")  # fmt: skip
+                   (low + (high or low)) / 2, (low + (high or low)) / 2, None, "")  # fmt: skip
 
 
 def of_keys(keys: dict[str, float]) -> Subject | None:
@@ -123,8 +123,8 @@ def _chosen(facts: Facts, claimed: float | None) -> list[Subject]:
         members = [named(model.name) for model in thing.models]
         if len(members) > 1:
             near = [m for m in members if m.size and any(abs(m.size / w - 1) < SAME_SIZE for w in wanted)]
-            members = near or members[:1]
-        found.append(members[0])
+            members = near or ([] if thing.is_series else members[:1])
+        found += members[:1]
     if found:
         return list({one.title: one for one in found}.values())
     by_shape = of_keys(facts.keys)

@@ -31,7 +31,7 @@ def _tokens(facts: Facts, one: Subject) -> tuple[float, float, str] | None:
     """Tokens of the run: those said, or those that its developer states."""
     if facts.tokens:
         best = max(facts.tokens, key=lambda q: q.high)
-        return best.low, best.high, "as stated"
+        return best.low, best.high, ""
     if one.model is not None and one.model.training_tokens:
         count = float(one.model.training_tokens)
         return count, count, one.model.source_of("training_tokens")
@@ -75,7 +75,7 @@ def flops(facts: Facts) -> Answer | None:
         low, high = (law.training_flops(size, count) for count in tokens[:2])
         step = f"6 x {size:,.0f} parameters x {tokens[0]:,.0f} tokens = {low:.4g} FLOP"
         return Answer("training flops", (Interval(low, high, claimed.unit, Basis.EXACT),), (step,),
-                      (one.source, tokens[2]))  # fmt: skip
+                      tuple(filter(None, (one.source, tokens[2]))))  # fmt: skip
     return None
 
 
@@ -172,7 +172,7 @@ def cost(facts: Facts) -> Answer | None:
         return None
     steps.append(f"{min(ends):,.0f} to {max(ends):,.0f} USD")
     return Answer("training cost", (Interval(min(ends), max(ends), "USD", Basis.MODELLED),), tuple(steps),
-                  (one.source, tokens[2]))  # fmt: skip
+                  tuple(filter(None, (one.source, tokens[2]))))  # fmt: skip
 
 
 def optimum(facts: Facts) -> Answer | None:
