@@ -21,6 +21,7 @@ from tests.pages import (
 import weighbridge
 from weighbridge.estimate import Basis, Estimate
 from weighbridge.layer import EXAMPLES, count_layer
+from weighbridge.model.catalogue import find_model
 from weighbridge.model.recipes import RECIPES
 from weighbridge.planning import fit
 from weighbridge.predict.bill import break_even, capacity
@@ -54,6 +55,7 @@ IGLM = {"model_type": "gpt2", "vocab_size": 33, "n_positions": 512, "n_embd": 51
 
 MEMORY = "docs/concepts/memory-and-speed.md"
 CONVENTIONS, RECIPES_PAGE = "docs/concepts/counting-conventions.md", "docs/concepts/encodings-and-recipes.md"
+CHECK = "docs/how-to/check-claims.md"
 COMPARE = "docs/how-to/compare-models.md"
 COST = "docs/how-to/count-the-cost.md"
 TRAIN = "docs/how-to/plan-a-training.md"
@@ -105,6 +107,8 @@ def claims() -> list[tuple[str, str, int]]:
     return [
         (MEMORY, "the context of the cache of Llama 2 70B", served.service.context_tokens),
         (MEMORY, "that cache", int(served.memory.state_bytes.value or 0)),
+        (CHECK, "GPT-3's tokens", find_model("gpt-3").training_tokens or 0),
+        (CHECK, "bytes of a token in that cache", int(served.memory.state_bytes.value or 0) // 4096),
         (CONVENTIONS, "GPT-3", gpt_3.total),
         (CONVENTIONS, "GPT-3 without embeddings", gpt_3.non_embedding),
         (CONVENTIONS, "GPT-3 per use", gpt_3.tied_per_use),

@@ -11,6 +11,7 @@ from weighbridge.claims.claim import Answer, Claim, Finding, Interval, Verdict
 from weighbridge.claims.contradiction import Contradiction, contradictions
 from weighbridge.claims.facts import Facts, facts
 from weighbridge.claims.judge import judge
+from weighbridge.claims.kind import mismatch
 from weighbridge.claims.parse import readings
 from weighbridge.claims.quantity import told
 from weighbridge.claims.rules import arithmetic, bytes, counts, formulas, law, serving, training
@@ -136,7 +137,8 @@ def _find(said: Facts) -> Finding:
     if hidden is not None:
         known = f"{hidden.title}: {hidden.model.known_size}" if hidden.model else hidden.title
         return replace(_unknown(said, "a statement of its developer", hidden.source), steps=(known,))
-    return _unknown(said, "a source, or the quantities that it follows from")
+    other = next(filter(None, (mismatch(claim.kind, quantity) for quantity in said.claimed)), "")
+    return _unknown(said, other or "a source, or the quantities that it follows from")
 
 
 def _unknown(said: Facts, settles: str, source: str = "") -> Finding:

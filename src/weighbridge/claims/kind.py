@@ -60,6 +60,37 @@ def kind_of(text: str, quantity: Quantity) -> str:
     return next((kind for kind, words in kinds if re.search(words, lower)), "")
 
 
+_UNITS_OF: dict[str, tuple[tuple[str, ...], str]] = {
+    "energy": (("joule", "joule / request", "joule / token"), "energy, as J or kWh"),
+    "carbon": (("gram", "gram / request", "car", "person"), "a mass, as t or kg of CO2"),
+    "latency": (("second", "second / token"), "a time, as ms or s"),
+    "throughput": (("token / second", NOTHING), "a rate, as tokens/s"),
+    "storage_size": (("byte",), "bytes, as GB or GiB"),
+    "inference_memory": (("byte", NOTHING, "device"), "bytes, as GB or GiB"),
+    "training_flops": (("FLOP", NOTHING, "token", "step"), "operations, as FLOP, and no rate of them"),
+    "gpu_hours": (("second", "device * second", "device", NOTHING), "a time, as GPU-hours or days"),
+    "training_cost": (("USD", NOTHING), "money, as $"),
+}  # fmt: skip
+"""In which units a kind of claim is stated, and what that is called."""
+_CALLED = {"joule / second": "power", "FLOP / second": "a rate of operations", "byte": "bytes", "word": "words",
+           "token": "tokens", "second": "a time", "joule": "energy", "parameter": "a count of parameters",
+           "USD": "money", "bit_width": "bits"}  # fmt: skip
+
+
+def mismatch(kind: str, quantity: Quantity) -> str:
+    """What a number should be stated in where its unit is of another kind; empty where it is not.
+
+    Example:
+        >>> from weighbridge.claims.quantity import quantities
+        >>> mismatch("energy", quantities("50-100 W")[0])
+        'energy, as J or kWh: 50-100 W is power'
+    """
+    units, wanted = _UNITS_OF.get(kind, ((), ""))
+    if not units or quantity.unit in units:
+        return ""
+    return f"{wanted}: {quantity.text} is {_CALLED.get(quantity.unit, quantity.unit)}"
+
+
 def rank(quantity: Quantity) -> int:
     """The place of a quantity in `PRIORITY`."""
     own = "parameter" if is_size(quantity) else quantity.unit

@@ -31,8 +31,8 @@ def read_claims(source: str, given: str = "") -> list[Claim]:
         >>> read_claims("Mixtral 8x7B has 46.7B parameters")[0].quote
         'Mixtral 8x7B has 46.7B parameters'
     """
-    path = Path(source)
-    ending = path.suffix.lower() if len(source) < 4096 else ""
+    ending = Path(source).suffix.lower() if len(source) < 4096 else ""
+    path = Path(source if ending else "")
     if ending in (TABLE, *TEXTS) and (" " not in source or path.exists()):
         return read_document(_data(path), path.name)
     if not has_number(source):
@@ -64,7 +64,7 @@ def read_document(data: bytes, name: str) -> list[Claim]:
 
 def _is_file(source: str) -> bool:
     try:
-        return Path(source).exists()
+        return bool(source) and Path(source).exists()
     except (OSError, ValueError):
         return False
 
