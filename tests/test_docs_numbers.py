@@ -160,6 +160,7 @@ GIVEN = {
     "1,000": "what K stands for",
     "1,720,320": "hours of a GPU for Llama 2 70B, from its authors: the command beside them has the number",
     "3,000": "an article's USD a month",
+    "4,000": "an article's MWh, which the command around it refutes",
     "30,000": "an article's USD a month",
     "80,000": "an article's USD of engineering",
     "70,015,266,816": "an article's count of Llama 2 70B, which the command around it refutes",

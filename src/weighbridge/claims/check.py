@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -123,7 +124,7 @@ def _find(said: Facts) -> Finding:
             answer = rule(said)
         except (WeighbridgeError, ArithmeticError):
             continue
-        if answer is not None:
+        if answer is not None and all(math.isfinite(one.low + one.high) for one in answer.computed):
             verdict = judge(said.claimed, answer)
             computed = "; ".join(_computed(one) for one in answer.computed)
             basis = weakest(one.basis for one in answer.computed) if answer.computed else None

@@ -35,7 +35,7 @@ _SHARES = (
 )  # fmt: skip
 PRIORITY = (
     "byte", "USD", "device * second", "joule", "gram", "car", "token / second", "FLOP", "second", "word", NOTHING,
-    "layer", "head", "expert", "token / parameter", "token", "parameter", "device", "joule / second",
+    "layer", "head", "expert", "token / parameter", "joule / second", "token", "parameter", "device",
 )  # fmt: skip
 """Which number of a sentence is the claimed one: what follows from others before what others follow from."""
 

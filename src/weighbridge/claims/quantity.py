@@ -79,6 +79,8 @@ _BEFORE = (
 _SPAN = 40
 """Characters before a number in which words of comparison are looked for."""
 MOST_DIGITS = 40
+MOST = 1e60
+"""Nothing that models are written about with is more, in any unit."""
 LEAST_SIZE = 1e6
 """Numbers without a unit that may be counts of parameters begin here."""
 
@@ -186,6 +188,8 @@ def _quantity(match: re.Match[str], text: str) -> Quantity | None:
     relation = _relation(text, match.start(), plus)
     if low > top:
         low, top = top, low
+    if top * scale > MOST:
+        return None
     stated = (second if two is not None else first) or 1.0
     return Quantity(low * scale, top * scale, name, text[match.start():end].strip(), match.start(), end,
                     max(_digits(match["one"]), _digits(two)), relation, scale * stated,
