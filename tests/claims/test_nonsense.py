@@ -13,14 +13,15 @@ from weighbridge.claims.claim import Claim
 from weighbridge.claims.parse import read_text
 
 PIECES = (
-    "Llama 2 70B", "GPT-3", "GPT-4", "ResNet-50", "SDXL", "CLIP ViT-L/14", "a 7B model", "70-175B", "1e300B", "0B", "-5B",
-    "8x H100", "A100", "2xA10G", "needs", "runs on", "fits", "cannot", "trained on", "LoRA", "r=8 q,v", "KV cache",
-    "activations", "weights", "in FP16", "4-bit", "80 GB", "0 GB", "1e308 GB", "4,096 tokens", "300B tokens", "0 tokens",
-    "3.14e23 FLOPs", "1e25 FLOPs", "400 W", "688 MWh", "291 t", "66 cars", "$4.6M", "$2-3/h", "$0.10 per 1M tokens",
-    "10M requests daily", "1,720,320 GPU-hours", "35 days", "70 ms", "8-15 tok/s", "98%", "<0.1%", "10,000x", "1/0", "0x",
-    "99% sparse", "dormant", "router", "layers", "context window", "batch norm", "per block", "d=768 h=12", "d=0 h=0",
-    "L=80 kv=8 hd=128", "7x7, 3 in, 64 out", "EU AI Act", "O(N^9)", "N = D/0", "r*(d+k", "27K*24", "sum", "Adam copies",
-    "words", "optimal", "0 GB/s", "=", "->", ";", "\x00", "\u00b2", "10^25", "9x10^400", "\u0663", "\U0001f600",
+    "Llama 2 70B", "GPT-3", "GPT-4", "ResNet-50", "SDXL", "CLIP ViT-L/14", "a 7B model", "70-175B", "1e300B", "0B",
+    "-5B", "8x H100", "A100", "2xA10G", "needs", "runs on", "fits", "cannot", "trained on", "LoRA", "r=8 q,v",
+    "KV cache", "activations", "weights", "in FP16", "4-bit", "80 GB", "0 GB", "1e308 GB", "4,096 tokens",
+    "300B tokens", "0 tokens", "3.14e23 FLOPs", "1e25 FLOPs", "400 W", "688 MWh", "291 t", "66 cars", "$4.6M",
+    "$2-3/h", "$0.10 per 1M tokens", "10M requests daily", "1,720,320 GPU-hours", "35 days", "70 ms", "8-15 tok/s",
+    "98%", "<0.1%", "10,000x", "1/0", "0x", "99% sparse", "dormant", "router", "layers", "context window",
+    "batch norm", "per block", "d=768 h=12", "d=0 h=0", "L=80 kv=8 hd=128", "7x7, 3 in, 64 out", "EU AI Act",
+    "O(N^9)", "N = D/0", "r*(d+k", "27K*24", "sum", "Adam copies", "words", "optimal", "0 GB/s", "=", "->", ";",
+    "\x00", "\u00b2", "10^25", "9x10^400", "\u0663", "\U0001f600",
 )  # fmt: skip
 KINDS = (
     "", "model_param_count", "layer_param_count", "growth_ratio", "training_cost", "moe_active", "inference_memory",

@@ -57,6 +57,11 @@ class Contradiction:
     values: tuple[str, ...]
     quotes: tuple[str, ...]
 
+    @property
+    def statements(self) -> tuple[tuple[str, str], ...]:
+        """Name and sentence of each."""
+        return tuple(zip(self.names, self.quotes, strict=True))
+
     def to_json(self) -> dict[str, Any]:
         """One entry of `contradictions` in the JSON contract."""
         return {"ids": list(self.names), "quantity": self.quantity, "values": list(self.values),

@@ -12,7 +12,7 @@ from weighbridge.claims.article import read_article, text_of
 from weighbridge.claims.claim import Claim
 from weighbridge.claims.kind import kind_of, rank
 from weighbridge.claims.measure import NOTHING
-from weighbridge.claims.quantity import LEAST_SIZE, Quantity, quantities
+from weighbridge.claims.quantity import LEAST_SIZE, Quantity, is_size, quantities
 from weighbridge.claims.subjects import names
 from weighbridge.errors import FormatError
 
@@ -100,7 +100,8 @@ def readings(claim: Claim) -> Iterator[Claim]:
     found = _numbers(claim.quote)
     groups: dict[tuple[str, bool], list[Quantity]] = {}
     for quantity in found:
-        groups.setdefault((quantity.unit, quantity.is_share), []).append(quantity)
+        unit = "parameter" if is_size(quantity) else quantity.unit
+        groups.setdefault((unit, quantity.is_share), []).append(quantity)
     for group in sorted(groups.values(), key=lambda group: rank(group[0])):
         if all(_says_nothing(quantity) for quantity in group):
             continue

@@ -179,7 +179,9 @@ def _quantity(match: re.Match[str], text: str) -> Quantity | None:
     scale, name = 1.0, NOTHING
     if unit is not None:
         amount, per, after = _per(text, end)
-        if unit == "parameter" or (unit == "FLOP" and per == " / (request)"):  # 13B parameters per token are 13B
+        if unit in ("parameter", "car", "person") or (
+            unit == "FLOP" and per == " / (request)"
+        ):  # 13B parameters per token are 13B
             amount, per = 1.0, ""
         end = after
         scale, name = base(unit + per)

@@ -199,6 +199,8 @@ def dates(facts: Facts) -> Answer | None:
     return Answer("dates", (Interval(days * 86_400.0, days * 86_400.0, "second"),), (step,))
 
 
+_POINTS = re.compile(r"\b(?:it|that|this|these|which|so|its)\b", re.IGNORECASE)
+"""Words with which a sentence of a text goes on from the one before."""
 _PASSES = ("train", "inference", "forward", "generat", "per token", "answer", "output")
 """Words of which one says whether operations are those of training or of answers."""
 TOKENS_PER_WORD = 4 / 3
@@ -223,7 +225,7 @@ def product(facts: Facts) -> Answer | None:
         return _each_product(facts, unit)
     parts = _parts(facts, unit)
     found = solve(unit, parts) if any(part.is_required for part in parts) else ()
-    for more in (_constants(facts, unit), () if facts.claim.is_read else _earlier(facts)):
+    for more in (_constants(facts, unit), _earlier(facts)):
         if found:
             break
         parts = [*parts, *more]
@@ -324,7 +326,11 @@ def _constants(facts: Facts, unit: str) -> list[Part]:
 def _earlier(facts: Facts) -> list[Part]:
     """What the statements before it in the section say: sizes, and claims of things a request or a token."""
     found: list[Part] = []
+    if facts.claim.is_read and not _POINTS.search(facts.claim.quote):
+        return found
     for one in reversed(facts.before[-4:]):
+        if facts.claim.is_read:
+            found += [_part(q, False) for q in one.said if q.unit != NOTHING and not is_size(q)]
         sizes = one.sizes[:1]
         found += [_part(q, False) for q in (*sizes, *one.claimed[:1]) if q.unit != NOTHING or is_size(q)]
         if one.has("request", "query") and one.claimed and "request" not in one.claimed[0].unit:

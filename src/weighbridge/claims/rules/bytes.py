@@ -65,8 +65,8 @@ def storage(facts: Facts) -> Answer | None:
     sizes = [(one.title, one.size or 0.0) for one in found]
     if found and said and found[0].size is not None and len(said) == len(found) == 1:
         sizes = [(f"{said[0] / 1e9:g}B", said[0])]
-    if each and facts.claim.kind == "storage_size" and not (facts.models or facts.sizes):
-        return _of_context(facts, each)
+    if not (facts.models or facts.sizes) and (of_context := _of_context(facts, each)):
+        return of_context
     if sizes and not each:
         return _any_format(facts, sizes)
     if not sizes:
@@ -103,7 +103,7 @@ def _any_format(facts: Facts, sizes: list[tuple[str, float]]) -> Answer | None:
 def _of_context(facts: Facts, each: list[float]) -> Answer | None:
     """Bytes of sizes that the statements before it name, where each claimed number is those of one of them."""
     named = sorted({q.value for one in facts.before for q in one.sizes if q.low >= 1e9})
-    if len(each) != 1 or len(facts.claimed) < 2:
+    if facts.claim.kind != "storage_size" or len(each) != 1 or len(facts.claimed) < 2:
         return None
     nearest = [min(named, key=lambda size: abs(size * each[0] - q.value), default=0.0) for q in facts.claimed]
     if len(set(nearest)) != len(nearest) or 0.0 in nearest:
