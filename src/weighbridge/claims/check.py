@@ -132,6 +132,8 @@ def _find(said: Facts) -> Finding:
             continue
         if answer is not None and all(math.isfinite(one.low + one.high) for one in answer.computed):
             verdict = judge(said.claimed, answer)
+            if verdict is Verdict.WRONG and claim.is_read and (answer.is_weak or _is_denied(said, answer)):
+                continue
             computed = "; ".join(_computed(one) for one in answer.computed)
             basis = weakest(one.basis for one in answer.computed) if answer.computed else None
             settles = "conditions that narrow the interval" if verdict is Verdict.UNVERIFIABLE else ""
@@ -146,6 +148,14 @@ def _find(said: Facts) -> Finding:
         return replace(_unknown(said, "a statement of its developer", hidden.source), steps=(known,))
     other = next(filter(None, (mismatch(claim.kind, quantity) for quantity in said.claimed)), "")
     return _unknown(said, other or "a source, or the quantities that it follows from")
+
+
+_NOT = re.compile(r"\b(?:not|no|never|cannot|nor|neither|without|instead of|rather than|wrong|false|myth)\b|n't\b")
+
+
+def _is_denied(said: Facts, answer: Answer) -> bool:
+    """Whether a sentence may deny its number. Whether something fits is asked with the denial in mind."""
+    return answer.rule != "fits" and _NOT.search(said.claim.quote.lower()) is not None
 
 
 def _unknown(said: Facts, settles: str, source: str = "") -> Finding:

@@ -46,6 +46,7 @@ class Claim:
         section: where in it.
         line: of a file.
         is_read: whether kind and number were found in the sentence, and may have been misread.
+        is_row: whether it is a row of an article's table.
     """
 
     quote: str
@@ -57,6 +58,7 @@ class Claim:
     section: str = ""
     line: int = 0
     is_read: bool = False
+    is_row: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ class Answer:
     """What a rule found: for each claimed number what it should be, or one number for all, with the steps to it.
 
     `verdict` is given where the rule itself decides, as where a model does not fit. `conventions` says that each of
-    `computed` is another way to count the one claimed number, and any may be meant.
+    `computed` is another way to count the one claimed number, and any may be meant. `is_weak` says that the number of a
+    sentence may well be of something else: then it can be confirmed, and not refuted.
     """
 
     rule: str
@@ -94,6 +97,7 @@ class Answer:
     verdict: Verdict | None = None
     conventions: bool = False
     is_whole: bool = False
+    is_weak: bool = False
 
 
 @dataclass(frozen=True, slots=True)

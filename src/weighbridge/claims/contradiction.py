@@ -155,6 +155,8 @@ def _is_same(one: _Mention, other: _Mention) -> bool:
         return False
     if one.subject:
         return True
+    if one.facts.claim.is_row or other.facts.claim.is_row:  # rows of a table differ in a cell that names no model
+        return False
     common, both = one.words & other.words, one.words | other.words
     fewest = FEWEST_WORDS if one.facts.claim.is_read or other.facts.claim.is_read else 1
     return len(common) >= fewest and len(common) / len(both) >= ALIKE

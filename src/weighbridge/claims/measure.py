@@ -15,7 +15,7 @@ from weighbridge.errors import UnitError
 _SCALES = (("kilo", 1e3), ("mega", 1e6), ("giga", 1e9), ("tera", 1e12), ("peta", 1e15), ("exa", 1e18))
 _OWN = (
     "parameter", "token", "word", "request", "USD", "FLOP", "gram", "example", "image", "device", "layer", "expert",
-    "head", "person", "car", "step", "synapse", "block", "copy", "bulb",
+    "head", "person", "car", "step", "synapse", "block", "copy", "thing",
 )  # fmt: skip
 """Things that are counted or paid, each of a dimension of its own."""
 _DEFINITIONS = (

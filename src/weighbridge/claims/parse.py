@@ -63,8 +63,9 @@ def read_text(data: bytes, name: str) -> list[Claim]:
     """The sentences and rows of an article that have a number which may be checked."""
     article = read_article(data, name)
     found = [Claim(passage.text, name=f"{name}:{passage.line}", article=name, section=passage.section,
-                   line=passage.line) for passage in article.passages
-             if passage.kind != "heading" and has_number(passage.text)]  # fmt: skip
+                   line=passage.line, is_row=passage.kind == "row") for passage in article.passages
+             if passage.kind != "heading" and (_numbers(passage.text) if passage.kind == "row"
+                                               else has_number(passage.text))]  # fmt: skip
     return found
 
 

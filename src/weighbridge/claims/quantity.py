@@ -231,6 +231,8 @@ def _unit(text: str, end: int) -> tuple[str | None, int]:
     joined = _compound(text, match)
     if joined is not None:
         return joined
+    if word not in _UNITS and _THINGS.match(text, match.start()):
+        return "thing", match.end()
     if word in _UNITS:
         if word in "x×" and text[match.end() : match.end() + 2].strip()[:1].isdigit():
             return None, end  # 768 x 768
@@ -244,6 +246,12 @@ _COMPOUND = re.compile(
 )
 
 
+_THINGS = re.compile(
+    r"(?<=[mbt]illion) (?!(?:of|in|and|or|to|for|from|with|at|on|by|is|are|was|were|has|have|the|but|than|as|more|fewer"
+    r"|less|times|before|after|when|while|that|which|would|will|can|may|total|active|dense|sparse|trainable|model\w*|version\w*"
+    r"|variant\w*)\b)[a-z]{3,}|[ ](?:users|people|customers|documents|rows|records|lines|calls|views|downloads)\b"
+)
+"""What else is counted in millions: a noun that is no parameter and no token."""
 _EVERY = re.compile(r"[\s-](daily|monthly|yearly|hourly|weekly)[\s-](requests?|queries|tokens|users)\b")
 
 

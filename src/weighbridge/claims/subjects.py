@@ -95,6 +95,8 @@ def _names(text: str) -> Iterator[Named]:
 
 _IN_A_BOX = 8
 """Devices of a DGX or HGX computer."""
+_NUMBERS = {"two": 2, "three": 3, "four": 4, "six": 6, "eight": 8, "sixteen": 16, "thirty-two": 32}
+_COUNTED = re.compile(rf"\b({'|'.join(_NUMBERS)})\s(?:NVIDIA\s)?$", re.I)
 _COUNT = re.compile(r"(\d{1,6}(?:,\d{3})*)\s?(?:x|×|\*)?\s?(?:NVIDIA\s)?$")
 
 
@@ -114,6 +116,8 @@ def _named(text: str, start: int, end: int) -> Named | None:
             count = 1
             if before and (said[-1] == "s" or before[0][-1] in "x×*"):
                 count, start = int(before[1].replace(",", "")), max(0, start - 20) + before.start()
+            elif worded := _COUNTED.search(text[max(0, start - 20) : start]):
+                count = _NUMBERS[worded[1].lower()]
             if name.startswith(("dgx", "hgx")):
                 count *= _IN_A_BOX
             return Named(text[start:end], start, end, device=_devices()[name], count=max(1, count))

@@ -75,7 +75,8 @@ def equation(facts: Facts) -> Answer | None:
         return None
     if abs(after[0].low - facts.claimed[0].low) > 1e-6 * abs(after[0].low) or not _same(value.unit, facts.claimed[0]):
         return None
-    return Answer("equation", (value,), (f"{left.strip()} = {value.low:,.10g}",))
+    counted = replace(value, low=value.low * after[0].magnitude, high=value.high * after[0].magnitude)
+    return Answer("equation", (value, counted), (f"{left.strip()} = {value.low:,.10g}",), conventions=True)
 
 
 def _same(unit: str, claimed: Quantity) -> bool:
@@ -123,7 +124,7 @@ def ratio(facts: Facts) -> Answer | None:
     else:
         low, high = large.low / small.high, large.high / small.low
     step = f"{large.text} against {small.text}: {low:,.4g}" + (f" to {high:,.4g}" if high > low else "")
-    return Answer("ratio", (Interval(low, high, basis=Basis.SPECIFIED),), (step,), source)
+    return Answer("ratio", (Interval(low, high, basis=Basis.SPECIFIED),), (step,), source, is_weak=not source)
 
 
 def _pair(facts: Facts) -> tuple[tuple[Quantity, Quantity] | None, tuple[str, ...]]:
@@ -299,7 +300,9 @@ def _constants(facts: Facts, unit: str) -> list[Part]:
         found.append(Part(wide, wide, "byte / parameter", f"{wide:g} B", basis=Basis.EXACT))
     if "device" not in unit and any("device" in q.unit for q in (*facts.given, *facts.said)):
         found.append(Part(1, 1, "device", "1 device", basis=Basis.EXACT))  # watts and dollars are of each
-    if facts.claim.kind == "chinchilla" or facts.has("chinchilla", "optimal", "compute-optimal"):
+    if (facts.claim.kind == "chinchilla" and not facts.claim.is_read) or facts.has(
+        "chinchilla", "optimal", "compute-optimal"
+    ):
         law = find_law(RULE)
         each = law.optimal_tokens(1.2e22) / law.optimal_parameters(1.2e22)
         found.append(Part(each, each, "token / parameter", f"{each:g} tokens a parameter", basis=Basis.SPECIFIED,

@@ -209,7 +209,7 @@ def training(facts: Facts) -> Answer | None:
     step = f"2 (weights) + 2 (gradients) + 4 (master copy) + {states:g} (Adam) = {each:g} B a parameter"
     total = each * size
     return Answer("training memory", _exact([total]), (step, f"x {size:,.0f} = {_bytes(total)}, without activations"),
-                  (found[0].source,))  # fmt: skip
+                  (found[0].source,), is_weak=facts.claimed[0].high < size)  # fmt: skip
 
 
 def activations(facts: Facts) -> Answer | None:
@@ -234,9 +234,8 @@ def activations(facts: Facts) -> Answer | None:
         return None
     step = (f"{found[0].title}, {batch} sequence(s) of {tokens:,} tokens: {_bytes(part.low)} to {_bytes(part.high)} "
             f"on each of {count} x {device.title}")  # fmt: skip
-    return Answer(
-        "activations", (Interval(part.low, count * part.high, "byte", part.basis),), (step,), (found[0].source,)
-    )
+    return Answer("activations", (Interval(part.low, count * part.high, "byte", part.basis),), (step,),
+                  (found[0].source,), is_weak=True)  # fmt: skip
 
 
 def serving(facts: Facts) -> Answer | None:
@@ -313,6 +312,10 @@ def number(facts: Facts) -> Answer | None:
 _NOT = re.compile(
     r"\b(?:cannot|can't|can not|won't|will not|doesn't|does not|never|unable|too (?:big|large)|impossible)\b"
 )
+_SAYS_RUNS = re.compile(
+    r"\b(?:runs?|running|fits?|fitting|held|holds?|deploy\w*|train\w*|fine-tun\w*|serves?|served|loads?)\b.{0,60}"
+    r"\b(?:on|in|into|by|with)\b"
+)
 _RUNS = re.compile(r"\b(?:runs?|running|fits?|fitting|on|holds?|deploy\w*|train\w*|fine-tun\w*|serves?|loads?)\b")
 
 
@@ -324,7 +327,8 @@ def fits(facts: Facts) -> Answer | None:
     quote = claim.quote.lower()
     capacities = [(device, count * (device.memory_bytes or 0)) for device, count in facts.devices]
     capacities = [one for one in capacities if one[1]]
-    if not capacities or not _RUNS.search(quote):
+    says = _SAYS_RUNS if claim.is_read else _RUNS
+    if not capacities or not says.search(quote) or (claim.is_read and not subjects(facts)):
         return None
     needs, steps, sources = _needs(facts)
     if not needs or any(need <= 0 for need in needs):

@@ -187,8 +187,11 @@ def _series(facts: Facts) -> Answer | None:
     if len(facts.claimed) < 2 or len(facts.named_models) != 1 or not facts.has("sizes", "models", "versions", "family"):
         return None
     thing = facts.named_models[0]
-    found = [names(f"{thing.text} {quantity.text}") for quantity in facts.claimed]
-    if not all(len(one) == 1 and len(one[0].models) == 1 for one in found):
+    called = [f"{thing.text} {quantity.text}" for quantity in facts.claimed]
+    found = [names(name) for name in called]
+    if not all(
+        len(one) == 1 and one[0].models and one[0].text == name for one, name in zip(found, called, strict=True)
+    ):
         return None
     members = [named(one[0].models[0].name) for one in found]
     sizes = [one.size for one in members]
@@ -226,13 +229,14 @@ def _aspect(facts: Facts, one: Subject, is_share: bool) -> Answer | None:
         if re.search(pattern, quote):
             part = _part(one, name)
             step = f"{name} of {one.title}: {_whole(part)}"
-            return Answer("part", _exact(part), (step,), sources) if part else None
+            return Answer("part", _exact(part), (step,), sources, is_weak=True) if part else None
     if facts.claimed[0].low < 1e4:
         return None
     for name, pattern in _COMPONENTS:
         if re.search(pattern, quote) and counts.by_component[name]:
             part = counts.by_component[name]
-            return Answer("part", _exact(part), (f"{name} of {one.title}: {_whole(part)}",), sources)
+            step = f"{name} of {one.title}: {_whole(part)}"
+            return Answer("part", _exact(part), (step,), sources, is_weak=True)
     if kind == "layer_param_count":
         return None
     if facts.claim.is_read and not (_SAYS_COUNT.search(quote) and len(facts.models) < 2):

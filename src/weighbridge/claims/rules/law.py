@@ -32,6 +32,8 @@ def threshold(facts: Facts) -> Answer | None:
         r"threshold|above|over|report|dut|require|oblig|rule|law|act\b|order", facts.text
     ):
         return None
+    if facts.claim.is_read and claimed.relation not in (">", ">=") and not facts.has("threshold"):
+        return None
     known = [rule for rule in rules() if rule.jurisdiction == place]
     if not known:
         return None

@@ -27,7 +27,7 @@ def speed(facts: Facts) -> Answer | None:
     tokens = facts.tokens[0].value if facts.tokens else 0.0
     if not is_rate and (claimed.unit != "second" or not tokens):
         return None
-    if facts.has("batch of", "concurren", "users", "train"):
+    if facts.has("batch", "concurren", "users", "clients", "train", "throughput", "aggregate", "in all"):
         return None
     found = [one for one in subjects(facts) if one.size]
     if not found:

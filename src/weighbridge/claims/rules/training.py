@@ -21,6 +21,8 @@ from weighbridge.training import TrainingPlan, train
 from weighbridge.training_wish import Wish
 from weighbridge.units import format_count
 
+MOST_ADAPTED = 0.1
+"""Of a model, what adapters add at most: a larger number is of something else."""
 USUAL = ("a100-sxm-80", "h100-sxm")
 """On what a model is trained where nobody says."""
 MOST_TOKENS_PER_PARAMETER = 300
@@ -224,8 +226,9 @@ def adapter(facts: Facts) -> Answer | None:
     basis = Basis.EXACT if rank and one.inspection is not None else Basis.ASSUMED
     step = "; ".join(f"rank {each:g} on {', '.join(targets) or 'q, v'}: {count:,.6g}"
                      for (each, targets), count in zip(ways, counts, strict=True))  # fmt: skip
+    is_weak = claimed.unit != "byte" and not claimed.is_share and claimed.low > MOST_ADAPTED * (one.size or 0.0)
     return Answer("adapter", (Interval(min(counts) * wide, max(counts) * wide, claimed.unit, basis),),
-                  (f"{one.title}: {step}",), (one.source,))  # fmt: skip
+                  (f"{one.title}: {step}",), (one.source,), is_weak=is_weak)  # fmt: skip
 
 
 def _targets(facts: Facts) -> tuple[str, ...]:
