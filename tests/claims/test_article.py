@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +16,7 @@ from hypothesis import strategies as st
 from weighbridge.claims.article import Article, Passage, read_article, text_of
 from weighbridge.errors import SourceError
 
+ARTICLES = Path(__file__).parent / "articles"
 FORMATS = ("a.md", "a.html", "a.txt")
 AS_SHORT = 2.2
 """How many times longer four times the text may take, a fourth of it: noise aside, 1 is linear and 4 is quadratic."""
@@ -124,7 +129,7 @@ def test_lines_end_as_on_any_system() -> None:
         ["It runs on vLLM.", "vLLM batches.", "gpt-oss-120b needs 80 GB.", "llama.cpp does not."],
         ["A U.S. order names 10^26 FLOPs.", "The E.U. rule names 10^25."],
         ["It draws 700 W.", "Eight draw 5.6 kW."],
-        ["It takes 5 min.", "The next takes 0.7 s.", "After that... Nothing."],
+        ["It takes 5 min.", "The next takes 700 ms.", "This takes 0.7 s.", "After that... Nothing."],
         ["Use version 2.", "Use Qwen 2.5 or 3.", "8 GB are enough."],
         ["Meta Inc. has it, etc. and so on.", "Done."],
         ["It takes max. 8 GB, or min. GPU memory."],
@@ -364,6 +369,46 @@ def test_plain_text_has_headings_items_and_tables() -> None:
 def test_lines_of_unwrapped_text_are_paragraphs() -> None:
     long = f"It is {'very ' * 30}long."
     assert texts(f"Title\n{long}\nCosts\nIt is 5\nA is 6", "a.txt") == ["Title", long, "Costs", "It is 5", "A is 6"]
+
+
+# Articles with what was planted in them
+
+
+@cache
+def planted() -> dict[str, list[dict[str, Any]]]:
+    """Pairs of sentences that contradict each other or say the same in other units, and claims with their class."""
+    found: dict[str, list[dict[str, Any]]] = json.loads((ARTICLES / "planted.json").read_text(encoding="utf-8"))
+    return found
+
+
+def test_planted_articles_are_read_whole() -> None:
+    found = {
+        path.name: read_article(path.read_bytes(), path.name) for path in ARTICLES.iterdir() if path.suffix != ".json"
+    }
+    assert {name: (one.title, one.encoding) for name, one in found.items()} == {
+        "memory.md": ("What a model needs in memory", "utf-8"),
+        "costs.txt": ("What training and serving cost", "windows-1252"),
+        "energy.html": ("What a model burns", "utf-8"),
+    }
+    said = {(name, one.text): one.kind for name, each in found.items() for one in each.passages}
+    assert not [text for _, text in said if "999 GB" in text or "10 GB" in text]
+    both = [
+        pair[side]
+        for kind in ("contradictions", "restatements")
+        for pair in planted()[kind]
+        for side in ("one", "other")
+    ]
+    for one in (*both, *planted()["claims"]):
+        assert said.get((one["article"], one["sentence"])) in ("sentence", "row", "item"), one
+    for one in both:
+        assert one["value"] in one["sentence"]
+
+
+def test_as_much_is_planted_as_promised() -> None:
+    assert len(planted()["contradictions"]) == len(planted()["restatements"]) == 10
+    classes = [one["class"] for one in planted()["claims"]]
+    assert set(classes) == {"right", "wrong", "not verifiable"}
+    assert len({(one["article"], one["sentence"]) for one in planted()["claims"]}) == len(classes)
 
 
 # Any bytes, in any length

@@ -18,14 +18,14 @@ _FOLLOWING = re.compile(r"\s*+(\S{0,24})")
 _OPENERS = "\"'“‘«([*_"
 _NEVER = frozenset((
     "e.g", "eg", "i.e", "ie", "approx", "ca", "cf", "vs", "fig", "figs", "eq", "eqs", "resp", "incl", "excl",
-    "est", "avg", "dr", "mr", "mrs", "ms", "prof", "vol", "pp",
+    "dr", "mr", "mrs", "prof", "vol",
 ))  # fmt: skip
 """Short words, of which none ends a sentence."""
 _BEFORE_NUMBERS = frozenset((
-    "no", "nos", "nr", "sec", "tab", "art", "ver", "v", "ch", "p", "min", "max",
+    "no", "nos", "nr", "sec", "tab", "art", "ver", "v", "ch", "p", "pp", "min", "max",
 ))  # fmt: skip
 _SELDOM = frozenset((
-    "al", "etc", "inc", "corp", "ltd", "co", "jr", "sr", "st", "dept", "univ",
+    "al", "etc", "inc", "corp", "ltd", "co", "jr", "sr", "st", "dept", "univ", "avg", "est",
 ))  # fmt: skip
 """Short words that end a sentence only where the next begins as most do."""
 _STARTERS = frozenset((
