@@ -73,7 +73,9 @@ def check(claims: Iterable[Claim]) -> Report:
         above = tuple(replace(one, before=()) for one in before[-MOST_BEFORE:])
         finding, said = _reading(claim, above)
         before.append(said[0])
-        stated += said
+        stated += said if claim.is_row else said[:1]
+        if len(said) > 1 and not claim.is_row and finding.verdict is not Verdict.UNVERIFIABLE:
+            stated.append(said[-1])
         found.append(finding)
     right = {_key(one.claim) for one in found if one.verdict.is_right}
     apart = [one for one in contradictions(stated) if not right.issuperset(one.statements)]
@@ -93,6 +95,10 @@ def _beside(finding: Finding, contradiction: Contradiction | None) -> Finding:
     return replace(finding, verdict=Verdict.INCONSISTENT, steps=(*finding.steps, told), settles="")
 
 
+_OF_ALL = ("conversion", "product", "fits", "devices", "storage", "serving memory", "cache", "speed")
+"""Rules that look at the other numbers of a sentence too, or can take them for conditions."""
+
+
 def _reading(claim: Claim, above: tuple[Facts, ...]) -> tuple[Finding, list[Facts]]:
     """The finding of a claim and what it says, by the first reading of it that a rule settles."""
     said: list[Facts] = []
@@ -104,12 +110,14 @@ def _reading(claim: Claim, above: tuple[Facts, ...]) -> tuple[Finding, list[Fact
         unit = (stated.claimed[0].unit, stated.claimed[0].is_share) if stated.claimed else ("", False)
         is_part = one.is_read and unit in units  # one of several numbers: which of them is meant, nobody says
         units.add(unit)
-        if is_part and not finding.verdict.is_right:
+        if is_part and not (finding.rule in _OF_ALL and (finding.verdict.is_right or finding.rule == "conversion")):
             continue
         said.append(stated)
         found.append(finding)
         if finding.verdict is not Verdict.UNVERIFIABLE:
             break
+    if claim.is_row:
+        said = [facts(one, above) for one in readings(claim)]
     if not said:
         said = [facts(claim, above)]
         found = [_find(said[0])]

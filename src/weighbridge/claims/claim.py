@@ -47,6 +47,7 @@ class Claim:
         line: of a file.
         is_read: whether kind and number were found in the sentence, and may have been misread.
         is_row: whether it is a row of an article's table.
+        about: the part of the sentence that says what of the thing the number is, as the header of its column.
     """
 
     quote: str
@@ -59,6 +60,7 @@ class Claim:
     line: int = 0
     is_read: bool = False
     is_row: bool = False
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,14 @@ _ASPECTS = re.compile(
     r"\b(?:total|active|dormant|routers?|unet|u-net|vae|refiner|vision|text encoders?|encoder|decoder|cache|weights"
     r"|activations?|overhead|layers?|heads?|experts?|hidden|vocabulary|embeddings?|context|norm\w*|attention|feed-forward"
     r"|inference|training|fine-?tun\w*|lora|qlora|adapters?|prompts?|full|input|output|prefill|decode|first year"
-    r"|first token|storage|download|disk|memory|energy|power|mmlu|humaneval|accuracy|speed|latency|price|cost|peak"
-    r"|average|largest|smallest|minimum|maximum|fp\d+|bf16|int\d|\d-bit|before|after"
+    r"|first token|storage|download|disk|energy|power|mmlu|humaneval|accuracy|speed|latency|peak"
+    r"|average|largest|smallest|minimum|maximum|fp\d+|bf16|int\d|\d-bit"
     r"|per (?:token|request|layer|block|year|month|day)|small|medium|large|web|chat\w*|fraud|search|simple|complex)\b",
     re.IGNORECASE,
 )
 """What of a thing is meant: statements that name different aspects are of different quantities."""
+_BESIDE = re.compile(r"\b(?:before|after|without|besides?|excluding|not counting)(?: any| the| its)? [a-z-]+")
+"""What a number leaves out is no aspect of it."""
 _WORD = re.compile(r"[a-z][a-z-]{3,}")
 _COMMON = frozenset({
     "about", "above", "also", "and", "approximately", "around", "been", "below", "between", "both", "called", "comes",
@@ -42,6 +44,8 @@ ALIKE = 0.5
 """Of the words of two statements that name no model, the share that has to be common."""
 FEWEST_WORDS = 3
 """That are common, where sentences of a text name nothing."""
+_HELD = ("storage_size", "inference_memory")
+"""Kinds that texts do not tell apart: what weights take on disk, and in memory."""
 MOST_COMPARED = 500
 """Statements of one kind that are compared with each other, so that time stays linear."""
 LOADS_APART = 2.0
@@ -95,9 +99,10 @@ def contradictions(statements: Iterable[Facts]) -> list[Contradiction]:
     """
     statements = list(statements)
     groups: dict[tuple[Any, ...], list[_Mention]] = {}
-    for mention in itertools.chain.from_iterable(map(_mentions, statements)):
+    for mention in itertools.chain(*map(_mentions, statements), *map(_devices, statements)):
         unit = "parameter" if is_size(mention.quantity) else mention.quantity.unit
-        key = (mention.subject, mention.facts.claim.kind, dimensions(unit), mention.quantity.is_share, mention.aspects)
+        kind = "bytes" if mention.facts.claim.kind in _HELD else mention.facts.claim.kind
+        key = (mention.subject, kind, dimensions(unit), mention.quantity.is_share, mention.aspects)
         groups.setdefault(key, []).append(mention)
     found = [one for group in groups.values() for one in _of_group(group)]
     return [*found, *_bills(statements)]
@@ -114,9 +119,11 @@ def _mentions(facts: Facts) -> Iterator[_Mention]:
     if not claimed or len({(q.unit, q.is_share) for q in claimed}) > 1:
         return
     quote = facts.claim.quote.lower()
-    models = tuple(sorted({model.name for model in facts.models}))
+    strangers = {thing.text for thing in facts.things if thing.size is not None}
+    models = tuple(sorted({model.name for model in facts.models} | strangers))
     sizes = tuple(sorted({f"{q.low:g}-{q.high:g}" for q in facts.sizes}))
-    aspects = frozenset(match.lower().rstrip("s") for match in _ASPECTS.findall(quote))
+    told = _BESIDE.sub(" ", facts.claim.about.lower() or quote)
+    aspects = frozenset(match.rstrip("s") for match in _ASPECTS.findall(told))
     conditions = {q.unit: (q.low, q.high) for q in facts.said if q.unit != NOTHING and not is_size(q)}
     conditions |= {thing.device.name: (thing.count, thing.count) for thing in facts.things if thing.device is not None}
     words = frozenset(_WORD.findall(quote)) - _COMMON
@@ -124,6 +131,16 @@ def _mentions(facts: Facts) -> Iterator[_Mention]:
         conditions = {}
     for one in claimed:
         yield _Mention(facts, one, models or sizes, aspects, conditions, words)
+
+
+def _devices(facts: Facts) -> Iterator[_Mention]:
+    """How many devices a model was trained on."""
+    counted = [thing for thing in facts.things if thing.device is not None and thing.count > 1]
+    named = [thing for thing in facts.things if thing.models or thing.size is not None]
+    if len(counted) == 1 == len(named) and facts.has("trained on", "training on"):
+        count = float(counted[0].count)
+        said = Quantity(count, count, "device", counted[0].text)
+        yield _Mention(facts, said, (named[0].text,), frozenset({"training"}), {}, frozenset())
 
 
 def _of_group(group: list[_Mention]) -> Iterator[Contradiction]:

@@ -90,7 +90,8 @@ class Facts:
     @property
     def sizes(self) -> tuple[Quantity, ...]:
         """Counts of parameters that say which model is meant, as in `a 70B model`; the claimed ones are none."""
-        found = list({(q.low, q.high): q for q in (*self.said, *self.given) if is_size(q)}.values())
+        named = [Quantity(thing.size, thing.size, "parameter", thing.text) for thing in self.things if thing.size]
+        found = list({(q.low, q.high): q for q in (*named, *self.said, *self.given) if is_size(q)}.values())
         if "N" in self.keys and not found:
             count = self.keys["N"]
             found = [Quantity(count, count, "parameter", f"N={count:g}", has_magnitude=True)]

@@ -98,3 +98,8 @@ def rank(quantity: Quantity) -> int:
         if unit in PRIORITY:
             return PRIORITY.index(unit)
     return len(PRIORITY)
+
+
+def place(quantity: Quantity) -> tuple[int, int]:
+    """Where a quantity stands among those of a sentence: by its rank, and what is whole before what is per another."""
+    return rank(quantity), len(quantity.unit.split(" / "))

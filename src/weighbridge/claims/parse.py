@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from weighbridge.claims.article import read_article, text_of
 from weighbridge.claims.claim import Claim
-from weighbridge.claims.kind import kind_of, rank
+from weighbridge.claims.kind import kind_of, place, rank
 from weighbridge.claims.measure import NOTHING
-from weighbridge.claims.quantity import LEAST_SIZE, Quantity, is_size, quantities
+from weighbridge.claims.quantity import LEAST_SIZE, Quantity, is_size, quantities, unit_of
 from weighbridge.claims.subjects import names
 from weighbridge.errors import FormatError
 
@@ -98,17 +98,38 @@ def readings(claim: Claim) -> Iterator[Claim]:
     if claim.claimed:
         yield claim
         return
+    if claim.is_row:
+        yield from _cells(claim)
+        return
     found = _numbers(claim.quote)
     groups: dict[tuple[str, bool], list[Quantity]] = {}
     for quantity in found:
         unit = "parameter" if is_size(quantity) else quantity.unit
         groups.setdefault((unit, quantity.is_share), []).append(quantity)
-    for group in sorted(groups.values(), key=lambda group: rank(group[0])):
+    for group in sorted(groups.values(), key=lambda group: place(group[0])):
         if all(_says_nothing(quantity) for quantity in group):
             continue
         for some in _splits(group):
             text = "; ".join(_with_relation(q) for q in some)
             yield replace(claim, kind=claim.kind or kind_of(claim.quote, some[0]), claimed=text, is_read=True)
+
+
+def _cells(claim: Claim) -> Iterator[Claim]:
+    """The claims of a row: of each cell with a number, whose header says what it counts."""
+    cells = [cell.partition(": ")[::2] for cell in claim.quote.split("; ")]
+    found = []
+    for header, value in cells:
+        numbers = _numbers(value)
+        if len(numbers) != 1 or numbers[0].start > 1:
+            continue
+        counted = unit_of(header) if numbers[0].unit == NOTHING and not numbers[0].is_share else ""
+        text = f"{value} {counted}".strip()
+        quantity = quantities(text)[0]
+        if not _says_nothing(quantity):
+            said = f"{header} {text}"
+            found.append((rank(quantity), replace(claim, kind=claim.kind or kind_of(said, quantity), claimed=text,
+                                                  is_read=True, about=header)))  # fmt: skip
+    yield from (one for _, one in sorted(found, key=lambda pair: pair[0]))
 
 
 def _says_nothing(quantity: Quantity) -> bool:

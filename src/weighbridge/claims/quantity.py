@@ -18,8 +18,8 @@ _MAGNITUDES = {
     "k": 1e3, "thousand": 1e3, "m": 1e6, "mn": 1e6, "million": 1e6, "b": 1e9, "bn": 1e9, "billion": 1e9, "t": 1e12,
     "tn": 1e12, "trillion": 1e12,
 }  # fmt: skip
-_WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
-          "twelve": 12, "half": 0.5, "double": 2, "doubling": 2, "twice": 2, "triple": 3, "tripling": 3}  # fmt: skip
+_WORDS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
+          "eleven": 11, "twelve": 12}  # fmt: skip
 _UNITS = {
     "B": "byte", "byte": "byte", "bytes": "byte", "KB": "kilobyte", "kB": "kilobyte", "MB": "megabyte",
     "GB": "gigabyte", "TB": "terabyte", "PB": "petabyte", "KiB": "kibibyte", "MiB": "mebibyte", "GiB": "gibibyte",
@@ -44,6 +44,7 @@ _UNITS = {
     "param": "parameter", "params": "parameter", "parameter": "parameter", "parameters": "parameter",
     "weight": "parameter", "weights": "parameter",
     "tok": "token", "token": "token", "tokens": "token", "word": "word", "words": "word",
+    "reply": "request", "replies": "request", "answers": "request",
     "request": "request", "requests": "request", "query": "request", "queries": "request", "req": "request",
     "USD": "USD", "dollar": "USD", "dollars": "USD",
     "example": "example", "examples": "example", "images": "image", "image": "image",
@@ -141,8 +142,17 @@ def quantities(text: str) -> tuple[Quantity, ...]:
         >>> [(q.low, q.unit) for q in quantities("14; 28 GB at $0.10 per 1M tokens")]
         [(14000000000.0, 'byte'), (28000000000.0, 'byte'), (1e-07, 'USD / token')]
     """
-    plain = _KEY.sub(lambda match: " " * len(match[0]), text)
+    plain = _COUNTED.sub(_digit, _KEY.sub(lambda match: " " * len(match[0]), text))
     return tuple(_lists([*_read(plain)], plain))
+
+
+_COUNTED = re.compile(
+    rf"\b(?:a(?= (?:thousand|million|billion|trillion)\b)|(?:{'|'.join(_WORDS)})(?= [a-z]+s\b| (?:m|b|tr)illion))", re.I
+)
+
+
+def _digit(match: re.Match[str]) -> str:
+    return f"{_WORDS.get(match[0].lower(), 1)}".ljust(len(match[0]))
 
 
 def _read(text: str) -> Iterator[Quantity]:
@@ -233,6 +243,8 @@ def _unit(text: str, end: int) -> tuple[str | None, int]:
         return joined
     if word not in _UNITS and _THINGS.match(text, match.start()):
         return "thing", match.end()
+    if word in ("g", "kg", "t", "tonne", "tonnes", "tons", "grams") and (carbon := _CARBON.match(text, match.end())):
+        return _UNITS[word], carbon.end()
     if word in _UNITS:
         if word in "x×" and text[match.end() : match.end() + 2].strip()[:1].isdigit():
             return None, end  # 768 x 768
@@ -252,6 +264,7 @@ _THINGS = re.compile(
     r"|variant\w*)\b)[a-z]{3,}|[ ](?:users|people|customers|documents|rows|records|lines|calls|views|downloads)\b"
 )
 """What else is counted in millions: a noun that is no parameter and no token."""
+_CARBON = re.compile(r" (?:of )?(?:CO2|carbon)(?:e|eq)?\b(?: equivalents?| dioxide)?")
 _EVERY = re.compile(r"[\s-](daily|monthly|yearly|hourly|weekly)[\s-](requests?|queries|tokens|users)\b")
 
 
@@ -377,3 +390,15 @@ def told(value: float, unit: str) -> str:
     if unit == "USD":
         return f"${number}"
     return f"{number} {unit}" if " " in unit or value == 1 else f"{number} {unit}s"
+
+
+def unit_of(words: str) -> str:
+    """The word of a unit that a header of a column is, as `Layers`; empty where it is none.
+
+    Example:
+        >>> unit_of("Layers"), unit_of("Speed (tokens/s)"), unit_of("Note")
+        ('layers', 'tokens/s', '')
+    """
+    within = re.search(r"\(([^()]+)\)\s*$", words)
+    word = within[1] if within else words.strip().lower()
+    return word if re.split(r"[/ ]", word)[0] in _UNITS else ""

@@ -23,7 +23,8 @@ _SIZE_WORD = re.compile(r"-?(?:\d+x)?\d+(?:\.\d+)?[bmt](?:-a\d+(?:\.\d+)?b)?$")
 class Named:
     """A name found in a text: one device, or the models that it may mean, and how many devices were said.
 
-    `is_series` says that no model is called so, but several begin so.
+    `is_series` says that no model is called so, but several begin so. A name that no catalogue has, as `Heron-34B`,
+    names a model too, of the `size` that it ends in.
     """
 
     text: str
@@ -33,6 +34,7 @@ class Named:
     device: Device | None = None
     count: int = 1
     is_series: bool = False
+    size: float | None = None
 
 
 @functools.cache
@@ -90,13 +92,20 @@ def _names(text: str) -> Iterator[Named]:
                 place += count
                 break
         else:
+            start, end = words[place]
+            stranger = _STRANGER.fullmatch(text[start:end])
+            if stranger is not None:
+                yield Named(text[start:end], start, end, size=float(stranger[1]) * _SIZES[stranger[2]])
             place += 1
 
 
+_STRANGER = re.compile(r"[A-Z][A-Za-z]{2,}[\w.]*-(\d+(?:\.\d+)?)([BMT])(?:-[A-Za-z]+)*")
+_SIZES = {"M": 1e6, "B": 1e9, "T": 1e12}
 _IN_A_BOX = 8
 """Devices of a DGX or HGX computer."""
 _NUMBERS = {"two": 2, "three": 3, "four": 4, "six": 6, "eight": 8, "sixteen": 16, "thirty-two": 32}
 _COUNTED = re.compile(rf"\b({'|'.join(_NUMBERS)})\s(?:NVIDIA\s)?$", re.I)
+_SEVERAL = re.compile(r"\s(?:GPUs|cards|chips|accelerators|devices)\b")
 _COUNT = re.compile(r"(\d{1,6}(?:,\d{3})*)\s?(?:x|×|\*)?\s?(?:NVIDIA\s)?$")
 
 
@@ -114,7 +123,7 @@ def _named(text: str, start: int, end: int) -> Named | None:
         if name in _devices() and re.search("[a-z]", name):
             before = _COUNT.search(text[max(0, start - 20) : start].rstrip(" "))
             count = 1
-            if before and (said[-1] == "s" or before[0][-1] in "x×*"):
+            if before and (said[-1] == "s" or before[0][-1] in "x×*" or _SEVERAL.match(text, end)):
                 count, start = int(before[1].replace(",", "")), max(0, start - 20) + before.start()
             elif worded := _COUNTED.search(text[max(0, start - 20) : start]):
                 count = _NUMBERS[worded[1].lower()]

@@ -148,7 +148,7 @@ def _pair(facts: Facts) -> tuple[tuple[Quantity, Quantity] | None, tuple[str, ..
     return None, ()
 
 
-_SAME = re.compile(r"\b(?:is|are|equals?|means?|or|amounts? to|takes?|=)\b|=|≈")
+_SAME = re.compile(r"\b(?:is|are|uses?|used|draws?|costs?|equals?|means?|or|amounts? to|takes?|=)\b|=|≈")
 
 
 def conversion(facts: Facts) -> Answer | None:
@@ -158,6 +158,8 @@ def conversion(facts: Facts) -> Answer | None:
     claimed = facts.claimed[0]
     others = {(round(q.low, 6), round(q.high, 6), q.unit): q for q in (*facts.said, *facts.given)}
     like = [q for q in others.values() if dimensions(q.unit) == dimensions(claimed.unit)]
+    if any(count > 1 for _, count in facts.devices):
+        return None
     if len(like) != 1 or len(others) != 1 or not _SAME.search(facts.claim.quote):
         return None
     if abs(like[0].scale / like[0].magnitude - claimed.scale / claimed.magnitude) < 1e-9 * claimed.scale:
@@ -300,6 +302,8 @@ def _constants(facts: Facts, unit: str) -> list[Part]:
         found.append(Part(wide, wide, "byte / parameter", f"{wide:g} B", basis=Basis.EXACT))
     if "device" not in unit and any("device" in q.unit for q in (*facts.given, *facts.said)):
         found.append(Part(1, 1, "device", "1 device", basis=Basis.EXACT))  # watts and dollars are of each
+    if "request" not in unit and any("request" in q.unit for q in (*facts.given, *facts.said)):
+        found.append(Part(1, 1, "request", "1 request", basis=Basis.EXACT))  # what is used is of each
     if (facts.claim.kind == "chinchilla" and not facts.claim.is_read) or facts.has(
         "chinchilla", "optimal", "compute-optimal"
     ):
@@ -329,9 +333,10 @@ def _constants(facts: Facts, unit: str) -> list[Part]:
 def _earlier(facts: Facts) -> list[Part]:
     """What the statements before it in the section say: sizes, and claims of things a request or a token."""
     found: list[Part] = []
-    if facts.claim.is_read and not _POINTS.search(facts.claim.quote):
-        return found
     for one in reversed(facts.before[-4:]):
+        same = bool({m.name for m in facts.models} & {m.name for m in one.models}) if facts.models else False
+        if facts.claim.is_read and not (same or _POINTS.search(facts.claim.quote)):
+            continue
         if facts.claim.is_read:
             found += [_part(q, False) for q in one.said if q.unit != NOTHING and not is_size(q)]
         sizes = one.sizes[:1]

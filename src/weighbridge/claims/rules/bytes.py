@@ -163,14 +163,16 @@ def cache(facts: Facts) -> Answer | None:
         if heads and groups and facts.claimed[0].unit == "1":
             step = f"{heads:g} query heads on {groups:g} key-value heads: {heads / groups:g} times less"
             return Answer("cache", (Interval(heads / groups, heads / groups),), (step,))
-    if not _are_bytes(facts) or not (facts.claim.kind == "kv_cache" or facts.has("kv cache", "kv-cache", "key-value")):
+    is_each = all(q.unit == "byte / token" for q in facts.claimed)
+    is_cache = facts.claim.kind == "kv_cache" or facts.has("kv cache", "kv-cache", "key-value")
+    if not is_cache or not (is_each or _are_bytes(facts)):
         return None
     counts = [q.value for q in facts.tokens]
     tokens = max(counts, default=facts.keys.get("s", 0.0))
     batch = facts.keys.get("b", 1.0)
     wide = min(facts.bits, default=16) / 8
     layers, heads, size = (facts.keys.get(key) for key in ("L", "kv", "hd"))
-    if facts.has("per token", "each token", "a token") and not counts:
+    if is_each or (facts.has("per token", "each token", "a token") and not counts):
         tokens = 1.0
     if not tokens:
         return None

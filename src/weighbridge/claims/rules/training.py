@@ -148,7 +148,7 @@ def cost(facts: Facts) -> Answer | None:
     assert size is not None
     tokens = _tokens(facts, one)
     if tokens is None:
-        if one.model is not None and not facts.sizes:
+        if facts.models or any(thing.size for thing in facts.things):
             return None
         law = find_law(RULE)
         fewest = law.optimal_tokens(law.flops_for_parameters(size))
