@@ -103,6 +103,8 @@ def _reading(claim: Claim, above: tuple[Facts, ...]) -> tuple[Finding, list[Fact
     """The finding of a claim and what it says, by the first reading of it that a rule settles."""
     said: list[Facts] = []
     found: list[Finding] = []
+    if claim.is_row:
+        above = ()
     units: set[tuple[str, bool]] = set()
     for one in readings(claim):
         stated = facts(one, above)
@@ -119,8 +121,8 @@ def _reading(claim: Claim, above: tuple[Facts, ...]) -> tuple[Finding, list[Fact
     if claim.is_row:
         said = [facts(one, above) for one in readings(claim)]
     if not said:
-        said = [facts(claim, above)]
-        found = [_find(said[0])]
+        said = [facts(replace(claim, is_read=not claim.claimed), above)]
+        found = [_find(said[0]) if not claim.is_row else _unknown(said[0], "a number with a unit")]
     best = next((one for one in reversed(found) if one.verdict is not Verdict.UNVERIFIABLE), found[0])
     return best, said
 

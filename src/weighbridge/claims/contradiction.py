@@ -112,6 +112,8 @@ def _mentions(facts: Facts) -> Iterator[_Mention]:
     """The claimed number of a statement that claims just one: of several nobody says which is of what, unless its
     table says only that there are several values of one.
     """
+    if facts.claim.is_row and not (facts.claimed and _is_plain(facts)):
+        return
     claimed = facts.claimed
     if len(claimed) != 1 and re.search(r"\d", facts.claim.claimed):
         return
@@ -131,6 +133,12 @@ def _mentions(facts: Facts) -> Iterator[_Mention]:
         conditions = {}
     for one in claimed:
         yield _Mention(facts, one, models or sizes, aspects, conditions, words)
+
+
+def _is_plain(facts: Facts) -> bool:
+    """Whether a row names one thing and gives numbers of it: with further words, they may be of anything."""
+    cells = [cell.partition(": ")[2] for cell in facts.claim.quote.split("; ")]
+    return sum(not re.match(r"[~<>$]?\d", cell) for cell in cells) <= 1 and not facts.claimed[0].is_share
 
 
 def _devices(facts: Facts) -> Iterator[_Mention]:

@@ -125,7 +125,8 @@ def _cells(claim: Claim) -> Iterator[Claim]:
         counted = unit_of(header) if numbers[0].unit == NOTHING and not numbers[0].is_share else ""
         text = f"{value} {counted}".strip()
         quantity = quantities(text)[0]
-        if not _says_nothing(quantity):
+        is_large = quantity.low >= LEAST_SIZE and quantity.unit == NOTHING and not quantity.has_magnitude
+        if not _says_nothing(quantity) and not (is_large and not re.search("param|weights", header, re.IGNORECASE)):
             said = f"{header} {text}"
             found.append((rank(quantity), replace(claim, kind=claim.kind or kind_of(said, quantity), claimed=text,
                                                   is_read=True, about=header)))  # fmt: skip

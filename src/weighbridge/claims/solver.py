@@ -19,7 +19,7 @@ MOST_PARTS = 10
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A number at hand, with what it is called, and whether it has to be used."""
+    """A number at hand, with what it is called, and whether it has to be used, or can only be divided by."""
 
     low: float
     high: float
@@ -28,6 +28,7 @@ class Part:
     is_required: bool = False
     basis: Basis = Basis.SPECIFIED
     source: str = ""
+    is_divisor: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def solve(unit: str, parts: Sequence[Part]) -> tuple[Solution, ...]:
                 found.append(used)
             return
         part = parts[place]
-        powers = (1, -1) if dimensions(part.unit) else (1,)
+        powers = (-1,) if part.is_divisor else (1, -1) if dimensions(part.unit) else (1,)
         for power in powers if part.is_required else (0, *powers):
             changed = dict(left)
             for name, amount in dimensions(part.unit) if power else ():

@@ -301,9 +301,11 @@ def _constants(facts: Facts, unit: str) -> list[Part]:
         wide = min(facts.bits) / 8
         found.append(Part(wide, wide, "byte / parameter", f"{wide:g} B", basis=Basis.EXACT))
     if "device" not in unit and any("device" in q.unit for q in (*facts.given, *facts.said)):
-        found.append(Part(1, 1, "device", "1 device", basis=Basis.EXACT))  # watts and dollars are of each
+        found.append(
+            Part(1, 1, "device", "1 device", basis=Basis.EXACT, is_divisor=True)
+        )  # watts and dollars are of each
     if "request" not in unit and any("request" in q.unit for q in (*facts.given, *facts.said)):
-        found.append(Part(1, 1, "request", "1 request", basis=Basis.EXACT))  # what is used is of each
+        found.append(Part(1, 1, "request", "1 request", basis=Basis.EXACT, is_divisor=True))  # what is used is of each
     if (facts.claim.kind == "chinchilla" and not facts.claim.is_read) or facts.has(
         "chinchilla", "optimal", "compute-optimal"
     ):

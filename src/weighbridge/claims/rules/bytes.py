@@ -315,7 +315,7 @@ _NOT = re.compile(
     r"\b(?:cannot|can't|can not|won't|will not|doesn't|does not|never|unable|too (?:big|large)|impossible)\b"
 )
 _SAYS_RUNS = re.compile(
-    r"\b(?:runs?|running|fits?|fitting|held|holds?|deploy\w*|train\w*|fine-tun\w*|serves?|served|loads?)\b.{0,60}"
+    r"\b(?:runs?|running|fits?|fitting|held|holds?|deploy\w*|trains?|fine-tunes?|serves?|served|loads?)\b.{0,60}"
     r"\b(?:on|in|into|by|with)\b"
 )
 _RUNS = re.compile(r"\b(?:runs?|running|fits?|fitting|on|holds?|deploy\w*|train\w*|fine-tun\w*|serves?|loads?)\b")
@@ -330,7 +330,11 @@ def fits(facts: Facts) -> Answer | None:
     capacities = [(device, count * (device.memory_bytes or 0)) for device, count in facts.devices]
     capacities = [one for one in capacities if one[1]]
     says = _SAYS_RUNS if claim.is_read else _RUNS
-    if not capacities or not says.search(quote) or (claim.is_read and not subjects(facts)):
+    if (
+        not capacities
+        or not says.search(quote)
+        or (claim.is_read and not subjects(facts) and not any(map(is_size, facts.claimed)))
+    ):
         return None
     needs, steps, sources = _needs(facts)
     if not needs or any(need <= 0 for need in needs):

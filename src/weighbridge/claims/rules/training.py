@@ -200,7 +200,9 @@ def adapter(facts: Facts) -> Answer | None:
     if len(facts.claimed) != 1 or facts.has("cost"):
         return None
     claimed = facts.claimed[0]
-    if not (claimed.is_share or is_size(claimed) or claimed.unit in ("byte", "parameter") or claimed.low >= 1000):
+    if claimed.unit not in (NOTHING, "byte", "parameter"):
+        return None
+    if not (claimed.is_share or is_size(claimed) or claimed.unit == "byte" or claimed.low >= 1000):
         return None
     rank = facts.keys.get("r")
     if {"d", "k"} <= facts.keys.keys() and rank:
