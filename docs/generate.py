@@ -207,6 +207,41 @@ def help_of(command: object, name: str, parent: object) -> Iterator[str]:
                 yield from help_of(below, child, context)
 
 
+@part("reference/glossary.md", "glossary")
+def glossary() -> str:
+    """Every term, with its computed number."""
+    from weighbridge.claims.glossary import terms
+
+    lines: list[str] = []
+    for term in terms():
+        example = term.computed()
+        also = f" Also: {', '.join(term.also)}." if term.also else ""
+        told = [f"- formula: `{term.formula}`"] if term.formula else []
+        told += [f"- computed: {example.text}"] if example is not None else []
+        told += [f"- see: {', '.join(term.see)}"] if term.see else []
+        told += [f"- source: {term.source}"] if term.source else []
+        lines += [f"## {term.name}", "", term.text + also, "", *told, *([""] if told else [])]
+    return "\n".join(lines)
+
+
+@part("concepts/questions.md", "questions")
+def questions() -> str:
+    """Every question with its answer."""
+    from weighbridge.claims.question import QUESTIONS
+
+    return "\n".join(f"## {one.number}. {one.text}\n\n{one.answer()}\n" for one in QUESTIONS)
+
+
+@part("concepts/myths.md", "myths")
+def myths() -> str:
+    """Every myth with what settles it."""
+    from weighbridge.claims.myth import MYTHS
+
+    settled = [(one, one.settle()) for one in MYTHS]
+    return "\n".join(f"## {one.number}. {one.text}\n\n{found.verdict.capitalize()}. {found.text}.\n"
+                     for one, found in settled)  # fmt: skip
+
+
 def filled(text: str, file: str, name: str, content: str) -> str:
     """The text of a file with one part replaced."""
     begin = f"<!-- generated: {name} -->"

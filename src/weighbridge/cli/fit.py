@@ -87,10 +87,11 @@ def site_options(function: F) -> F:
 )
 @click.option("--svg", metavar="FILE", help="Draw the memory against each machine.")
 @click.option("--html", metavar="FILE", help="Write the whole plan as one page, with its pictures.")
+@output.plain_option
 @output.json_option
 def command(
     source: str, on: str | None, within: str | None, pairs: tuple[str, ...], engine: str | None, svg: str | None,
-    html: str | None, as_json: bool, **options: Any,
+    html: str | None, plain: bool, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Plan a model on a machine: memory, speed, cost. Each part has its interval.
 
@@ -105,8 +106,8 @@ def command(
                 raise click.UsageError(f"--within is about the weights alone: leave --{name.split('_')[0]} out")
         if svg is not None or html is not None:
             raise click.UsageError("--svg and --html draw a machine: name one with --on")
-        if pairs or engine is not None:
-            raise click.UsageError("--set and --launch are about a machine: name one with --on")
+        if pairs or engine is not None or plain:
+            raise click.UsageError("--set, --launch and --plain are about a machine: name one with --on")
         _within(source, within, as_json)
         return
     from weighbridge.planning import fit
@@ -130,6 +131,10 @@ def command(
             output.print_lines(plans.launch_lines(line))
         elif engine is not None:
             click.echo("no launch line: it does not fit", err=True)
+        if plain:
+            from weighbridge.show.plain import plan_lines
+
+            output.print_plain(plan_lines(plan))
         for path in filter(None, (svg, html)):
             click.echo(f"wrote {path}", err=True)
     if plan.memory.fits is False:

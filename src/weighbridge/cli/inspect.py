@@ -34,11 +34,12 @@ if TYPE_CHECKING:
 @click.option("--svg", metavar="FILE", help="Draw the treemap of parameters.")
 @click.option("--html", metavar="FILE", help="Write the whole report as one page.")
 @click.option("--strict", is_flag=True, help="Exit with 1 when file and description differ.")
+@output.plain_option
 @output.json_option
 def command(
     source: str, context: int, base: str | None, steps: int | None, pairs: tuple[str, ...], like: str | None,
     with_transformers: bool,
-    list_tensors: bool, read_values: bool, svg: str | None, html: str | None, strict: bool, as_json: bool,
+    list_tensors: bool, read_values: bool, svg: str | None, html: str | None, strict: bool, plain: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Weigh a model: parameters, bytes, state and operations.
 
@@ -92,6 +93,10 @@ def command(
             from weighbridge.show.weight_values import value_lines
 
             output.print_lines(value_lines(values, among, storage, every=list_tensors))
+        if plain:
+            from weighbridge.show.plain import inspection_lines
+
+            output.print_plain(inspection_lines(inspection))
         for path in filter(None, (svg, html)):
             click.echo(f"wrote {path}", err=True)
     held = inspection.reconciliation if adapter is None else adapter.reconciliation

@@ -38,6 +38,17 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")(function)
 
 
+def plain_option(function: F) -> F:
+    """The option `--plain` of the commands whose numbers a layman may have to read."""
+    return click.option("--plain", is_flag=True, help="Add what the numbers mean, in plain words.")(function)
+
+
+def print_plain(lines: Iterable[str]) -> None:
+    """Plain sentences under a heading of their own."""
+    click.echo("\nin plain words")
+    print_lines(f"  {printable(line)}" for line in lines)
+
+
 def settings(pairs: tuple[str, ...]) -> dict[str, Any]:
     """`--set KEY=VALUE`, values read as JSON where they are JSON and as text otherwise."""
     found: dict[str, Any] = {}

@@ -67,9 +67,11 @@ if TYPE_CHECKING:
 @click.option("--compare", is_flag=True, help="Set full training, LoRA, QLoRA and a learned prompt side by side.")
 @click.option("--svg", metavar="FILE", help="Draw the memory by part over the stages of ZeRO.")
 @click.option("--html", metavar="FILE", help="Write the whole plan as one page, with its pictures.")
+@output.plain_option
 @output.json_option
 def command(
-    source: str, on: str, devices_file: str | None, svg: str | None, html: str | None, compare: bool, as_json: bool,
+    source: str, on: str, devices_file: str | None, svg: str | None, html: str | None, compare: bool, plain: bool,
+    as_json: bool,
     price: str | None, grid: str | None, pue: str | None, watts: str | None, claimed_hours: int | None,
     trials: str | None, items: tuple[str, ...], checkpoints: int, checkpoint_days: float | None,
     storage_class: str | None, **options: Any,
@@ -94,8 +96,8 @@ def command(
                              "watts": None if watts is None else parse_range(watts),
                              "today": datetime.date.today()}  # fmt: skip
     if compare:
-        if svg is not None or html is not None or claimed_hours is not None:
-            raise click.UsageError("--svg, --html and --claimed-hours are for one plan: leave --compare out")
+        if svg is not None or html is not None or claimed_hours is not None or plain:
+            raise click.UsageError("--svg, --html, --plain and --claimed-hours are for one plan: leave --compare out")
         found = ways_to_train(source, on, asked, **terms)
         if as_json:
             output.print_json(found.to_json())
@@ -116,6 +118,10 @@ def command(
         from weighbridge.show import trainings
 
         output.print_lines(trainings.training_lines(plan))
+        if plain:
+            from weighbridge.show.plain import training_lines
+
+            output.print_plain(training_lines(plan))
         for path in filter(None, (svg, html)):
             click.echo(f"wrote {path}", err=True)
     if plan.memory.fits is False or (plan.claim is not None and not plan.claim.can_be):

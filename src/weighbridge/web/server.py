@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.claims.check import check
+from weighbridge.claims.explanation import explanation, find
 from weighbridge.claims.source import read_document
 from weighbridge.errors import SourceError, UnitError, WeighbridgeError
 from weighbridge.formats import config, json_text
@@ -76,6 +77,7 @@ def application(hosts: Sequence[str] = (HOST, "localhost")) -> Starlette:
     `/api/compare?model=A&model=B`, `/api/history?model=A`, `/api/design?parameters=N&vocab=N`,
     `/api/fit?model=NAME&on=DEVICE`, `/api/load?model=NAME&on=DEVICE&rate=RATE`,
     `/api/train?model=NAME&on=DEVICE&tokens=N` and `/api/devices?text=TEXT` answer as the commands of these names;
+    `/api/explain?term=TERM` too;
     `POST /api/check` takes sentences, an article (`as=article.md`) or a table of claims (`as=claims.csv`). All
     answer with the document that `--json` prints, and with status 400 and `{"error": ...}` for bad input.
 
@@ -136,6 +138,12 @@ def _api_inspect(query: QueryParams, body: bytes) -> Any:
 
 def _api_check(query: QueryParams, body: bytes) -> Any:
     return check(read_document(body, query.get("as", "claims.txt"))).to_json()
+
+
+def _api_explain(query: QueryParams, body: bytes) -> Any:
+    term = query.get("term")
+    asked = explanation(questions="questions" in query, myths="myths" in query) if term is None else find(term)
+    return asked.to_json()
 
 
 def _api_named(query: QueryParams, body: bytes) -> Any:
@@ -289,6 +297,7 @@ _API: tuple[tuple[str, str, Callable[[QueryParams, bytes], Any]], ...] = (
     ("/api/inspect", "GET", _api_named),
     ("/api/layer", "GET", lambda query, body: count_layer(query.get("spec", "")).to_json()),
     ("/api/check", "POST", _api_check),
+    ("/api/explain", "GET", _api_explain),
     ("/api/models", "GET", lambda query, body: [model.to_json() for model in matching(_text_of(query))]),
     ("/api/compare", "GET", _api_compare),
     ("/api/history", "GET", _api_history),
