@@ -622,6 +622,7 @@ def test_http_takes_every_option_of_a_plan_and_of_a_load(command: str) -> None:
             "launch",
             "svg",
             "html",
+            "plain",
             "log",
             "report",
             "json",

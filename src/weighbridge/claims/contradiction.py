@@ -46,6 +46,8 @@ FEWEST_WORDS = 3
 """That are common, where sentences of a text name nothing."""
 _HELD = ("storage_size", "inference_memory")
 """Kinds that texts do not tell apart: what weights take on disk, and in memory."""
+ALIKE_READ = 0.75
+"""The same of sentences of a text, which have more words to differ in."""
 MOST_COMPARED = 500
 """Statements of one kind that are compared with each other, so that time stays linear."""
 LOADS_APART = 2.0
@@ -112,6 +114,8 @@ def _mentions(facts: Facts) -> Iterator[_Mention]:
     """The claimed number of a statement that claims just one: of several nobody says which is of what, unless its
     table says only that there are several values of one.
     """
+    if facts.claim.is_read and not facts.claim.kind:
+        return
     if facts.claim.is_row and not (facts.claimed and _is_plain(facts)):
         return
     claimed = facts.claimed
@@ -184,7 +188,8 @@ def _is_same(one: _Mention, other: _Mention) -> bool:
         return False
     common, both = one.words & other.words, one.words | other.words
     fewest = FEWEST_WORDS if one.facts.claim.is_read or other.facts.claim.is_read else 1
-    return len(common) >= fewest and len(common) / len(both) >= ALIKE
+    alike = ALIKE_READ if fewest > 1 else ALIKE
+    return len(common) >= fewest and len(common) / len(both) >= alike
 
 
 def _differ(one: Quantity, other: Quantity) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from weighbridge.claims.claim import Claim
 from weighbridge.claims.measure import NOTHING
-from weighbridge.claims.quantity import Quantity, is_size, keys, quantities
+from weighbridge.claims.quantity import Quantity, distinct, is_size, keys, quantities
 from weighbridge.claims.subjects import Named, names
 from weighbridge.hardware.device import Device
 from weighbridge.model.catalogue import NamedModel
@@ -134,7 +134,7 @@ def facts(claim: Claim, before: tuple[Facts, ...] = ()) -> Facts:
     things = (*names(claim.quote), *names(claim.inputs))
     quote = _masked(claim.quote, names(claim.quote))
     inputs = _masked(claim.inputs, names(claim.inputs))
-    claimed, others = _parted(_claimed(claim.claimed), quantities(quote))
+    claimed, others = _parted(_claimed(claim.claimed), distinct(quote))
     claimed = _summed(claim.claimed, claimed)
     return Facts(claim, claimed, quantities(inputs), others, things, _keys(f"{claim.inputs} ; {claim.quote}"), before)
 
@@ -149,7 +149,7 @@ def _claimed(text: str) -> list[Quantity]:
     if fraction := _FRACTION.fullmatch(text):
         value = 1 / float(fraction[1]) if float(fraction[1]) else 0.0
         return [Quantity(value, value, NOTHING, text, digits=1)]
-    found = list(quantities(text))
+    found = list(quantities(text)) if any(map(str.isdigit, text)) else []
     for bare in _BARE.finditer(text):
         scale = _BARE_UNITS[bare[1]]
         found.append(Quantity(scale, 1000 * scale, "byte", bare[1], digits=1, scale=scale))

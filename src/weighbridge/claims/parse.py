@@ -12,7 +12,7 @@ from weighbridge.claims.article import read_article, text_of
 from weighbridge.claims.claim import Claim
 from weighbridge.claims.kind import kind_of, place, rank
 from weighbridge.claims.measure import NOTHING
-from weighbridge.claims.quantity import LEAST_SIZE, Quantity, is_size, quantities, unit_of
+from weighbridge.claims.quantity import LEAST_SIZE, Quantity, distinct, is_size, quantities, unit_of
 from weighbridge.claims.subjects import names
 from weighbridge.errors import FormatError
 
@@ -78,7 +78,7 @@ def _numbers(text: str) -> list[Quantity]:
     masked = text
     for thing in names(text):
         masked = masked[: thing.start] + "_" * (thing.end - thing.start) + masked[thing.end :]
-    return [q for q in quantities(masked) if not _is_label(q, masked)]
+    return [q for q in distinct(masked) if not _is_label(q, masked)]
 
 
 def _is_label(quantity: Quantity, text: str) -> bool:
@@ -104,9 +104,13 @@ def readings(claim: Claim) -> Iterator[Claim]:
     found = _numbers(claim.quote)
     groups: dict[tuple[str, bool], list[Quantity]] = {}
     for quantity in found:
-        unit = "parameter" if is_size(quantity) else quantity.unit
+        is_count = is_size(quantity) or (quantity.unit == NOTHING and quantity.low >= LEAST_SIZE)
+        unit = "parameter" if is_count else quantity.unit
         groups.setdefault((unit, quantity.is_share), []).append(quantity)
+    measured = any(unit not in (NOTHING, "parameter") for unit, _ in groups)
     for group in sorted(groups.values(), key=lambda group: place(group[0])):
+        if measured and all(quantity.unit == NOTHING and is_size(quantity) for quantity in group):
+            continue  # of which model the measured number is
         if all(_says_nothing(quantity) for quantity in group):
             continue
         for some in _splits(group):

@@ -155,6 +155,23 @@ def _digit(match: re.Match[str]) -> str:
     return f"{_WORDS.get(match[0].lower(), 1)}".ljust(len(match[0]))
 
 
+def distinct(text: str) -> tuple[Quantity, ...]:
+    """The quantities of a text, without those in brackets that restate the one before in another unit.
+
+    Example:
+        >>> [q.text for q in distinct("80 GB (74.5 GiB) on 2 cards (160 W)")]
+        ['80 GB', '2 cards', '160 W']
+    """
+    found = quantities(text)
+    return tuple(q for place, q in enumerate(found) if not (place and _restates(found[place - 1], q, text)))
+
+
+def _restates(one: Quantity, other: Quantity, text: str) -> bool:
+    """Whether a number in brackets is the one before it in another unit: `80 GB (74.5 GiB)`."""
+    gap = text[one.end : other.start]
+    return gap.strip() == "(" and one.unit == other.unit and abs(one.value - other.value) <= 0.01 * abs(one.value)
+
+
 def _read(text: str) -> Iterator[Quantity]:
     position = 0
     while match := _PATTERN.search(text, position):
@@ -338,7 +355,10 @@ def _lists(found: list[Quantity], text: str) -> Iterator[Quantity]:
     yield from found
 
 
-_KEY = re.compile(rf"\b([A-Za-z_]+)\s?=\s?({_NUMBER}[KMBT]?)\b")
+_KEY = re.compile(
+    rf"\b([A-Za-z]{{1,2}}|[dnk]_[a-z]+|d_?ff|in|out|rank|heads|layers|experts|hidden(?:_size)?|head_dim|vocab|seq|batch)"
+    rf"\s?=\s?({_NUMBER}[KMBT]?)(?![\w.]*\d)"
+)
 
 
 def keys(text: str) -> dict[str, float]:
@@ -389,7 +409,9 @@ def told(value: float, unit: str) -> str:
         return number
     if unit == "USD":
         return f"${number}"
-    return f"{number} {unit}" if " " in unit or value == 1 else f"{number} {unit}s"
+    if " " in unit or value == 1:
+        return f"{number} {unit}"
+    return f"{number} {unit[:-1]}ies" if unit.endswith("y") else f"{number} {unit}s"
 
 
 def unit_of(words: str) -> str:

@@ -181,8 +181,10 @@ def _how_much_data() -> str:
     law = find_law(RULE)
     told = ", ".join(f"{size:g}B: {format_count(round(law.optimal_tokens(law.flops_for_parameters(size * 1e9))))}"
                      for size in (7, 70, 175))  # fmt: skip
+    return (
         f"About 20 tokens a parameter spend a budget of arithmetic best ({told}); models that will serve many read "
         "more."
+    )
 
 
 def _brains() -> str:
@@ -250,7 +252,7 @@ def _safety() -> str:
 
 def _what_are_they() -> str:
     layer = count_layer("linear:100x50")
-    return f"Learned numbers: a layer of 100 inputs and 50 outputs has {layer.formula} = {layer.parameters:,}."
+    return f"Learned numbers: a layer of 100 inputs and 50 outputs has {layer.parameters:,} ({layer.formula})."
 
 
 def _gpt_4() -> str:
@@ -333,7 +335,7 @@ def find_question(number: int) -> Question:
 
     Example:
         >>> find_question(21).answer()
-        'Learned numbers: a layer of 100 inputs and 50 outputs has 100*50 + 50 = 5,050.'
+        'Learned numbers: a layer of 100 inputs and 50 outputs has 5,050 (100*50 + 50).'
     """
     if not 1 <= number <= len(QUESTIONS):
         raise UnknownNameError("question", str(number), [str(one.number) for one in QUESTIONS],

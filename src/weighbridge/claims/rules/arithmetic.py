@@ -293,7 +293,8 @@ def _constants(facts: Facts, unit: str) -> list[Part]:
             size = one.active if "FLOP" in unit else one.size
             found.append(Part(size, size, "parameter", f"{size:,.0f} parameters of {one.title}", basis=Basis.EXACT,
                               source=one.source))  # fmt: skip
-        if model.training_tokens and not facts.tokens:
+        is_of_data = unit in ("FLOP", "token", "parameter", "token / parameter", "parameter / token")
+        if model.training_tokens and not facts.tokens and is_of_data:
             found.append(Part(model.training_tokens, model.training_tokens, "token",
                               f"{model.training_tokens:,} tokens of {one.title}",
                               source=model.source_of("training_tokens")))  # fmt: skip

@@ -77,7 +77,8 @@ def storage(facts: Facts) -> Answer | None:
         steps = tuple(f"{title} x {one:g} B = {_bytes(size * one)}" for title, size, one in pairs)
         return Answer("storage", _exact([size * one for _, size, one in pairs]), steps,
                       tuple(dict.fromkeys(one.source for one in found)))  # fmt: skip
-    if len(claimed) == 2 and len(sizes) == 1 and len(each) == 1:
+    turns = not facts.claim.is_read or re.search(r"->|→|\bto\b|\bfrom\b|instead", facts.text)
+    if len(claimed) == 2 and len(sizes) == 1 and len(each) == 1 and turns:
         title, size = sizes[0]
         before = min((size * wide for wide in (4, 2)), key=lambda wide: abs(wide - claimed[0].value))
         steps = (f"{title} x {each[0]:g} B = {_bytes(size * each[0])}", f"from {_bytes(before)}")
@@ -138,7 +139,8 @@ def precision(facts: Facts) -> Answer | None:
     else:
         values = [wide / one for one in widths]
     steps = tuple(f"{wide:g} bits to {one:g}: {value:.4g}" for one, value in zip(widths, values, strict=True))
-    return Answer("precision", (Interval(min(values), max(values)),), steps)
+    is_weak = facts.claim.is_read and len(facts.sizes) + len(facts.models) > 1
+    return Answer("precision", (Interval(min(values), max(values)),), steps, is_weak=is_weak)
 
 
 def sparse(facts: Facts) -> Answer | None:
@@ -201,6 +203,8 @@ def training(facts: Facts) -> Answer | None:
         return None
     if not facts.has("fine-tun", "finetun", "training", "adam", "optimizer") or facts.has("lora", "adapter"):
         return None
+    if facts.claim.is_read and any(q.unit == "byte / parameter" for q in facts.said):
+        return None
     found = [one for one in subjects(facts) if one.size]
     if len(found) != 1 or len(facts.claimed) != 1:
         return None
@@ -244,7 +248,8 @@ def serving(facts: Facts) -> Answer | None:
     """Everything that serving holds for one sequence: weights, cache, activations, the engine."""
     if facts.claim.kind not in ("", "inference_memory") or not _are_bytes(facts) or len(facts.claimed) != 1:
         return None
-    if facts.devices or facts.has("overhead", "fine-tun", "finetun", "train", "adapter", "cache", "activation"):
+    beside = ("overhead", "fine-tun", "finetun", "train", "adapter", "cache", "activation", "adam", "optimizer")
+    if facts.devices or facts.has(*beside):
         return None
     if facts.claim.kind == "" and not facts.has("memory", "vram", "inference", "serv", "run"):
         return None

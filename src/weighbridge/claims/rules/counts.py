@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from weighbridge.claims.claim import Answer, Interval, Verdict
 from weighbridge.claims.facts import Facts
@@ -123,6 +124,13 @@ SAME = 0.005
 """What a size in a name may be off by for no better reason than its digits."""
 _SAYS_COUNT = re.compile(r"param|weights|\bhas \S*\d|\bhave \S*\d|\bis (?:exactly |about )?\S*\d\S*[bmt]\b|size")
 """How a sentence of a text says that its number counts parameters."""
+_NEAR_ACTIVE = r"\bactive|activat|per token"
+"""How a text says that not all parameters are meant."""
+_HAS_COUNT = (
+    r"(?:has|have|holds?|contains?|counts?|is|are|totals?|comes? to|with|parameters:?)"
+    r"(?: about| exactly| roughly| around| nearly| some| over| only| a total of| ~)* ?"
+)
+"""What stands before the count of a model; another number beside `parameters` may be of a part."""
 _GOES_ON = re.compile(r"^(?:or|and|but|it|its|this|that|these|the model|another|while)\b")
 """How a sentence begins that speaks of the model of the one before."""
 
@@ -214,7 +222,7 @@ def _aspect(facts: Facts, one: Subject, is_share: bool) -> Answer | None:
         return Answer("share", _exact(part / total), (step,), sources)
     if "per block" in facts.text or re.search(r"blocks? (?:hold|have|has|contain)", quote):
         return _blocks(one)
-    if len(facts.claimed) == 2 and re.search(r"\bactive\b|per token|activates", quote):
+    if len(facts.claimed) == 2 and re.search(r"\bactive\b|per token|for a token|activates", quote):
         step = f"{one.title}: {_whole(total)} in all, {_whole(counts.active_per_token)} active"
         return Answer("active", _exact(total, counts.active_per_token), (step,), sources)
     if len(facts.claimed) != 1:
@@ -223,8 +231,9 @@ def _aspect(facts: Facts, one: Subject, is_share: bool) -> Answer | None:
         if facts.claimed[0].low < 1e6:
             return None
         step = f"{one.title}: {_whole(counts.active_per_token)} of {_whole(total)} are active for a token"
+        is_weak = facts.claim.is_read and not (len(facts.models) < 2 and re.search(_NEAR_ACTIVE, quote))
         return Answer("active", _exact(counts.active_per_token, counts.active_per_token - counts.embedding), (step,),
-                      sources, conventions=True)  # fmt: skip
+                      sources, conventions=True, is_weak=is_weak)  # fmt: skip
     for name, pattern in _PARTS:
         if re.search(pattern, quote):
             part = _part(one, name)
@@ -241,9 +250,11 @@ def _aspect(facts: Facts, one: Subject, is_share: bool) -> Answer | None:
         return None
     if facts.claim.is_read and not (_SAYS_COUNT.search(quote) and len(facts.models) < 2):
         return None
+    said = rf"{_HAS_COUNT}{re.escape(facts.claimed[0].text.lower())}"
+    is_weak = facts.claim.is_read and re.search(said, quote) is None
     if not facts.named_models and not _GOES_ON.match(facts.claim.quote) and not facts.keys:
         return None
-    return _total(one)
+    return replace(_total(one), is_weak=is_weak)
 
 
 def _total(one: Subject) -> Answer:

@@ -12,6 +12,8 @@ from weighbridge.hardware.device import Device
 from weighbridge.inspection import Inspection
 from weighbridge.planning import fit
 
+MOST_TOKENS = 1e7
+"""Of an answer: more are of a training."""
 LEAST_SHARE = 0.2
 """Of the bound of memory, which engines reach at the least with one sequence on a device that is made for it."""
 
@@ -25,6 +27,8 @@ def speed(facts: Facts) -> Answer | None:
         facts.claim.kind == "throughput" or claimed.unit == "token / second"
     )
     tokens = facts.tokens[0].value if facts.tokens else 0.0
+    if tokens > MOST_TOKENS:
+        return None
     if not is_rate and (claimed.unit != "second" or not tokens):
         return None
     if facts.has("batch", "concurren", "users", "clients", "train", "throughput", "aggregate", "in all"):

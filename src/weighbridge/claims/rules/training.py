@@ -187,7 +187,7 @@ def optimum(facts: Facts) -> Answer | None:
     unit = facts.claimed[0].unit
     return Answer("optimum", (Interval(low, high, unit, Basis.SPECIFIED),),
                   (f"sqrt({found[0].low:.3g} / (6 x 20)) = {low:.4g} parameters at 20 tokens each",),
-                  (law.source,))  # fmt: skip
+                  (law.source,), is_weak=facts.claim.is_read and unit == NOTHING)  # fmt: skip
 
 
 _TARGETS = {"q,v": ("q_proj", "v_proj"), "all": ("all-linear",), "all linear": ("all-linear",)}
@@ -275,7 +275,8 @@ def copies(facts: Facts) -> Answer | None:
     except WeighbridgeError:
         return None
     return Answer("optimizer", (Interval(kept / 4, kept / 4, claimed.unit),),
-                  (f"{name} keeps {kept:g} B a parameter: {kept / 4:g} numbers of 4 B",), is_whole=True)  # fmt: skip
+                  (f"{name} keeps {kept:g} B a parameter: {kept / 4:g} numbers of 4 B",), is_whole=True,
+                  is_weak=facts.claim.is_read)  # fmt: skip
 
 
 RULES = (data, optimum, adapter_cost, adapter, copies, hours, cost, flops)
