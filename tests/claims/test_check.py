@@ -13,6 +13,7 @@ from weighbridge.claims.claim import Claim, Finding, Verdict
 from weighbridge.claims.source import check_sources
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "claims.csv"
+SENTENCES = Path(__file__).parents[1] / "golden" / "claim_sentences.csv"
 CLAIMS = Path(__file__).resolve().parents[3] / "shared" / "data" / "claims.csv"
 LEAST_SHARE = 0.85
 
@@ -41,6 +42,15 @@ def test_every_golden_claim_has_its_class() -> None:
     wrong = [(row, one) for row, one in pairs if _class(one.verdict.value) != row["expected"]]
     assert len(rows) > 60
     assert wrong == []
+
+
+def test_plain_sentences_have_their_class_and_nothing_wrong_is_confirmed() -> None:
+    with SENTENCES.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = [(row, _one(row["sentence"]).verdict.value) for row in rows]
+    assert [row for row, verdict in found if row["expected"] != "right" and _class(verdict) == "right"] == []
+    assert [row for row, verdict in found if row["expected"] != "wrong" and _class(verdict) == "wrong"] == []
+    assert sum(_class(verdict) == row["expected"] for row, verdict in found) >= 0.95 * len(found) > 55
 
 
 @pytest.mark.skipif(not CLAIMS.exists(), reason="the published claims are not beside this clone")

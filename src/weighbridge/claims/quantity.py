@@ -281,6 +281,9 @@ _THINGS = re.compile(
     r"|variant\w*)\b)[a-z]{3,}|[ ](?:users|people|customers|documents|rows|records|lines|calls|views|downloads)\b"
 )
 """What else is counted in millions: a noun that is no parameter and no token."""
+_LATER = re.compile(
+    r" (?:attention|query|convolutional|hidden|transformer|decoder|encoder|routed) (layers|heads|experts)\b"
+)
 _CARBON = re.compile(r" (?:of )?(?:CO2|carbon)(?:e|eq)?\b(?: equivalents?| dioxide)?")
 _EVERY = re.compile(r"[\s-](daily|monthly|yearly|hourly|weekly)[\s-](requests?|queries|tokens|users)\b")
 
@@ -289,6 +292,9 @@ def _compound(text: str, match: re.Match[str]) -> tuple[str, int] | None:
     every = _EVERY.match(text, match.start())
     if every is not None and every[2] in _UNITS:
         return f"{_UNITS[every[2]]} / {_ADVERBS[every[1]]}", every.end()
+    later = _LATER.match(text, match.start())
+    if later is not None:
+        return _UNITS[later[1]], later.end()
     found = _COMPOUND.match(text, match.start())
     return None if found is None else (f"device * {_UNITS[found['time']]}", found.end())
 

@@ -7,7 +7,7 @@ import itertools
 import re
 from dataclasses import replace
 
-from weighbridge.claims.claim import Answer, Interval
+from weighbridge.claims.claim import Answer, Interval, Verdict
 from weighbridge.claims.facts import Facts
 from weighbridge.claims.measure import NOTHING, combined, dimensions
 from weighbridge.claims.quantity import Quantity, is_size, quantities
@@ -148,6 +148,8 @@ def _pair(facts: Facts) -> tuple[tuple[Quantity, Quantity] | None, tuple[str, ..
     return None, ()
 
 
+ROUNDED = 0.02
+"""What a conversion may be off by: it has no other cause than rounding."""
 _SAME = re.compile(r"\b(?:is|are|uses?|used|draws?|costs?|equals?|means?|or|amounts? to|takes?|=)\b|=|≈")
 
 
@@ -165,7 +167,9 @@ def conversion(facts: Facts) -> Answer | None:
     if abs(like[0].scale / like[0].magnitude - claimed.scale / claimed.magnitude) < 1e-9 * claimed.scale:
         return None
     one = like[0]
-    return Answer("conversion", (Interval(one.low, one.high, one.unit),), (f"{one.text} in other units",))
+    is_off = not (one.is_range or claimed.is_range) and abs(one.value / claimed.value - 1) > ROUNDED
+    return Answer("conversion", (Interval(one.low, one.high, one.unit),), (f"{one.text} in other units",), (),
+                  Verdict.WRONG if is_off else None)  # fmt: skip
 
 
 _TOTAL = re.compile(r"\bsum(?:s)?\b|\badd(?:s)? up\b|\btotal(?:s|ing)?\b")

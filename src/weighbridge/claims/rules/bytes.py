@@ -329,7 +329,8 @@ _RUNS = re.compile(r"\b(?:runs?|running|fits?|fitting|on|holds?|deploy\w*|train\
 def fits(facts: Facts) -> Answer | None:
     """Whether a model, or the bytes that are claimed for it, fits the devices that are named."""
     claim = facts.claim
-    if claim.kind not in ("", "inference_memory", "training_cost", "training_memory", "lora_trainable"):
+    kinds = ("", "inference_memory", "training_cost", "training_memory", "lora_trainable")
+    if claim.kind not in (*kinds, "model_param_count" if claim.is_read else ""):
         return None
     quote = claim.quote.lower()
     capacities = [(device, count * (device.memory_bytes or 0)) for device, count in facts.devices]

@@ -267,16 +267,19 @@ def copies(facts: Facts) -> Answer | None:
     if len(facts.claimed) != 1 or not facts.has("adam", "sgd", "momentum", "adafactor", "lion"):
         return None
     claimed = facts.claimed[0]
-    if claimed.unit not in ("copy", NOTHING) or not facts.has("copies", "copy", "states", "moments"):
+    is_bytes = claimed.unit == "byte / parameter" and facts.has("keep")
+    is_copies = claimed.unit in ("copy", NOTHING) and facts.has("copies", "copy", "states", "moments")
+    if not (is_bytes or is_copies):
         return None
     name = next(name for name in ("adafactor", "adamw", "adam", "lion", "sgd", "momentum") if name in facts.text)
     try:
         kept = find_optimizer({"adam": "adamw", "momentum": "sgd"}.get(name, name)).state_bytes
     except WeighbridgeError:
         return None
-    return Answer("optimizer", (Interval(kept / 4, kept / 4, claimed.unit),),
-                  (f"{name} keeps {kept:g} B a parameter: {kept / 4:g} numbers of 4 B",), is_whole=True,
-                  is_weak=facts.claim.is_read)  # fmt: skip
+    count = kept if is_bytes else kept / 4
+    return Answer("optimizer", (Interval(count, count, claimed.unit),),
+                  (f"{name} keeps {kept:g} B a parameter: {kept / 4:g} numbers of 4 B",), is_whole=is_copies,
+                  is_weak=facts.claim.is_read and is_copies)  # fmt: skip
 
 
 RULES = (data, optimum, adapter_cost, adapter, copies, hours, cost, flops)
