@@ -38,7 +38,7 @@ def read_table(data: bytes, name: str) -> list[Claim]:
         '175B'
     """
     reader = csv.DictReader(io.StringIO(text_of(data, name)[0]))
-    csv.field_size_limit(MOST_FIELD)
+    limit = csv.field_size_limit(MOST_FIELD)
     try:
         missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
         if missing:
@@ -47,6 +47,8 @@ def read_table(data: bytes, name: str) -> list[Claim]:
         found = [_claim(row, number) for number, row in enumerate(reader, 1)]
     except csv.Error as error:
         raise FormatError(f"{name} is no CSV: {error}", "rows of fields", "write it again as CSV") from error
+    finally:
+        csv.field_size_limit(limit)
     if not found:
         raise FormatError(f"{name} has no row", "a row for each claim", "add one")
     return found
