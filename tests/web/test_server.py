@@ -47,6 +47,22 @@ def test_layers_are_the_same_at_both_doors(client: TestClient) -> None:
     assert client.get("/api/layer", params={"spec": "lstm:128:256"}).json() == json.loads(command.stdout)
 
 
+def test_claims_and_words_are_the_same_at_both_doors(client: TestClient, tmp_path: Path) -> None:
+    article = tmp_path / "article.md"
+    article.write_text("# Memory\n\nLlama 2 70B needs 80 GB of KV cache for 4,096 tokens.\n")
+    checked = CliRunner().invoke(main, ["check", str(article), "--json"])
+    assert client.post("/api/check", params={"as": "article.md"}, content=article.read_bytes()).json() == json.loads(
+        checked.stdout
+    )
+    for words, params in ((["KV", "cache"], {"term": "KV cache"}), (["--myths"], {"myths": ""}), ([], {})):
+        told = CliRunner().invoke(main, ["explain", *words, "--json"])
+        assert client.get("/api/explain", params=params).json() == json.loads(told.stdout)
+    for path, params in (("/api/explain", {"term": "nonsense"}), ("/api/check", {"as": "claims.xlsx"})):
+        refused = client.request("POST" if "check" in path else "GET", path, params=params, content=b"")
+        assert refused.status_code == 400
+        assert "error" in refused.json()
+
+
 def test_the_page_starts_with_an_example_that_works(client: TestClient) -> None:
     assert "What does this model weigh?" in client.get("/").text
     assert "1,235,814,400" in client.post("/", data={"config": server._EXAMPLE, "context": "0"}).text

@@ -6,7 +6,6 @@ import functools
 from dataclasses import dataclass
 
 from weighbridge.claims.facts import Facts
-from weighbridge.errors import WeighbridgeError
 from weighbridge.inspection import Inspection, inspect
 from weighbridge.model.architecture import Architecture
 from weighbridge.model.catalogue import NamedModel, find_model, models
@@ -136,8 +135,3 @@ def _chosen(facts: Facts, claimed: float | None) -> list[Subject]:
 def undisclosed(found: tuple[Subject, ...]) -> Subject | None:
     """The first whose size its developer has not said."""
     return next((one for one in found if one.size is None), None)
-
-
-def failing(error: WeighbridgeError) -> str:
-    """Why nothing could be computed, in a few words."""
-    return error.read

@@ -190,9 +190,6 @@ def optimum(facts: Facts) -> Answer | None:
                   (law.source,), is_weak=facts.claim.is_read and unit == NOTHING)  # fmt: skip
 
 
-_TARGETS = {"q,v": ("q_proj", "v_proj"), "all": ("all-linear",), "all linear": ("all-linear",)}
-
-
 def adapter(facts: Facts) -> Answer | None:
     """Parameters that adapters of low rank add, or their share of the model; rank x (inputs + outputs) a matrix."""
     if facts.claim.kind not in ("", "lora_trainable") or not facts.has("lora", "adapter", "low-rank"):
