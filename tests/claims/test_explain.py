@@ -31,8 +31,8 @@ TERMS = (
     "retrieval-augmented generation, adapter, DoRA, QLoRA, prompt tuning, ZeRO, FSDP, tensor parallelism, pipeline "
     "parallelism, expert parallelism, gradient checkpointing, mixed precision, GQA, MQA, MLA, sliding window, "
     "FlashAttention, mixture of depths, RoPE, GPTQ, AWQ, k-quants, imatrix, NF4, MXFP4, NVFP4, FP8, roofline, MFU, "
-    "TTFT, TPOT, SLO, TCO, PUE, drift, canary, non-inferiority, dropout, constitutional AI, supervised fine-tuning, DPO, GDPR, "
-    "CCPA, HIPAA, SOX, explainability, data residency"
+    "TTFT, TPOT, SLO, TCO, PUE, drift, canary, non-inferiority, dropout, constitutional AI, supervised fine-tuning, "
+    "DPO, GDPR, CCPA, HIPAA, SOX, explainability, data residency"
 )
 
 
