@@ -50,7 +50,13 @@ class Subject:
         if self.inspection is not None:
             return self.inspection
         assert self.size is not None
-        return shape(round(self.size)).inspection
+        return _usual(float(f"{self.size:.1e}"))
+
+
+@functools.lru_cache(1024)
+def _usual(size: float) -> Inspection:
+    """A usual shape of a size of two digits: of these there are few, however long a text is, and each takes a search."""
+    return shape(round(size)).inspection
 
 
 @functools.lru_cache(512)
