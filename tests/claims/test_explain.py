@@ -61,7 +61,7 @@ def test_every_term_is_defined(name: str) -> None:
     assert entry.kind == "term"
     assert len(entry.text.split()) >= 8
     assert entry.text.endswith(".")
-    assert not entry.source or entry.checked, "a stated fact has the day on which it was read"
+    assert not entry.checked or entry.source, "what was read was read somewhere"
 
 
 def test_what_has_a_formula_has_a_computed_example() -> None:

@@ -23,8 +23,8 @@ FOLDER = Path(__file__).parent
 class Entry:
     """A term, a question or a myth. `kind` is one of these words; `name` is that by which it is asked for.
 
-    `plain` is the same for somebody who has never heard of it. A stated fact has its `source`, and the day on which it
-    was `checked` there. `commands` show the same numbers.
+    `plain` is the same for somebody who has never heard of it. `source` says whose work it is; where a fact of it
+    is stated, `checked` is the day on which that was read. `commands` show the same numbers.
     """
 
     kind: str
