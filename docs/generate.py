@@ -11,6 +11,10 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from weighbridge.claims.entry import Entry
 
 DOCS = Path(__file__).resolve().parent
 END = "<!-- end generated -->"
@@ -207,39 +211,36 @@ def help_of(command: object, name: str, parent: object) -> Iterator[str]:
                 yield from help_of(below, child, context)
 
 
-@part("reference/glossary.md", "glossary")
-def glossary() -> str:
-    """Every term, with its computed number."""
-    from weighbridge.claims.glossary import terms
+@part("reference/glossary.md", "terms")
+def glossary_terms() -> str:
+    """Every term, in the order of the alphabet."""
+    from weighbridge.claims import glossary
 
-    lines: list[str] = []
-    for term in terms():
-        example = term.computed()
-        also = f" Also: {', '.join(term.also)}." if term.also else ""
-        told = [f"- formula: `{term.formula}`"] if term.formula else []
-        told += [f"- computed: {example.text}"] if example is not None else []
-        told += [f"- see: {', '.join(term.see)}"] if term.see else []
-        told += [f"- source: {term.source}"] if term.source else []
-        lines += [f"## {term.name}", "", term.text + also, "", *told, *([""] if told else [])]
-    return "\n".join(lines)
+    return explained(sorted(glossary.terms(), key=lambda entry: entry.title.lower()))
 
 
 @part("concepts/questions.md", "questions")
-def questions() -> str:
+def asked_questions() -> str:
     """Every question with its answer."""
-    from weighbridge.claims.question import QUESTIONS
+    from weighbridge.claims import glossary
 
-    return "\n".join(f"## {one.number}. {one.text}\n\n{one.answer()}\n" for one in QUESTIONS)
+    return explained(glossary.questions())
 
 
 @part("concepts/myths.md", "myths")
-def myths() -> str:
-    """Every myth with what settles it."""
-    from weighbridge.claims.myth import MYTHS
+def settled_myths() -> str:
+    """Every myth with its verdict."""
+    from weighbridge.claims import glossary
 
-    settled = [(one, one.settle()) for one in MYTHS]
-    return "\n".join(f"## {one.number}. {one.text}\n\n{found.verdict.capitalize()}. {found.text}.\n"
-                     for one, found in settled)  # fmt: skip
+    return explained(glossary.myths())
+
+
+def explained(chosen: Iterable[Entry]) -> str:
+    """Entries as sections, their numbers worked out now."""
+    from weighbridge.claims.glossary import explained as worked_out
+    from weighbridge.show.explanations import markdown
+
+    return "\n".join(line for entry in chosen for line in markdown(worked_out(entry)))
 
 
 def filled(text: str, file: str, name: str, content: str) -> str:

@@ -433,6 +433,8 @@ def test_every_key_of_inspect_is_documented_and_real(here: Path, hub: str) -> No
         ("scaling exponent", [["175B=4.6M", "540B=15M-20M"]]),
         ("scaling supply", [["--tokens", "400T"]]),
         ("scaling claims", [[]]),
+        ("explain", [[], ["kv", "cache"], ["q22"], ["myth6"], ["--questions"], ["--myths"], ["sft"]]),
+        ("explain --settings", [["deepseek-v3"]]),
         (
             "cost",
             [

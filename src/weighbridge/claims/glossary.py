@@ -1,81 +1,110 @@
-"""What does a word of the field mean? Definitions in plain sentences, each with a number that the engine computes."""
+"""What does a term mean, what is the answer to a common question, does a myth hold? With numbers worked out when asked.
+
+Terms are in `glossary.toml`, questions in `questions.toml`, myths in `myths.toml`. A term is found by any of its names,
+a question by `q5` or `question 5`, a myth by `myth3` or `myth 3`.
+"""
 
 from __future__ import annotations
 
 import functools
-import tomllib
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from weighbridge.claims.example import EXAMPLES, Example
+from weighbridge.claims.entry import Entry, Explanation, entries
 from weighbridge.errors import UnknownNameError
 from weighbridge.names import index, plain
 
-FILE = Path(__file__).parent / "glossary.toml"
+_NUMBERED = {"q": "q", "question": "q", "myth": "myth", "m": "myth"}
+_ACTION = "`weigh explain` lists the terms, --questions and --myths the others"
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One word: what it means, its formula, and the words near it. `source` is where a fact about a work is stated."""
+def terms() -> tuple[Entry, ...]:
+    """Every term, in the order of the file.
 
-    name: str
-    text: str
-    formula: str = ""
-    also: tuple[str, ...] = ()
-    see: tuple[str, ...] = ()
-    source: str = ""
-    example: str = ""
+    Example:
+        >>> len(terms()) >= 95
+        True
+    """
+    return entries("glossary.toml", "term")
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every name that finds it."""
-        return (self.name, *self.also)
 
-    def computed(self) -> Example | None:
-        """Its number for a model that everybody can look up, computed now; None where it has none."""
-        return EXAMPLES[self.example]() if self.example else None
+def questions() -> tuple[Entry, ...]:
+    """The questions that are asked most, in their order.
 
-    def to_json(self) -> dict[str, Any]:
-        """The document of `weigh explain TERM --json`."""
-        found = self.computed()
-        return {
-            "term": self.name, "text": self.text, "formula": self.formula or None, "also": list(self.also),
-            "see": list(self.see), "source": self.source or None,
-            "example": None if found is None else {"text": found.text, "value": found.value},
-        }  # fmt: skip
+    Example:
+        >>> questions()[0].name
+        'q1'
+    """
+    return entries("questions.toml", "question")
+
+
+def myths() -> tuple[Entry, ...]:
+    """Statements that computation refutes, or does not.
+
+    Example:
+        >>> len(myths())
+        9
+    """
+    return entries("myths.toml", "myth")
 
 
 @functools.cache
-def terms() -> tuple[Term, ...]:
-    """All terms, by their names.
-
-    Example:
-        >>> len(terms()) > 90
-        True
-    """
-    facts = tomllib.loads(FILE.read_text(encoding="utf-8"))
-    return tuple(_term(name, facts[name]) for name in sorted(facts, key=str.lower))
+def _by_name() -> Mapping[str, Entry]:
+    return index((*terms(), *questions(), *myths()))
 
 
-def _term(name: str, facts: Mapping[str, Any]) -> Term:
-    lists = {key: tuple(facts.get(key, ())) for key in ("also", "see")}
-    return Term(name=name, **{**facts, **lists})
-
-
-def explain(name: str) -> Term:
-    """The term of a name; case, and the sign between words, do not matter.
+def find_entry(name: str) -> Entry:
+    """The term, question or myth of this name; case, signs and a plural s do not matter.
 
     Raises:
         UnknownNameError: when there is none; it lists the nearest.
 
     Example:
-        >>> explain("kv-cache").computed().text
-        'Llama 2 70B keeps 327,680 bytes a token, 1.34 GB (1.25 GiB) of 4,096 tokens'
+        >>> find_entry("KV cache").name, find_entry("Question 5").name, find_entry("embeddings").name
+        ('kv-cache', 'q5', 'embedding')
     """
-    known = index(terms())
-    found = known.get(plain(name)) or known.get(plain(name).removesuffix("s"))
+    wanted = plain(name)
+    if numbered := re.fullmatch(r"([a-z]+)-?(\d+)", wanted):
+        wanted = _NUMBERED.get(numbered[1], numbered[1]) + str(int(numbered[2][:9]))
+    found = _by_name().get(wanted) or _by_name().get(wanted.removesuffix("s"))
     if found is None:
-        raise UnknownNameError("term", name, known, "`weigh explain` without it lists all")
+        known = {plain(other) for entry in terms() for other in entry.names}
+        raise UnknownNameError("term", name, known, _ACTION)
     return found
+
+
+def explain(name: str) -> Explanation:
+    """What a term means, the answer to a question, or the verdict on a myth, with numbers by the engine.
+
+    Raises:
+        UnknownNameError: when there is no such term, question or myth.
+
+    Example:
+        >>> explain("kv cache").figures["token"].amount.value
+        327680
+        >>> explain("myth 4").verdict
+        'refuted'
+    """
+    return explained(find_entry(name))
+
+
+def explained(entry: Entry) -> Explanation:
+    """An entry with its numbers."""
+    if entry.kind == "myth":
+        from weighbridge.claims import myth_figures
+
+        found = myth_figures.FIGURES[entry.name]()
+        return Explanation(entry, found.figures, found.verdict)
+    if entry.kind == "question":
+        from weighbridge.claims import question_figures
+
+        return Explanation(entry, question_figures.FIGURES[entry.name]())
+    from weighbridge.claims import term_figures
+
+    return Explanation(entry, term_figures.FIGURES.get(entry.name, dict)())
+
+
+def listing(chosen: tuple[Entry, ...]) -> list[dict[str, Any]]:
+    """Entries without their numbers: the document of `weigh explain --json` without a term."""
+    return [entry.to_json() for entry in chosen]

@@ -1,35 +1,44 @@
-"""What is a setting, and of what? A configuration's keys, told apart: none of their values is a parameter.
+"""What is each value of a configuration: of the architecture, of training, of decoding? None of them is a parameter.
 
-Architecture fixes how many parameters there are, training settings how they are found, decoding settings how an answer
-is picked. Only the first change a count.
+A value is of the architecture where `formats.config` says so, or where the shape of a named model has its key. Values
+of training and of decoding are taken away and the model is counted again, which shows that they are in no total. A
+`generation_config.json` that lies beside the configuration is read too.
 """
 
 from __future__ import annotations
 
-import re
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from weighbridge.errors import ConfigError
+from weighbridge.formats import config as config_format
+from weighbridge.formats import json_text, reader
+from weighbridge.formats.byte_source import LocalFolder
 from weighbridge.inspection import inspect
+from weighbridge.model.catalogue import models
 
-_DECODING = re.compile(
-    r"temperature|top_p|top_k$|typical_p|repetition|length_penalty|num_beams|do_sample|max_new_tokens|max_length"
-    r"|min_length|no_repeat|bos_token|eos_token|pad_token|forced_|suppress"
-)
-_TRAINING = re.compile(
-    r"dropout|_drop$|initializer|init_|label_smoothing|aux_loss|learning_rate|weight_decay|batch|warmup|epochs"
-    r"|gradient|router_jitter|pretraining_tp|layerdrop|mask_time|mask_feature"
-)
-_RECORD = re.compile(
-    r"architectures|model_type|version|dtype|_name_or_path|auto_map|use_cache|return_|output_|id2label|label2id"
-    r"|problem_type|task_specific|quantization_config|tokenizer|is_decoder$"
-)
+KINDS = {
+    "architecture": "architecture: decides how many parameters there are, or how they are wired",
+    "training": "training hyperparameter: steers how parameters are learned",
+    "inference": "decoding setting: steers how the model is used",
+    "other": "none of these: says where the file is from, or how it is stored",
+}
+"""Each kind of setting, with what it does."""
+
+GENERATION = "generation_config.json"
+_OF_FILES = frozenset({"transformers_version", "_from_model_config", "_name_or_path", "torch_dtype", "dtype",
+                       "quantization_config"})  # fmt: skip
+_WIRING = frozenset({"hidden_act", "activation_function", "rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon",
+                     "layernorm_epsilon", "rope_theta", "rope_scaling", "rope_parameters"})  # fmt: skip
+"""Settings of layers that have no parameters of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One key of a configuration with its value and what it sets."""
+    """One value, and its kind: a key of `KINDS`."""
 
     key: str
     value: Any
@@ -40,31 +49,72 @@ class Setting:
         return {"key": self.key, "value": self.value, "kind": self.kind}
 
 
-def kind_of(key: str) -> str:
-    """`architecture`, `training`, `decoding` or `record`, which says what the file is about.
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of a source. `parameters_without` is the count without those of training and decoding."""
 
-    Example:
-        >>> [kind_of(key) for key in ("hidden_size", "attention_dropout", "temperature", "model_type")]
-        ['architecture', 'training', 'decoding', 'record']
-    """
-    lower = key.lower()
-    for kind, pattern in (("record", _RECORD), ("decoding", _DECODING), ("training", _TRAINING)):
-        if pattern.search(lower):
-            return kind
-    return "architecture"
+    source: str
+    settings: tuple[Setting, ...]
+    parameters: int
+    parameters_without: int
+
+    def of(self, kind: str) -> tuple[Setting, ...]:
+        """Those of one kind."""
+        return tuple(one for one in self.settings if one.kind == kind)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `weigh explain --settings SOURCE --json`."""
+        return {
+            "source": self.source, "settings": [one.to_json() for one in self.settings],
+            "counts": {kind: len(self.of(kind)) for kind in KINDS},
+            "parameters": self.parameters, "parameters_without": self.parameters_without,
+        }  # fmt: skip
 
 
-def settings_of(source: str | Path) -> tuple[tuple[Setting, ...], int]:
-    """The settings of a model, in their order, and its count of parameters, of which none of them is one.
+def settings_of(source: str | Path | Mapping[str, Any]) -> Settings:
+    """The settings of a `config.json`, of a folder with one, of a named model, or of a mapping with its keys.
 
     Raises:
-        WeighbridgeError: when the source cannot be read.
+        ConfigError: when the source has no configuration.
+        WeighbridgeError: when it cannot be read or counted.
 
     Example:
-        >>> settings, count = settings_of("llama-2-7b")
-        >>> {one.key: one.kind for one in settings}["hidden_size"], count
-        ('architecture', 6738415616)
+        >>> shape = {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257}
+        >>> found = settings_of({**shape, "learning_rate": 3e-4, "temperature": 0.7})
+        >>> [one.key for one in found.of("training")], [one.key for one in found.of("inference")]
+        (['learning_rate'], ['temperature'])
+        >>> found.parameters - found.parameters_without
+        0
     """
-    found = inspect(source)
-    config = found.checkpoint.config or {}
-    return tuple(Setting(key, value, kind_of(key)) for key, value in config.items()), found.parameters.total
+    name, config, beside = _configuration(source)
+    kinds = config_format.kinds_of_settings(config)
+    found = [Setting(key, value, "architecture" if kinds[key] == "other" and key in _shaping() else kinds[key])
+             for key, value in config.items()]  # fmt: skip
+    known = {one.key for one in found}
+    found += [Setting(key, value, "other" if key in _OF_FILES else "inference")
+              for key, value in beside.items() if key not in known]  # fmt: skip
+    kept = {one.key: one.value for one in found if one.key in config and one.kind not in ("training", "inference")}
+    return Settings(name, tuple(found), inspect(config).parameters.total, inspect(kept).parameters.total)
+
+
+def _configuration(source: str | Path | Mapping[str, Any]) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:
+    """A name, the configuration, and the settings of generation beside it."""
+    if isinstance(source, Mapping):
+        return "config", source, {}
+    checkpoint = reader.read(source)
+    if checkpoint.config is None:
+        read = f"{source} has no configuration"
+        raise ConfigError(read, "a config.json, a folder with one, or a named model", "name one")
+    place = Path(source)
+    folder = place if place.is_dir() else place.parent
+    if not place.exists() or not (folder / GENERATION).is_file():
+        return checkpoint.source, checkpoint.config, {}
+    file = LocalFolder(folder).open(GENERATION)
+    parsed = json_text.parse(file.read(0, file.size), GENERATION, allow_bom=True, allow_constants=True)
+    return checkpoint.source, checkpoint.config, parsed if isinstance(parsed, dict) else {}
+
+
+@functools.cache
+def _shaping() -> frozenset[str]:
+    """Keys that give some named model its shape, and those that wire it without a parameter."""
+    return frozenset(key for model in models() for key in model.config) - _OF_FILES | _WIRING

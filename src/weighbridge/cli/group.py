@@ -24,7 +24,7 @@ COMMANDS = {
     "cost": "Count what serving a model costs.",
     "thresholds": "Say which dated rules a training run comes under: laws, orders, guidelines.",
     "check": "Check claims: which published numbers are right, which are wrong, and what is right instead.",
-    "explain": "Explain a word of the field in plain sentences, with a number that is computed.",
+    "explain": "Explain a term, a question or a myth, with numbers that are worked out now.",
     "prices": "List dated prices of instances, devices, hosted models and storage.",
     "devices": "List the known devices, or rank them for a model.",
     "probe": "Measure this machine.",

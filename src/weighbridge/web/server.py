@@ -13,8 +13,8 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from weighbridge.claims import glossary
 from weighbridge.claims.check import check
-from weighbridge.claims.explanation import explanation, find
 from weighbridge.claims.source import read_document
 from weighbridge.errors import SourceError, UnitError, WeighbridgeError
 from weighbridge.formats import config, json_text
@@ -142,8 +142,12 @@ def _api_check(query: QueryParams, body: bytes) -> Any:
 
 def _api_explain(query: QueryParams, body: bytes) -> Any:
     term = query.get("term")
-    asked = explanation(questions="questions" in query, myths="myths" in query) if term is None else find(term)
-    return asked.to_json()
+    if term is not None:
+        return glossary.explain(term).to_json()
+    if "questions" in query or "myths" in query:
+        asked = glossary.questions() if "questions" in query else glossary.myths()
+        return [glossary.explained(entry).to_json() for entry in asked]
+    return glossary.listing(glossary.terms())
 
 
 def _api_named(query: QueryParams, body: bytes) -> Any:
