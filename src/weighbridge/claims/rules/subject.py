@@ -55,7 +55,7 @@ class Subject:
 
 @functools.lru_cache(1024)
 def _usual(size: float) -> Inspection:
-    """A usual shape of a size of two digits: of these there are few, however long a text is, and each takes a search."""
+    """A usual shape of a size of two digits: there are few, however long a text is."""
     return shape(round(size)).inspection
 
 
