@@ -46,7 +46,7 @@ _UNITS = {
     "tok": "token", "token": "token", "tokens": "token", "word": "word", "words": "word",
     "reply": "request", "replies": "request", "answers": "request",
     "request": "request", "requests": "request", "query": "request", "queries": "request", "req": "request",
-    "USD": "USD", "dollar": "USD", "dollars": "USD",
+    "element": "thing", "elements": "thing", "USD": "USD", "dollar": "USD", "dollars": "USD",
     "example": "example", "examples": "example", "images": "image", "image": "image",
     "GPU": "device", "GPUs": "device", "gpu": "device", "gpus": "device", "device": "device", "devices": "device",
     "accelerators": "device", "cards": "device", "card": "device", "chips": "device", "TPUs": "device",

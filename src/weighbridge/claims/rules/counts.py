@@ -329,7 +329,12 @@ def shape(facts: Facts) -> Answer | None:
     if len(facts.claimed) != 1 or (not facts.named_models and not facts.before):
         return None
     claimed, quote = facts.claimed[0], facts.claim.quote.lower()
-    if claimed.is_share or claimed.low > 1e7 or facts.has("trained on", "training tokens"):
+    if (
+        claimed.is_share
+        or claimed.low > 1e7
+        or re.search(r"times|fold|[x×]$", claimed.text)
+        or facts.has("trained on", "training tokens")
+    ):
         return None
     found = [one for one in subjects(facts) if one.inspection is not None]
     if not found:

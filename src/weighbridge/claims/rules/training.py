@@ -217,7 +217,9 @@ def adapter(facts: Facts) -> Answer | None:
     counts = []
     try:
         for each, targets in ways:
-            held = trained(architecture, Method(name="lora", rank=int(each), targets=targets))
+            held = trained(
+                architecture, Method(name="dora" if facts.has("dora") else "lora", rank=int(each), targets=targets)
+            )
             counts.append(held.trainable_share if claimed.is_share else float(held.trainable))
     except (WeighbridgeError, AssertionError):
         return None
